@@ -1,0 +1,303 @@
+"""The configuration: one dataclass tree, a yaml file that may refine a `base:`, dotted overrides.
+
+    load_config("configs/qwen3_4b.yaml", ["train.learning_rate=1e-6", "data.window=128k"])
+
+Key names are those of trl's GRPOConfig and transformers' TrainingArguments where one exists. Defaults
+live here and nowhere else. A user's mistake is a `ValueError` of one line that says what to do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+section = dataclass(config=ConfigDict(extra="forbid"), kw_only=True)
+
+
+@section
+class LoraConfig:
+    """LoRA through peft; `r: 0` trains every weight."""
+
+    r: int = 0
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+
+@section
+class ModelConfig:
+    """The policy and how it is loaded."""
+
+    model_name_or_path: str = "Qwen/Qwen3-4B-Instruct-2507"
+    model_revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the weights; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    attn_implementation: str = "sdpa"
+    lora: LoraConfig = field(default_factory=LoraConfig)
+
+
+@section
+class DataConfig:
+    """Which questions, how a history becomes tokens."""
+
+    source: str = "bowen-upenn/PersonaMem-v2"
+    """A folder in the released layout, or a hub dataset id."""
+    revision: str | None = None
+    """Commit of the hub dataset; required for a hub id."""
+    window: Literal["32k", "128k"] = "32k"
+    train_split: Literal["paper", "persona"] = "persona"
+    """`persona`: train and validation share no persona. `paper`: train.csv and val.csv as released, which do."""
+    num_val_personas: int = 80
+    """With `persona`: how many personas are held out of train.csv and val.csv for validation."""
+    persona_card: Literal["drop", "keep"] = "drop"
+    """The system message of a history holds the persona's profile; reading it is not personalization."""
+    length_policy: Literal["error", "drop", "truncate_middle", "truncate_oldest"] = "error"
+    """What happens to a prompt longer than `max_prompt_length`."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """What happens to a row that cannot be read; skipped rows are counted in the manifest."""
+    max_prompt_length: int = 37_000
+    """Tokens of the model's own tokenizer, chat template included."""
+    questions_per_history: int = 1
+    """How many questions of one persona stand next to each other in a batch and share its history."""
+    permute_options: bool = False
+    """Training draws a new option order every epoch; evaluation never does."""
+    cache_dir: str = ".cache/rft"
+    num_proc: int = 1
+    """Processes that tokenize histories."""
+
+
+@section
+class RolloutConfig:
+    """Sampling and the vLLM engine."""
+
+    questions_per_batch: int = 32
+    """Questions in one rollout batch, over all ranks."""
+    num_generations: int = 16
+    """Completions per question: the size of a group."""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 samples from the whole vocabulary."""
+    max_completion_length: int = 2048
+    vllm_max_model_length: int | None = None
+    """Engine window in tokens; None is max_prompt_length + max_completion_length."""
+    vllm_gpu_memory_utilization: float = 0.5
+    vllm_kv_cache_gb: float = 1.0
+    """KV cache of a CPU engine, in GiB."""
+    vllm_max_num_seqs: int = 256
+    vllm_enable_sleep_mode: bool = True
+    """On CUDA, give the engine's memory back while the trainer works."""
+
+
+@section
+class RewardConfig:
+    rule: Literal["strict", "paper"] = "strict"
+    """`strict`: one distinct boxed letter after the thought. `paper`: the last boxed letter wins."""
+
+
+@section
+class TrainConfig:
+    """The GRPO update."""
+
+    seed: int = 0
+    num_train_epochs: float = 1.0
+    max_steps: int = -1
+    """Optimizer steps; overrides num_train_epochs when positive."""
+    learning_rate: float = 5e-6
+    lr_scheduler_type: str = "constant"
+    warmup_steps: int = 0
+    weight_decay: float = 0.01
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+    steps_per_generation: int = 1
+    """Optimizer steps taken on one rollout batch, each on an equal share of its groups."""
+    num_iterations: int = 1
+    """Passes over one rollout batch."""
+    per_device_train_batch_size: int = 1
+    """Completions per micro-batch; gradients are accumulated over the rest of the step."""
+    gradient_checkpointing: bool = False
+    loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
+    """`dapo`: token mean over the global batch; `grpo`: mean over completions of their token mean;
+    `dr_grpo`: token sum over completions x max_completion_length."""
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    """`sequence` with loss_type `grpo` is GSPO."""
+    epsilon: float = 0.2
+    epsilon_high: float | None = None
+    beta: float = 0.0
+    """Weight of the KL term to the reference model (the starting weights); 0 keeps no reference."""
+    scale_rewards: bool = False
+    """Divide the advantages of a group by the standard deviation of its rewards."""
+    vllm_importance_sampling_correction: bool = True
+    vllm_importance_sampling_clip_max: float = 2.0
+    """Cap of the token-level ratio trainer / engine probability (truncated importance sampling)."""
+    max_logprob_gap: float = 0.1
+    """Largest mean |log p(engine) - log p(trainer)| of a step's sampled tokens; beyond it the run stops."""
+
+
+@section
+class EvalConfig:
+    """Evaluation of the current weights at checkpoints, greedy, through the live engine."""
+
+    split: Literal["val", "benchmark"] = "val"
+    num_questions: int = 500
+    """Size of the fixed subset, stratified by pref_type, who and updated; 0 is the whole split."""
+    at_start: bool = True
+    """Evaluate before the first step as well."""
+
+
+@section
+class CheckpointConfig:
+    save_steps: int = 50
+    save_total_limit: int = 2
+    """How many of the latest checkpoints are kept; the best one by eval accuracy is kept besides."""
+    resume: Literal["auto", "never"] = "auto"
+    """`auto` continues from the latest complete checkpoint of `output_dir`."""
+
+
+@section
+class HooksConfig:
+    on_checkpoint: str | None = None
+    """A command run at each checkpoint; `{checkpoint}` is its path."""
+
+
+@section
+class LogConfig:
+    report_to: Literal["wandb", "none"] = "wandb"
+    """wandb runs offline where there is no key, and never blocks."""
+    project: str = "rft"
+    run_name: str | None = None
+    rollouts_per_step: int = 4
+    """Groups per step whose best and worst rollout are written to rollouts.jsonl."""
+
+
+@section
+class Config:
+    """A whole run."""
+
+    output_dir: str = "checkpoints/run"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    hooks: HooksConfig = field(default_factory=HooksConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def engine_window(self) -> int:
+        """Tokens the engine must hold for one prompt and its completion."""
+        return self.rollout.vllm_max_model_length or self.data.max_prompt_length + self.rollout.max_completion_length
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Reads a yaml file, the chain of `base:` files under it, and `section.key=value` overrides.
+
+    Raises:
+        ValueError: a file that is absent or no mapping, an unknown key (the nearest valid one is named),
+            a value of the wrong type, an override that is not `key=value`.
+    """
+    return parse_config(Config, path, overrides or [])
+
+
+def parse_config(schema: type, path: str | Path, overrides: list[str]) -> Any:
+    """`load_config` for any dataclass tree made of `section`s."""
+    tree = read_yaml_chain(Path(path))
+    for override in overrides:
+        merge(tree, parse_override(override))
+    check_keys(schema, tree)
+    try:
+        return TypeAdapter(schema).validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"config key '{key}': {first['msg']}, got {first['input']!r}") from None
+
+
+def read_yaml_chain(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The mapping of one yaml file laid over that of its `base:` (a path relative to the file)."""
+    if path.resolve() in seen:
+        raise ValueError(f"{path}: its chain of 'base:' files comes back to itself; remove one of them")
+    if not path.is_file():
+        raise ValueError(f"config file {path} does not exist; name a yaml file such as configs/qwen3_4b.yaml")
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=ConfigLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path} must hold 'section:' mappings at its top level, not {type(tree).__name__}")
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    return merge(read_yaml_chain(path.parent / base, (*seen, path.resolve())), tree)
+
+
+class ConfigLoader(yaml.SafeLoader):
+    """yaml 1.1 reads `1e-6` as text; people who write learning rates mean the number."""
+
+
+ConfigLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    yaml.resolver.re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """`"train.learning_rate=1e-6"` as `{"train": {"learning_rate": 1e-6}}`; the value is read as yaml."""
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise ValueError(f"override '{text}' is not of the form section.key=value")
+    try:
+        tree: Any = yaml.load(value, Loader=ConfigLoader)
+    except yaml.YAMLError:
+        raise ValueError(f"override '{text}': its value is not valid yaml; quote it") from None
+    for part in reversed(key.split(".")):
+        tree = {part: tree}
+    return tree
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lays `over` on `base`, in place, mapping by mapping."""
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value)
+        else:
+            base[key] = value
+    return base
+
+
+def check_keys(schema: type, tree: dict[str, Any], prefix: str = "") -> None:
+    """Raises ValueError for the first key that `schema` does not have, naming the nearest one it has."""
+    types = get_type_hints(schema)
+    for key, value in tree.items():
+        if key not in types:
+            raise ValueError(f"unknown config key '{prefix}{key}'{nearest(schema, types, key, prefix)}")
+        if dataclasses.is_dataclass(types[key]):
+            if not isinstance(value, dict):
+                raise ValueError(
+                    f"config key '{prefix}{key}' is a section; set one of its keys, such as {prefix}{key}.{next(iter(get_type_hints(types[key])))}=..."
+                )
+            check_keys(types[key], value, f"{prefix}{key}.")
+
+
+def nearest(schema: type, types: dict[str, Any], key: str, prefix: str) -> str:
+    here = difflib.get_close_matches(str(key), [str(k) for k in types], n=1, cutoff=0.5)
+    if here:
+        return f"; did you mean '{prefix}{here[0]}'?"
+    return f"; valid keys here: {', '.join(types)}"
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The whole resolved tree as plain values, ready for yaml or json."""
+    return dataclasses.asdict(config)
