@@ -1,0 +1,141 @@
+"""Log-probs of the trained tokens under the current weights.
+
+Shapes: B sequences, T tokens, H hidden size, V vocabulary, N trained tokens, C tokens of one chunk.
+
+The logits [N, V] are never whole in memory. The model's own forward runs, through whatever wraps it (DDP,
+DeepSpeed, peft), and only its LM head is told to return log-probs of the trained tokens in place of logits of all
+tokens. So every hook a wrapper puts on the model or on the head fires exactly as in a plain forward: ZeRO-3
+gathers the head's weight once forward and once backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from accelerate.utils import extract_model_from_parallel
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from rft.grpo.samples import pad
+from rft.types import Sample
+
+CHUNK_ELEMENTS = 2**26
+"""Logits computed at a time, C * V: 256 MiB in float32, 441 tokens of Qwen3's vocabulary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprobs:
+    """Log-probs and entropies of a micro-batch's trained tokens, sample after sample.
+
+    Example, two samples with 2 and 1 completion tokens:
+        TokenLogprobs(logps=tensor([-0.1, -1.2, -0.3]), entropies=tensor([0.4, 1.1, 0.7]))
+    """
+
+    logps: Tensor
+    """float32 [N], with gradient: natural log of each token's probability, temperature applied."""
+    entropies: Tensor | None
+    """float32 [N], without gradient: entropy in nats of the distribution the token was drawn from; None if not asked."""
+
+
+def trained_token_logprobs(
+    model: nn.Module, samples: Sequence[Sample], temperature: float, *, entropy: bool
+) -> TokenLogprobs:
+    """The plain dense pass: all samples side by side, each with its own copy of the prompt.
+
+    `model` is a causal language model of transformers, wrapped or not. With gradients enabled the result carries
+    them; under `torch.no_grad()` nothing is kept for a backward pass.
+    """
+    device = next(model.parameters()).device
+    batch = pad(samples, device)
+    return score_tokens(model, batch.positions, batch.targets, temperature, entropy=entropy, input_ids=batch.input_ids)
+
+
+def score_tokens(
+    model: nn.Module, positions: Tensor, targets: Tensor, temperature: float, *, entropy: bool, **model_inputs: Tensor
+) -> TokenLogprobs:
+    """One forward of `model(**model_inputs)`; log-probs of `targets` [N] at `positions` [N] of its flattened [B * T] tokens.
+
+    A position may occur several times, with a different target each.
+
+    Raises:
+        ValueError: the model changes its logits after the LM head (soft-capping, a scale).
+    """
+    bare_model = extract_model_from_parallel(model)
+    vocab_size = bare_model.config.get_text_config().vocab_size
+    head = bare_model.get_output_embeddings()
+    project = head.forward
+    returned: list[Tensor] = []
+
+    def score(hidden: Tensor) -> Tensor:  # [B, T, H] -> [1 or 2, N]
+        trained = hidden.flatten(0, 1)[positions]
+        returned.append(
+            chunked_logprobs(trained, project, targets, temperature, vocab_size=vocab_size, entropy=entropy)
+        )
+        return returned[0]
+
+    with replaced_forward(head, score):
+        scores = model(**model_inputs, use_cache=False).logits
+    if not torch.allclose(scores, returned[0], rtol=0, atol=0, equal_nan=True):
+        raise ValueError("the model rescales its logits after the LM head; use an architecture that does not, as Qwen3")
+    return TokenLogprobs(logps=scores[0], entropies=scores[1].detach() if entropy else None)
+
+
+@contextmanager
+def replaced_forward(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within the block `module` computes `forward`; hooks on it stay."""
+    before = vars(module).get("forward")
+    module.forward = forward  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before
+
+
+def chunked_logprobs(
+    hidden: Tensor,
+    project: Callable[[Tensor], Tensor],
+    targets: Tensor,
+    temperature: float,
+    *,
+    vocab_size: int,
+    entropy: bool,
+) -> Tensor:
+    """Log-probs of `targets` [N], and below them entropies if asked: float32 [1 or 2, N].
+
+    `project` maps hidden states [C, H] to logits [C, V]. Logits of one chunk live at a time: with more than one
+    chunk, the backward pass computes each chunk's again.
+    """
+
+    def score_chunk(hidden: Tensor, targets: Tensor) -> Tensor:
+        return logprobs_of_logits(project(hidden), targets, temperature, entropy=entropy)
+
+    size = max(1, CHUNK_ELEMENTS // vocab_size)
+    if len(targets) <= size:
+        return score_chunk(hidden, targets)
+    chunks = zip(hidden.split(size), targets.split(size), strict=True)
+    return torch.cat(
+        [checkpoint(score_chunk, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks], dim=1
+    )
+
+
+def logprobs_of_logits(logits: Tensor, targets: Tensor, temperature: float, *, entropy: bool) -> Tensor:
+    """log softmax(logits / temperature) at `targets`, and below it the entropy if asked: [C, V] -> float32 [1 or 2, C].
+
+    Entropy = log sum exp(z) - sum p z, without gradient.
+    """
+    assert temperature > 0, "greedy decoding has no log-probs to train on"
+    scaled = logits.float() / temperature
+    log_total = scaled.logsumexp(-1)
+    logps = scaled.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - log_total
+    if not entropy:
+        return logps.unsqueeze(0)
+    with torch.no_grad():
+        probabilities = (scaled - log_total.unsqueeze(-1)).exp_()
+        entropies = log_total - torch.linalg.vecdot(probabilities, scaled)
+    return torch.stack([logps, entropies])

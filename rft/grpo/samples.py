@@ -1,0 +1,113 @@
+"""Rollouts -> samples -> micro-batches -> tensors.
+
+Shapes: B samples of a micro-batch, T tokens of the longest one (prompt and completion), N trained tokens: all
+completion tokens of the micro-batch, sample after sample. Every per-token tensor of the update has this flat [N]
+layout, whatever computed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rft.grpo.advantage import group_advantages
+from rft.types import Rollout, Sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedTokens:
+    """What the loss needs to know of each trained token besides its log-probs.
+
+    Example, two samples with 2 and 1 completion tokens:
+        TrainedTokens(advantages=tensor([0.5, 0.5, -0.5]), sampling_logps=tensor([-0.1, -1.2, -0.3]),
+                      sample_index=tensor([0, 0, 1]), num_samples=2)
+    """
+
+    advantages: Tensor
+    """float32 [N]"""
+    sampling_logps: Tensor
+    """float32 [N]: log-probs at sampling time, the engine's."""
+    sample_index: Tensor
+    """int64 [N]: which sample of the micro-batch a token belongs to, 0 .. B-1."""
+    num_samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseBatch:
+    """Samples as one right-padded batch.
+
+    It has no attention mask: under causal attention a token never sees the padding to its right.
+
+    Example, prompts (1, 5) and (1,), completions (7, 2) and (2,):
+        DenseBatch(input_ids=tensor([[1, 5, 7, 2], [1, 2, 0, 0]]), positions=tensor([1, 2, 4]),
+                   targets=tensor([7, 2, 2]))
+    """
+
+    input_ids: Tensor
+    """int64 [B, T]"""
+    positions: Tensor
+    """int64 [N]: where in the flattened [B * T] tokens stands the one whose logits predict the trained token."""
+    targets: Tensor
+    """int64 [N]: the trained tokens."""
+
+
+def samples_of(groups: Sequence[Sequence[Rollout]], scale_rewards: bool) -> list[Sample]:
+    """One sample per rollout, siblings next to each other, each with its group-relative advantage."""
+    samples = []
+    for group in groups:
+        advantages = group_advantages([rollout.score.reward for rollout in group], scale_rewards)
+        for rollout, advantage in zip(group, advantages, strict=True):
+            assert rollout.prompt == group[0].prompt, "siblings of a group share their prompt"
+            assert rollout.completion.token_ids, "an engine samples at least one token"
+            samples.append(
+                Sample(
+                    prompt_ids=rollout.prompt.token_ids,
+                    completion_ids=rollout.completion.token_ids,
+                    sampling_logprobs=rollout.completion.logprobs,
+                    advantage=advantage,
+                    group=rollout.prompt.question_id,
+                )
+            )
+    return samples
+
+
+def micro_batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+    """Consecutive runs of `size` samples, the last one possibly shorter; the order is kept, so siblings stay together."""
+    return [list(samples[start : start + size]) for start in range(0, len(samples), size)]
+
+
+def trained_tokens(samples: Sequence[Sample], device: torch.device) -> TrainedTokens:
+    """The flat [N] tensors of a micro-batch."""
+    lengths = torch.tensor([len(sample.completion_ids) for sample in samples])
+    advantages = torch.tensor([sample.advantage for sample in samples], dtype=torch.float32)
+    sampling_logps = [logp for sample in samples for logp in sample.sampling_logprobs]
+    sample_index = torch.arange(len(samples)).repeat_interleave(lengths)
+    assert len(sampling_logps) == len(sample_index), "one sampling log-prob per completion token"
+    return TrainedTokens(
+        advantages=advantages[sample_index].to(device),
+        sampling_logps=torch.tensor(sampling_logps, dtype=torch.float32, device=device),
+        sample_index=sample_index.to(device),
+        num_samples=len(samples),
+    )
+
+
+def pad(samples: Sequence[Sample], device: torch.device) -> DenseBatch:
+    """The samples side by side, padded on the right with token 0, which nothing looks at."""
+    width = max(len(sample.prompt_ids) + len(sample.completion_ids) for sample in samples)
+    rows: list[tuple[int, ...]] = []
+    positions: list[int] = []
+    targets: list[int] = []
+    for row, sample in enumerate(samples):
+        assert sample.prompt_ids, "a completion's first token is predicted from the prompt's last one"
+        path = sample.prompt_ids + sample.completion_ids
+        rows.append(path + (0,) * (width - len(path)))
+        positions.extend(row * width + column for column in range(len(sample.prompt_ids) - 1, len(path) - 1))
+        targets.extend(sample.completion_ids)
+    return DenseBatch(
+        input_ids=torch.tensor(rows, device=device),
+        positions=torch.tensor(positions, dtype=torch.int64, device=device),
+        targets=torch.tensor(targets, dtype=torch.int64, device=device),
+    )
