@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from rft.grpo.advantage import group_advantages
 from rft.types import Rollout, Sample
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,7 @@ def samples_of(groups: Sequence[Sequence[Rollout]], scale_rewards: bool) -> list
     return samples
 
 
-def micro_batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+def micro_batches(samples: Sequence[Item], size: int) -> list[list[Item]]:
     """Consecutive runs of `size` samples, the last one possibly shorter; the order is kept, so siblings stay together."""
     return [list(samples[start : start + size]) for start in range(0, len(samples), size)]
 
