@@ -1,0 +1,126 @@
+r"""The scorer of multiple-choice replies that training and evaluation share.
+
+Model text is data: it is searched, never evaluated, in time linear in its length, and no text raises.
+
+`strict`, the default. The answer is what follows the last `</think>`. A thought that is open and never closes
+(here, or in the prompt's template) leaves no answer. In the answer, every `\boxed{...}` that holds one ASCII letter
+and nothing else counts; exactly one distinct letter must remain, and it must be one of those offered.
+
+- Around the letter, these are no content: ASCII white space, the characters of `NOT_CONTENT`, bare braces, and the
+  commands of `TYPE_COMMANDS`: `\boxed{\text{(B).}}` is b.
+- A box with the option's text, with several letters or with a look-alike from another alphabet is unreadable. Reading
+  the first letter of `\boxed{(a) or (b)}` would pay for hedging. An unreadable box beside a readable one is ignored.
+- A box that never closes is unreadable, and so is all that follows it.
+
+`paper`, for comparison: the rule of the PersonaMem-v2 reference code without its embedding fallback. The whole text
+counts where there is no `</think>`; `\boxed{x}`, else `\boxed{(x)}`, else `boxed{x}`, each time the last one.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+from typing import Literal
+
+from rft.types import FailureReason, Score
+
+THOUGHT_OPENS, THOUGHT_CLOSES = "<think>", "</think>"
+
+BOX = re.compile(r"\\boxed\s*\{")
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+"""A brace, or a backslash with the character it escapes."""
+
+TYPE_COMMANDS = "boxed|text|textbf|textit|textrm|textsf|texttt|emph|mathrm|mathbf|mathit|mathsf|mathtt|bm|boldsymbol"
+WRAPPED = re.compile(rf"(?:\\(?:{TYPE_COMMANDS})\s*)?\{{(.*)\}}", re.DOTALL)
+NOT_CONTENT = string.whitespace + "$()[].:*'\"`"
+LONGEST_BOX = 100
+"""Characters; a longer box holds more than a letter. Bounds the work per box."""
+
+Parsed = tuple[str | None, FailureReason | None]
+"""The letter, lower case, or why there is none."""
+
+
+def score(
+    text: str,
+    letters: Sequence[str],
+    gold: str,
+    *,
+    rule: Literal["strict", "paper"],
+    thought_open: bool = False,
+) -> Score:
+    """What a reply is worth: 1.0 if its letter is `gold`, else 0.0.
+
+    Args:
+        text: the whole reply.
+        letters: those offered, lower case.
+        gold: the right one of them.
+        thought_open: the prompt's template ends inside a thought, so the reply begins there.
+    """
+    assert gold in letters, "the right letter is one of those offered"
+    letter, failure = parse_paper(text, letters) if rule == "paper" else parse_strict(text, letters, thought_open)
+    return Score(reward=float(letter == gold), letter=letter, failure=failure)
+
+
+def parse_strict(text: str, letters: Sequence[str], thought_open: bool) -> Parsed:
+    if not text.strip():
+        return None, FailureReason.EMPTY
+    _, closed, answer = text.rpartition(THOUGHT_CLOSES)
+    if THOUGHT_OPENS in answer or (thought_open and not closed):
+        return None, FailureReason.UNCLOSED_THOUGHT
+    if not answer.strip():
+        return None, FailureReason.EMPTY
+    boxes = boxed(answer)
+    if not boxes:
+        return None, FailureReason.NO_BOX
+    found = {letter for letter in map(single_letter, boxes) if letter is not None}
+    if not found:
+        return None, FailureReason.UNREADABLE_BOX
+    if len(found) > 1:
+        return None, FailureReason.SEVERAL_LETTERS
+    letter = found.pop()
+    return (letter, None) if letter in letters else (None, FailureReason.NOT_AN_OPTION)
+
+
+def boxed(text: str) -> list[str | None]:
+    r"""The contents of the outermost `\boxed{...}`, in order; None for one that never closes."""
+    contents: list[str | None] = []
+    opening = BOX.search(text)
+    while opening:
+        end = closing_brace(text, opening.end())
+        if end is None:
+            return [*contents, None]
+        contents.append(text[opening.end() : end])
+        opening = BOX.search(text, end)
+    return contents
+
+
+def closing_brace(text: str, start: int) -> int | None:
+    """Where the brace closes that opened just before `start`."""
+    depth = 1
+    for token in BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(token.group(), 0)
+        if depth == 0:
+            return token.start()
+    return None
+
+
+def single_letter(content: str | None) -> str | None:
+    """The one ASCII letter that a box holds, lower case; None if it holds anything else."""
+    if content is None or len(content) > LONGEST_BOX:
+        return None
+    content = content.strip(NOT_CONTENT)
+    while wrapped := WRAPPED.fullmatch(content):
+        content = wrapped.group(1).strip(NOT_CONTENT)
+    return content.lower() if len(content) == 1 and content in string.ascii_letters else None
+
+
+def parse_paper(text: str, letters: Sequence[str]) -> Parsed:
+    answer = text.rpartition(THOUGHT_CLOSES)[2]
+    if not answer.strip():
+        return None, FailureReason.EMPTY
+    offered = "".join(map(re.escape, letters))
+    for pattern in (rf"\\boxed\{{([{offered}])\}}", rf"\\boxed\{{\(([{offered}])\)\}}", rf"boxed\{{([{offered}])\}}"):
+        if found := re.findall(pattern, answer, re.IGNORECASE | re.ASCII):
+            return found[-1].lower(), None
+    return None, FailureReason.UNREADABLE_BOX if "boxed{" in answer else FailureReason.NO_BOX
