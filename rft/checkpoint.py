@@ -1,0 +1,186 @@
+"""Checkpoints that from_pretrained and vLLM load as they are, and that a run continues from exactly.
+
+    OUTPUT_DIR/checkpoint-50/
+        config.json, model.safetensors, tokenizer...    the policy in transformers' format, LoRA merged
+        adapter/                                        the LoRA adapter by itself, where there is one
+        state/                                          accelerate's or DeepSpeed's training state
+        trainer_state.json                              step, batch, best accuracy so far
+        eval.json, predictions.jsonl                    what the hooks measured of these weights
+    OUTPUT_DIR/best -> checkpoint-50
+
+A checkpoint is written under a temporary name and renamed when it is whole, so a folder called `checkpoint-N`
+is always complete: a crash, a full disk or `kill -9` in the middle leaves only a temporary folder behind, which
+the next start removes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from huggingface_hub import save_torch_state_dict
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
+
+from rft.config import Config, to_dict
+from rft.weights import named_full_weights
+
+MAY_DIFFER = ("output_dir", "checkpoint", "hooks", "log", "eval", "train.max_steps", "train.num_train_epochs")
+"""Config that a resumed run may change without changing the steps already taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerState:
+    """Where a run stands.
+
+    Example:
+        TrainerState(step=50, batch_index=25, best_accuracy=0.61, best_step=50)
+    """
+
+    step: int = 0
+    """Optimizer steps taken."""
+    batch_index: int = 0
+    """Rollout batches consumed."""
+    best_accuracy: float | None = None
+    best_step: int | None = None
+
+
+def save(
+    config: Config,
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    state: TrainerState,
+    results: dict[str, str],
+) -> Path:
+    """Writes `checkpoint-{step}` atomically and prunes old ones. Collective: every rank calls it.
+
+    Args:
+        results: further files of the checkpoint, name to text (evaluation).
+    """
+    output_dir = Path(config.output_dir)
+    final = output_dir / f"checkpoint-{state.step}"
+    temporary = output_dir / f".{final.name}.tmp"
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    save_policy(accelerator, model, tokenizer, temporary)
+    accelerator.save_state(str(temporary / "state"))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        for name, text in results.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+        (temporary / "rft_config.yaml").write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
+        (temporary / "trainer_state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+        sync_to_disk(temporary)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        if state.best_step == state.step:
+            point_best_at(final)
+        prune(output_dir, config.checkpoint.save_total_limit, state.best_step)
+    accelerator.wait_for_everyone()
+    return final
+
+
+def save_policy(
+    accelerator: Accelerator, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    """The policy as transformers writes it. Gathering sharded weights is collective; only rank 0 writes."""
+    full = {}
+    for name, weight in named_full_weights(model):
+        if accelerator.is_main_process:
+            full[name] = weight.detach().to("cpu", copy=True).contiguous()
+    if not accelerator.is_main_process:
+        return
+    policy: Any = accelerator.unwrap_model(model)
+    if isinstance(policy, PeftModel):
+        policy.save_pretrained(folder / "adapter")
+        policy = policy.get_base_model()
+    save_torch_state_dict(full, folder)
+    policy.config.save_pretrained(folder)
+    if policy.generation_config is not None:
+        policy.generation_config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def sync_to_disk(folder: Path) -> None:
+    """Forces every file out of the write cache, so that the rename never outlives its contents."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def point_best_at(checkpoint: Path) -> None:
+    """`best` is a relative link, replaced in one move."""
+    temporary = checkpoint.parent / ".best.tmp"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(checkpoint.name)
+    os.replace(temporary, checkpoint.parent / "best")
+
+
+def prune(output_dir: Path, keep: int, best_step: int | None) -> None:
+    """Removes all but the latest `keep` checkpoints and the best one."""
+    steps = complete_steps(output_dir)
+    for step in steps[: -keep or None]:
+        if step != best_step:
+            shutil.rmtree(output_dir / f"checkpoint-{step}")
+
+
+def complete_steps(output_dir: Path) -> list[int]:
+    """Steps that have a complete checkpoint, in order."""
+    if not output_dir.is_dir():
+        return []
+    matches = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in output_dir.iterdir() if path.is_dir())
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def latest(config: Config) -> Path | None:
+    """The checkpoint a run continues from, None for a fresh start; half-written leftovers are removed.
+
+    Raises:
+        ValueError: the checkpoint was made with a config whose steps would differ (the keys are named).
+    """
+    output_dir = Path(config.output_dir)
+    for leftover in output_dir.glob(".checkpoint-*.tmp"):
+        shutil.rmtree(leftover)
+    steps = complete_steps(output_dir)
+    if config.checkpoint.resume == "never" or not steps:
+        return None
+    checkpoint = output_dir / f"checkpoint-{steps[-1]}"
+    saved = yaml.safe_load((checkpoint / "rft_config.yaml").read_text(encoding="utf-8"))
+    changed = differing_keys(saved, to_dict(config))
+    if changed:
+        raise ValueError(
+            f"{checkpoint} was made with other values of {', '.join(changed)}; "
+            "restore them, choose another output_dir, or set checkpoint.resume=never"
+        )
+    return checkpoint
+
+
+def differing_keys(saved: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ, apart from those that may."""
+    keys = []
+    for key in sorted({*saved, *now}):
+        path = prefix + key
+        if path in MAY_DIFFER:
+            continue
+        left, right = saved.get(key), now.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            keys += differing_keys(left, right, path + ".")
+        elif left != right:
+            keys.append(path)
+    return keys
+
+
+def read_state(checkpoint: Path) -> TrainerState:
+    return TrainerState(**json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))

@@ -1,0 +1,74 @@
+"""What the ranks of one run have to agree on. accelerate and DeepSpeed do the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, gather_object, set_seed
+
+from rft.config import Config
+
+
+def start(config: Config) -> Accelerator:
+    """The process group, one member per rank, with every seed set.
+
+    Gradients are accumulated by our own loop (`accumulate`), because a step has as many micro-batches as its
+    completions need; accelerate and DeepSpeed are therefore told that every backward pass stands alone.
+    """
+    accelerator = Accelerator(
+        gradient_accumulation_steps=1,
+        mixed_precision="bf16" if compute_dtype(config) is torch.bfloat16 else "no",
+        step_scheduler_with_optimizer=False,
+    )
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        settings = accelerator.state.deepspeed_plugin.deepspeed_config
+        settings["gradient_accumulation_steps"] = 1
+        settings["train_micro_batch_size_per_gpu"] = config.train.per_device_train_batch_size
+        settings["gradient_clipping"] = config.train.max_grad_norm
+    set_seed(config.train.seed)
+    return accelerator
+
+
+def compute_dtype(config: Config) -> torch.dtype:
+    """Type of the matrix multiplications: `model.dtype`, where `auto` is bfloat16 on CUDA and float32 elsewhere."""
+    if config.model.dtype == "auto":
+        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.model.dtype]
+
+
+@contextmanager
+def accumulate(accelerator: Accelerator, model: torch.nn.Module, *, last: bool) -> Iterator[None]:
+    """Runs one micro-batch; only the `last` of a step exchanges gradients between ranks.
+
+    With DeepSpeed the backward pass of the last micro-batch also takes the optimizer step.
+    """
+    accelerator.sync_gradients = last
+    plain_ddp = accelerator.distributed_type in (DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+    with accelerator.no_sync(model) if plain_ddp and not last else nullcontext():
+        yield
+
+
+def sum_over_ranks(accelerator: Accelerator, values: dict[str, float]) -> dict[str, float]:
+    """Adds each value up over the ranks (float64, so that counts stay exact). Keys may differ between ranks."""
+    if accelerator.num_processes == 1:
+        return dict(values)
+    total: dict[str, float] = {}
+    for part in gather_lists(accelerator, [values]):
+        for key, value in part.items():
+            total[key] = total.get(key, 0.0) + value
+    return total
+
+
+def max_over_ranks(accelerator: Accelerator, value: int) -> int:
+    """The largest of one number per rank."""
+    return max(gather_lists(accelerator, [value]))
+
+
+def gather_lists(accelerator: Accelerator, items: Iterable[Any]) -> list[Any]:
+    """The items of rank 0, then of rank 1, ...: the same list on every rank."""
+    items = list(items)
+    return items if accelerator.num_processes == 1 else gather_object(items)

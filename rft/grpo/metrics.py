@@ -1,0 +1,108 @@
+"""From one step's rollouts, loss terms and clocks to named numbers. Names are trl's where trl has one."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+
+from rft.distributed import gather_lists
+from rft.rollout.engine import EngineCounters
+from rft.types import Rollout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What is left of a rollout for the metrics: small enough to gather from every rank at every step.
+
+    Example:
+        Outcome(group="train/17", reward=1.0, letter="c", failure=None, num_tokens=212, truncated=False)
+    """
+
+    group: str
+    reward: float
+    letter: str | None
+    failure: str | None
+    num_tokens: int
+    truncated: bool
+
+
+def gather_outcomes(accelerator: Accelerator, groups: Sequence[Sequence[Rollout]]) -> list[Outcome]:
+    """The outcomes of all ranks."""
+    return gather_lists(accelerator, [outcome_of(rollout) for group in groups for rollout in group])
+
+
+def outcome_of(rollout: Rollout) -> Outcome:
+    return Outcome(
+        group=rollout.prompt.question_id,
+        reward=rollout.score.reward,
+        letter=rollout.score.letter,
+        failure=str(rollout.score.failure) if rollout.score.failure else None,
+        num_tokens=len(rollout.completion.token_ids),
+        truncated=rollout.completion.finish_reason == "length",
+    )
+
+
+def rollout_metrics(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Reward, lengths, failures and letters of one rollout batch."""
+    rewards: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        rewards.setdefault(outcome.group, []).append(outcome.reward)
+    lengths = [outcome.num_tokens for outcome in outcomes]
+    n = len(outcomes)
+    failures = Counter(outcome.failure for outcome in outcomes if outcome.failure)
+    letters = Counter(outcome.letter for outcome in outcomes if outcome.letter)
+    return {
+        "reward": sum(outcome.reward for outcome in outcomes) / n,
+        "reward_std": statistics.fmean(statistics.stdev(group) for group in rewards.values()),
+        "frac_reward_zero_std": sum(len(set(group)) == 1 for group in rewards.values()) / len(rewards),
+        "completions/mean_length": sum(lengths) / n,
+        "completions/min_length": float(min(lengths)),
+        "completions/max_length": float(max(lengths)),
+        "completions/clipped_ratio": sum(outcome.truncated for outcome in outcomes) / n,
+        "parse_rate": sum(outcome.letter is not None for outcome in outcomes) / n,
+        **{f"failures/{name}": count / n for name, count in sorted(failures.items())},
+        **{f"letters/{name}": count / n for name, count in sorted(letters.items())},
+    }
+
+
+def engine_metrics(accelerator: Accelerator, used: EngineCounters) -> dict[str, float]:
+    """Prefix-cache use and tokens of one rollout phase, over all ranks."""
+    every = gather_lists(accelerator, [used])
+    prompt = sum(counters.prompt_tokens for counters in every)
+    cached = sum(counters.cached_prompt_tokens for counters in every)
+    return {
+        "engine/prompt_tokens": float(prompt),
+        "engine/prefill_tokens": float(prompt - cached),
+        "engine/prefix_cache_hit_rate": cached / prompt if prompt else 0.0,
+        "engine/generated_tokens": float(sum(counters.generated_tokens for counters in every)),
+    }
+
+
+class Clock:
+    """Seconds spent in named phases since the last `read`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.started = time.perf_counter()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+    def read(self) -> dict[str, float]:
+        """Phase times and the whole, then starts anew."""
+        now = time.perf_counter()
+        result = {f"time/{name}_s": seconds for name, seconds in self.seconds.items()}
+        result["step_time"] = now - self.started
+        self.seconds, self.started = {}, now
+        return result

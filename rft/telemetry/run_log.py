@@ -1,0 +1,162 @@
+"""Where a run's numbers go: metrics.jsonl first, wandb as a view of it, a progress bar for the eye.
+
+Only the main process writes. Files are the results; a run without wandb loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from rft.config import Config, to_dict
+from rft.types import Rollout
+
+logger = logging.getLogger(__name__)
+
+PROMPT_TAIL_CHARS = 2000
+"""How much of a question is kept with a logged rollout."""
+
+
+class RunLog:
+    """The numbers of one run.
+
+    Args:
+        config: of the run; `log` and `output_dir` are used.
+        first_step: optimizer steps already taken; rows after it are left over from work that a resume repeats,
+            and are removed.
+        num_steps: length of the progress bar.
+        tokenizer: decodes the question of a logged rollout.
+        main: whether this process writes at all.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        first_step: int,
+        num_steps: int,
+        tokenizer: PreTrainedTokenizerBase,
+        main: bool,
+    ) -> None:
+        self.main = main
+        self.tokenizer = tokenizer
+        self.output_dir = Path(config.output_dir)
+        self.rollouts_per_step = config.log.rollouts_per_step
+        self.wandb_run: Any = None
+        if not main:
+            return
+        for name in ("metrics.jsonl", "rollouts.jsonl"):
+            drop_rows_after(self.output_dir / name, first_step)
+        self.wandb_run = start_wandb(config) if config.log.report_to == "wandb" else None
+        self.bar = tqdm(total=num_steps, initial=first_step, desc="train", unit="step", dynamic_ncols=True)
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Appends one row of metrics, all of one moment."""
+        if not self.main:
+            return
+        append_json(self.output_dir / "metrics.jsonl", {"step": step, **values})
+        if self.wandb_run is not None:
+            self.wandb_run.log(values, step=step)
+        self.bar.update(step - self.bar.n)
+        shown = {"reward": "reward", "grad_norm": "|grad|", "eval/accuracy": "eval"}
+        self.bar.set_postfix({label: f"{values[key]:.3f}" for key, label in shown.items() if key in values})
+
+    def rollouts(self, step: int, groups: Sequence[Sequence[Rollout]]) -> None:
+        """Appends the best and the worst rollout of the first few groups of a step."""
+        if not self.main:
+            return
+        for group in groups[: self.rollouts_per_step]:
+            ordered = sorted(group, key=lambda rollout: (rollout.score.reward, rollout.sibling))
+            for rollout in {id(r): r for r in (ordered[-1], ordered[0])}.values():
+                append_json(self.output_dir / "rollouts.jsonl", {"step": step, **rollout_row(rollout, self.tokenizer)})
+
+    def say(self, text: str) -> None:
+        """Prints a line without breaking the progress bar."""
+        if self.main:
+            self.bar.write(text)
+
+    def close(self) -> None:
+        if not self.main:
+            return
+        self.bar.close()
+        if self.wandb_run is not None:
+            self.wandb_run.finish()
+
+
+def rollout_row(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """One rollout as plain values: the question's text, not the history's 32k tokens before it."""
+    question_ids = rollout.prompt.token_ids[rollout.prompt.num_history_tokens :]
+    return {
+        "question_id": rollout.prompt.question_id,
+        "persona_id": rollout.prompt.persona_id,
+        "pref_type": rollout.prompt.pref_type,
+        "who": rollout.prompt.who,
+        "updated": rollout.prompt.updated,
+        "sibling": rollout.sibling,
+        "option_order": list(rollout.prompt.option_order),
+        "gold": rollout.prompt.gold,
+        "letter": rollout.score.letter,
+        "reward": rollout.score.reward,
+        "failure": rollout.score.failure,
+        "finish_reason": rollout.completion.finish_reason,
+        "prompt_tail": tokenizer.decode(question_ids)[-PROMPT_TAIL_CHARS:],
+        "prompt_tokens": len(rollout.prompt.token_ids),
+        "completion_tokens": len(rollout.completion.token_ids),
+        "text": rollout.text,
+    }
+
+
+def append_json(path: Path, row: dict[str, Any]) -> None:
+    """One line of JSON; a value that is not a number (a step without any) becomes null, so that every reader copes."""
+    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(clean, ensure_ascii=False) + "\n")
+
+
+def drop_rows_after(path: Path, step: int) -> None:
+    """Keeps the rows of a jsonl file up to and including `step`; a last line cut short by a crash goes too."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if row["step"] <= step:
+            kept.append(line + "\n")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def start_wandb(config: Config) -> Any:
+    """A wandb run, offline where there is no key. Trouble with wandb is a warning and never stops training."""
+    import wandb
+
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+    id_file = Path(config.output_dir) / "wandb_id.txt"
+    run_id = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else wandb.util.generate_id()
+    id_file.write_text(run_id + "\n", encoding="utf-8")
+    try:
+        return wandb.init(
+            project=config.log.project,
+            name=config.log.run_name or Path(config.output_dir).name,
+            id=run_id,
+            resume="allow" if mode == "online" else None,
+            dir=config.output_dir,
+            config=to_dict(config),
+            mode=mode,
+            settings=wandb.Settings(init_timeout=60, silent=True),
+        )
+    except (wandb.errors.Error, OSError) as error:
+        logger.warning("wandb did not start (%s); metrics.jsonl has every number", error)
+        return None
