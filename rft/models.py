@@ -1,0 +1,72 @@
+"""Loading: the policy, its tokenizer, and the tokens that end its replies."""
+
+from __future__ import annotations
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rft.config import LoraConfig, ModelConfig
+
+
+def resolve_dtype(config: ModelConfig) -> torch.dtype:
+    """Type of the weights: `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    if config.dtype == "auto":
+        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
+
+
+def load_policy(
+    config: ModelConfig, gradient_checkpointing: bool, dtype: torch.dtype | None = None
+) -> PreTrainedModel:
+    """The model to train, on the CPU (under ZeRO-3 already partitioned); LoRA layers added when `lora.r > 0`.
+
+    `dtype` overrides the type of the weights: a trainer that keeps no float32 copy of its own must hold float32
+    weights, since a step of 5e-6 is lost in the rounding of bfloat16.
+
+    A LoRA policy is a `peft.PeftModel`, which offers the same methods.
+
+    Raises:
+        ValueError: `lora.target_modules` matches no layer (peft names it).
+    """
+    policy: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        config.model_name_or_path,
+        revision=config.model_revision,
+        dtype=dtype or resolve_dtype(config),
+        attn_implementation=config.attn_implementation,
+    )
+    policy.config.use_cache = False
+    if gradient_checkpointing:
+        # The re-entrant kind loses the gradients of adapters under frozen embeddings.
+        policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return add_lora(policy, config.lora) if config.lora.r > 0 else policy
+
+
+def add_lora(policy: PreTrainedModel, config: LoraConfig) -> PreTrainedModel:
+    """The policy with its weights frozen and trainable low-rank adapters beside them."""
+    import peft  # only LoRA runs need it, and it takes seconds to import
+
+    return peft.get_peft_model(
+        policy,
+        peft.LoraConfig(
+            r=config.r,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=config.target_modules,
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer; where it has no padding token, the end token pads."""
+    tokenizer = AutoTokenizer.from_pretrained(config.model_name_or_path, revision=config.model_revision)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def stop_token_ids(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Tokens that end a reply, ascending: those of the model's generation config and the tokenizer's end token."""
+    configured = policy.generation_config.eos_token_id if policy.generation_config is not None else None
+    ids = set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
+    return tuple(sorted(ids - {None}))

@@ -1,0 +1,284 @@
+"""vLLM inside the training process: one engine per rank, on a CPU or a GPU.
+
+The engine lives in the trainer's process (no server, no second copy of Python), so weights are handed over as
+tensors. This is the only file that imports vLLM, and it does so when an engine is made.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rft.config import RolloutConfig
+from rft.rollout.engine import EngineCounters, Sampling
+from rft.types import Completion, FinishReason, TurnRequest
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput
+
+CPU_BLOCK_SIZE = 32
+"""Tokens per prefix-cache block on a CPU: the smallest its attention kernel takes, so the least is computed twice."""
+
+
+class VllmEngine:
+    """The `Engine` protocol (rollout/engine.py) on vLLM's offline `LLM`.
+
+    Args:
+        model_name_or_path: where config and first weights are read from, as `from_pretrained` does.
+        config: sampling and engine limits; `num_generations` and lengths are the caller's business.
+        window: prompt plus completion tokens of the longest request.
+        dtype: type of weights and KV cache; equal to the trainer's, or log-probs differ by its rounding.
+        seed: vLLM's own seed; requests carry their own, so it decides no token.
+        stop_token_ids: tokens that end a completion, which keeps them.
+        revision: commit or branch of a hub model.
+
+    With several ranks, torch.distributed must be initialised and every rank must make its engine at the same time.
+    """
+
+    def __init__(
+        self,
+        model_name_or_path: str,
+        config: RolloutConfig,
+        *,
+        window: int,
+        dtype: torch.dtype,
+        seed: int,
+        stop_token_ids: Sequence[int],
+        revision: str | None = None,
+    ) -> None:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        self._on_cpu = not torch.cuda.is_available()
+        with trainer_state_kept():
+            import vllm
+
+            self._llm = vllm.LLM(
+                model_name_or_path,
+                revision=revision,
+                skip_tokenizer_init=True,
+                generation_config="vllm",
+                dtype=dtype,
+                seed=seed,
+                max_model_len=window,
+                max_num_seqs=config.vllm_max_num_seqs,
+                enable_prefix_caching=True,
+                logprobs_mode="processed_logprobs",
+                use_tqdm_on_load=False,
+                distributed_executor_backend=executor_backend(),
+                **(cpu_options(config) if self._on_cpu else cuda_options(config)),
+            )
+        self.name = f"vllm {vllm.__version__}"
+        self.policy_version = 0
+        self._window = window
+        self._stop_token_ids = list(stop_token_ids)
+        self._sleeps = config.vllm_enable_sleep_mode and not self._on_cpu
+        self._asleep = False
+        self._has_weights = True
+        self._counters = EngineCounters(prompt_tokens=0, cached_prompt_tokens=0, generated_tokens=0)
+
+    def generate(self, requests: Sequence[TurnRequest], sampling: Sampling) -> list[Completion]:
+        """One completion per request, in the order of the requests.
+
+        Requests with a common prefix should stand next to each other: the first computes it, the others read it
+        from the prefix cache, also when all start in one step.
+
+        Raises:
+            RuntimeError: the engine slept and has had no `sync_weights` since.
+        """
+        if not self._has_weights:
+            raise RuntimeError("the engine gave its weights back in sleep(); call sync_weights() before generate()")
+        assert all(len(r.prompt_ids) + r.max_tokens <= self._window for r in requests), "request beyond the window"
+        if not requests:
+            return []
+        from vllm import SamplingParams, TokensPrompt
+
+        prompts = [TokensPrompt(prompt_token_ids=list(request.prompt_ids)) for request in requests]
+        params = [
+            SamplingParams(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                seed=request.seed,
+                max_tokens=request.max_tokens,
+                stop_token_ids=self._stop_token_ids,
+                logprobs=0,
+                flat_logprobs=True,
+                detokenize=False,
+            )
+            for request in requests
+        ]
+        with trainer_state_kept(), self._no_kernel_compilation():
+            outputs = self._llm.generate(prompts, params, use_tqdm=False)
+        self._count(outputs)
+        return [completion_of(output, self.policy_version) for output in outputs]
+
+    def sync_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Loads every (transformers parameter name, full tensor) pair, then empties the prefix cache.
+
+        Wakes the engine when it slept: weights first, KV cache after they are in, so the peak stays low.
+
+        Raises:
+            RuntimeError: a name the engine does not know, or engine weights that no pair filled.
+        """
+        from vllm.config import set_current_vllm_config
+
+        asleep = self._sleeps and self._asleep
+        if asleep:
+            self._llm.wake_up(tags=["weights"])
+        config = self._llm.llm_engine.vllm_config
+        with trainer_state_kept(), set_current_vllm_config(config), torch.no_grad():
+            self._llm.apply_model(lambda model: load_weights(model, weights, config.model_config))
+        if asleep:
+            self._llm.wake_up(tags=["kv_cache"])
+        self._asleep = False
+        self._has_weights = True
+        self.policy_version += 1
+        self.reset_prefix_cache()
+
+    def reset_prefix_cache(self) -> None:
+        """Forgets every cached prefix; raises RuntimeError when the engine refuses."""
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("vLLM did not reset its prefix cache: some of its blocks are still in use")
+
+    def counters(self) -> EngineCounters:
+        return self._counters
+
+    def sleep(self) -> None:
+        """Gives device memory back: KV cache and weights, which only `sync_weights` brings again.
+
+        Weights change before the next generation anyway, so no copy of them is kept on the host. On a CPU no
+        memory moves, but the same rule holds, so that a missing sync shows on every machine.
+        """
+        if self._asleep:
+            return
+        if self._sleeps:
+            self._llm.sleep(level=2)
+        self._asleep = True
+        self._has_weights = False
+
+    def wake(self) -> None:
+        """Takes the memory again, without content; `sync_weights` does this by itself."""
+        if self._asleep and self._sleeps:
+            self._llm.wake_up()
+        self._asleep = False
+
+    def close(self) -> None:
+        """Ends the engine and frees its memory."""
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+        gc.collect()
+
+    def _no_kernel_compilation(self) -> AbstractContextManager[Any]:
+        # vLLM compiles one line of its sampler (the rank of the sampled token) with inductor: 17 s of C++ for nothing.
+        return torch.compiler.set_stance("force_eager") if self._on_cpu else nullcontext()
+
+    def _count(self, outputs: Sequence[RequestOutput]) -> None:
+        self._counters = EngineCounters(
+            prompt_tokens=self._counters.prompt_tokens + sum(len(o.prompt_token_ids or ()) for o in outputs),
+            cached_prompt_tokens=self._counters.cached_prompt_tokens + sum(o.num_cached_tokens or 0 for o in outputs),
+            generated_tokens=self._counters.generated_tokens + sum(len(o.outputs[0].token_ids) for o in outputs),
+        )
+
+
+def executor_backend() -> str:
+    """One worker in this process; with several ranks the launcher's LOCAL_RANK chooses its device."""
+    distributed = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    return "external_launcher" if distributed else "uni"
+
+
+def cpu_options(config: RolloutConfig) -> dict[str, Any]:
+    return {
+        "enforce_eager": True,
+        "block_size": CPU_BLOCK_SIZE,
+        "kv_cache_memory_bytes": int(config.vllm_kv_cache_gb * 2**30),
+    }
+
+
+def cuda_options(config: RolloutConfig) -> dict[str, Any]:
+    return {
+        "gpu_memory_utilization": config.vllm_gpu_memory_utilization,
+        "enable_sleep_mode": config.vllm_enable_sleep_mode,
+    }
+
+
+@contextmanager
+def trainer_state_kept() -> Iterator[None]:
+    """Undoes what vLLM does to process-wide state that belongs to the trainer.
+
+    It seeds the global random generators and draws from them on a CPU, lowers torch's thread count, replaces
+    `torch.set_num_threads` by a function that does nothing, and preloads libraries into later child processes.
+    """
+    set_num_threads, num_threads = torch.set_num_threads, torch.get_num_threads()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    preload = os.environ.get("LD_PRELOAD")
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        torch.set_num_threads = set_num_threads
+        if torch.get_num_threads() != num_threads:
+            torch.set_num_threads(num_threads)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        os.environ.pop("LD_PRELOAD", None)
+        if preload is not None:
+            os.environ["LD_PRELOAD"] = preload
+
+
+def completion_of(output: RequestOutput, policy_version: int) -> Completion:
+    reply = output.outputs[0]
+    assert reply.finish_reason in ("stop", "length"), reply.finish_reason
+    assert reply.logprobs is not None and len(reply.logprobs.logprobs) == len(reply.token_ids)
+    finish_reason: FinishReason = reply.finish_reason
+    return Completion(
+        token_ids=tuple(reply.token_ids),
+        logprobs=tuple(reply.logprobs.logprobs),
+        finish_reason=finish_reason,
+        policy_version=policy_version,
+    )
+
+
+def load_weights(model: nn.Module, weights: Iterable[tuple[str, Tensor]], model_config: Any) -> None:
+    """Puts checkpoint-format weights into a running vLLM model, in place, and checks that all of it was filled.
+
+    The steps are those of vLLM's `GPUModelRunner.reload_weights`, which hides what was loaded. After them a tied
+    head is packed again: on a CPU it keeps a repacked copy of the embedding it shares, and the reload, which sees
+    the embedding only, leaves that copy as it was.
+    """
+    from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+    from vllm.model_executor.model_loader.reload.utils import get_tensor_load_numel
+
+    names = [name for name, _ in model.named_parameters()]  # a tied head is not among them
+    sent: dict[str, int] = {}
+
+    def counted() -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in weights:
+            sent[name] = tensor.numel()
+            yield name, tensor
+
+    initialize_layerwise_reload(model)
+    # Only now do the parameters have their checkpoint sizes; on a CPU the packed ones were emptied.
+    expected = {name: get_tensor_load_numel(model.get_parameter(name)) for name in names}
+    try:
+        loaded = model.load_weights(counted())
+    except ValueError as error:
+        raise RuntimeError(f"weight sync: vLLM cannot place '{list(sent)[-1]}' ({error})") from error
+    finalize_layerwise_reload(model, model_config)
+    unfilled = sorted(set(expected) - loaded)
+    if unfilled or sum(sent.values()) != sum(expected.values()):
+        raise RuntimeError(
+            f"weight sync sent {sum(sent.values())} of the engine's {sum(expected.values())} numbers; "
+            f"without any: {unfilled or 'none'}; last sent: {list(sent)[-3:]}"
+        )
+    if model_config.hf_config.tie_word_embeddings:
+        model.lm_head.quant_method.process_weights_after_loading(model.lm_head)

@@ -1,0 +1,93 @@
+"""The parameter stream: every full weight of a policy under its transformers name, one module at a time.
+
+It feeds the engine after an optimizer step and the checkpoints. It reads plain models, models wrapped by
+accelerate (DDP, DeepSpeed ZeRO-1, 2 and 3) and LoRA policies, whose adapters are merged aside: the base
+weights are never touched, so no rounding of a merge and unmerge can build up in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from accelerate.utils import extract_model_from_parallel
+from peft import PeftModel
+from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
+from peft.utils import ModulesToSaveWrapper
+from torch import Tensor, nn
+
+
+def named_full_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yields (transformers name, full detached tensor); a weight shared by several modules comes once.
+
+    Tensors stay valid after the next one is drawn. Those of an unpartitioned model share memory with it, so a
+    later optimizer step changes them. Under ZeRO-3 each module is gathered in turn, a collective: every rank
+    must draw the whole stream.
+
+    Raises:
+        ValueError: an adapter that cannot be expressed as one plain weight.
+    """
+    root = extract_model_from_parallel(model)
+    if isinstance(root, PeftModel):
+        root = root.get_base_model()
+    sent: set[int] = set()
+    for path, module in weight_modules(root):
+        if isinstance(module, LoraLayer):
+            weights = lora_weights(path, module, sent)
+        else:
+            weights = plain_weights(module, sent)
+        for name, tensor in weights:
+            yield (f"{path}.{name}" if path else name), tensor
+
+
+def weight_modules(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Modules in registration order, parents first; a LoRA layer stands for the layer it wraps."""
+    if isinstance(module, ModulesToSaveWrapper):
+        raise ValueError(f"'{path}' is a full copy kept beside LoRA (modules_to_save); train it with lora.r=0 instead")
+    yield path, module
+    if not isinstance(module, LoraLayer):
+        for name, child in module.named_children():
+            yield from weight_modules(child, f"{path}.{name}" if path else name)
+
+
+def plain_weights(module: nn.Module, sent: set[int]) -> list[tuple[str, Tensor]]:
+    """The module's own parameters that are not in `sent` (ids of parameters) yet."""
+    new = {name: parameter for name, parameter in module.named_parameters(recurse=False) if id(parameter) not in sent}
+    sent.update(id(parameter) for parameter in new.values())
+    return list(zip(new, full(list(new.values())), strict=True))
+
+
+def lora_weights(path: str, layer: LoraLayer, sent: set[int]) -> list[tuple[str, Tensor]]:
+    """The wrapped layer's parameters, the weight as W + sum of scaling * B A over the active adapters.
+
+    W: [out, in], A: [r, in], B: [out, r]; summed in fp32, returned in W's type (arXiv 2106.09685, section 4.1).
+    """
+    if type(layer) is not LoraLinear or layer.lora_variant:
+        raise ValueError(f"LoRA on '{path}' cannot be merged into one weight; leave it out of lora.target_modules")
+    assert not layer.merged, f"the adapter of '{path}' is already merged"
+    base = layer.get_base_layer()
+    if id(base.weight) in sent:
+        raise ValueError(f"LoRA on '{path}', whose weight is tied; leave it out of lora.target_modules")
+    adapters = layer.active_adapters
+    factors = [layer.lora_A[adapter].weight for adapter in adapters] + [layer.lora_B[a].weight for a in adapters]
+    own = dict(base.named_parameters(recurse=False))
+    sent.update(id(parameter) for parameter in own.values())
+    tensors = full([*own.values(), *factors])
+    weights = dict(zip(own, tensors, strict=False))
+    low_rank = tensors[len(own) :]
+    merged = weights["weight"].float()
+    for adapter, a, b in zip(adapters, low_rank[: len(adapters)], low_rank[len(adapters) :], strict=True):
+        merged = merged + layer.scaling[adapter] * (b.float() @ a.float())
+    weights["weight"] = merged.to(weights["weight"].dtype)
+    return list(weights.items())
+
+
+def full(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The parameters' whole values, detached; copies where ZeRO-3 has them partitioned."""
+    if not any(hasattr(parameter, "ds_id") for parameter in parameters):
+        return [parameter.detach() for parameter in parameters]
+    from deepspeed.zero import GatheredParameters  # only ZeRO-3 runs need it
+
+    with GatheredParameters(list(parameters)), torch.no_grad():
+        return [parameter.detach().clone() for parameter in parameters]
