@@ -119,8 +119,8 @@ def parse_paper(text: str, letters: Sequence[str]) -> Parsed:
     answer = text.rpartition(THOUGHT_CLOSES)[2]
     if not answer.strip():
         return None, FailureReason.EMPTY
-    offered = "".join(map(re.escape, letters))
+    offered = re.escape("".join(letters) + "".join(letters).upper())
     for pattern in (rf"\\boxed\{{([{offered}])\}}", rf"\\boxed\{{\(([{offered}])\)\}}", rf"boxed\{{([{offered}])\}}"):
-        if found := re.findall(pattern, answer, re.IGNORECASE | re.ASCII):
+        if found := re.findall(pattern, answer):
             return found[-1].lower(), None
     return None, FailureReason.UNREADABLE_BOX if "boxed{" in answer else FailureReason.NO_BOX
