@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object, set_seed
 
 from rft.config import Config
+from rft.models import resolve_dtype
 
 
 def start(config: Config) -> Accelerator:
@@ -21,7 +22,7 @@ def start(config: Config) -> Accelerator:
     """
     accelerator = Accelerator(
         gradient_accumulation_steps=1,
-        mixed_precision="bf16" if compute_dtype(config) is torch.bfloat16 else "no",
+        mixed_precision="bf16" if resolve_dtype(config.model) is torch.bfloat16 else "no",
         step_scheduler_with_optimizer=False,
     )
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
@@ -31,13 +32,6 @@ def start(config: Config) -> Accelerator:
         settings["gradient_clipping"] = config.train.max_grad_norm
     set_seed(config.train.seed)
     return accelerator
-
-
-def compute_dtype(config: Config) -> torch.dtype:
-    """Type of the matrix multiplications: `model.dtype`, where `auto` is bfloat16 on CUDA and float32 elsewhere."""
-    if config.model.dtype == "auto":
-        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.model.dtype]
 
 
 @contextmanager
@@ -50,17 +44,6 @@ def accumulate(accelerator: Accelerator, model: torch.nn.Module, *, last: bool) 
     plain_ddp = accelerator.distributed_type in (DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
     with accelerator.no_sync(model) if plain_ddp and not last else nullcontext():
         yield
-
-
-def sum_over_ranks(accelerator: Accelerator, values: dict[str, float]) -> dict[str, float]:
-    """Adds each value up over the ranks (float64, so that counts stay exact). Keys may differ between ranks."""
-    if accelerator.num_processes == 1:
-        return dict(values)
-    total: dict[str, float] = {}
-    for part in gather_lists(accelerator, [values]):
-        for key, value in part.items():
-            total[key] = total.get(key, 0.0) + value
-    return total
 
 
 def max_over_ranks(accelerator: Accelerator, value: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,9 +17,7 @@ def resolve_dtype(config: ModelConfig) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
 
 
-def load_policy(
-    config: ModelConfig, gradient_checkpointing: bool, dtype: torch.dtype | None = None
-) -> PreTrainedModel:
+def load_policy(config: ModelConfig, gradient_checkpointing: bool, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """The model to train, on the CPU (under ZeRO-3 already partitioned); LoRA layers added when `lora.r > 0`.
 
     `dtype` overrides the type of the weights: a trainer that keeps no float32 copy of its own must hold float32
@@ -45,16 +45,14 @@ def add_lora(policy: PreTrainedModel, config: LoraConfig) -> PreTrainedModel:
     """The policy with its weights frozen and trainable low-rank adapters beside them."""
     import peft  # only LoRA runs need it, and it takes seconds to import
 
-    return peft.get_peft_model(
-        policy,
-        peft.LoraConfig(
-            r=config.r,
-            lora_alpha=config.lora_alpha,
-            lora_dropout=config.lora_dropout,
-            target_modules=config.target_modules,
-            task_type="CAUSAL_LM",
-        ),
+    adapters = peft.LoraConfig(
+        r=config.r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=config.target_modules,
+        task_type="CAUSAL_LM",
     )
+    return cast(PreTrainedModel, peft.get_peft_model(policy, adapters))
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:

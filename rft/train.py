@@ -9,18 +9,19 @@ Exit status 2 and one line on a user's mistake, before any model loads.
 
 from __future__ import annotations
 
+import sys
+
+# Run as a script, this folder comes first on the path, and its types.py would hide Python's own.
+sys.path[:] = [entry for entry in sys.path if entry != __file__.rpartition("/")[0]]
+
 import argparse
 import os
-import sys
 from pathlib import Path
 
-# Run as a script, this folder comes first on the path, where our types.py would hide Python's own.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+import yaml
 
-import yaml  # noqa: E402
-
-from rft.config import Config, load_config, to_dict  # noqa: E402
-from rft.plan import check, describe, describe_batch, make_plan, training_length  # noqa: E402
+from rft.config import Config, load_config, to_dict
+from rft.plan import check, describe, describe_batch, make_plan, training_length
 
 
 def main(argv: list[str] | None = None) -> int:

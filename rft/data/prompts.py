@@ -50,10 +50,10 @@ def paper_option_order(row: int, num_options: int = 4) -> tuple[int, ...]:
     return tuple(order)
 
 
-def permuted_option_order(seed: int, epoch: int, row: int, num_options: int = 4) -> tuple[int, ...]:
-    """A fresh order for every (seed, epoch, row), the same in every process."""
+def permuted_option_order(seed: int, epoch: int, question_id: str, num_options: int = 4) -> tuple[int, ...]:
+    """A fresh order for every (seed, epoch, question), the same in every process."""
     order = list(range(num_options))
-    random.Random(f"{seed}/{epoch}/{row}").shuffle(order)
+    random.Random(f"{seed}/{epoch}/{question_id}").shuffle(order)
     return tuple(order)
 
 

@@ -18,7 +18,7 @@ from rft.data.sampler import BatchSampler
 from rft.eval.subset import stratified_subset
 from rft.grpo.data import Data
 from rft.grpo.metrics import Clock
-from rft.models import load_policy
+from rft.models import load_policy, resolve_dtype, stop_token_ids
 from rft.plan import Plan, make_plan
 from rft.rollout.engine import Engine, Sampling
 from rft.rollout.vllm_local import VllmEngine
@@ -56,9 +56,17 @@ def build_run(config: Config, accelerator: Accelerator, data: Data) -> Run:
     """Loads the policy, starts the engine, and continues from the latest checkpoint if there is one."""
     found = checkpoint.latest(config)
     plan = make_plan(config, accelerator.num_processes, len(data.train))
-    policy = load_policy(config, master_weights=accelerator.distributed_type == DistributedType.DEEPSPEED)
+    policy = load_policy(config.model, config.train.gradient_checkpointing, trained_dtype(config, accelerator))
     reference = frozen_reference(config, accelerator)
-    engine = VllmEngine(config, data.tokenizer, rank=accelerator.process_index)
+    engine = VllmEngine(
+        config.model.model_name_or_path,
+        config.rollout,
+        window=config.engine_window,
+        dtype=resolve_dtype(config.model),
+        seed=config.train.seed,
+        stop_token_ids=stop_token_ids(policy, data.tokenizer),
+        revision=config.model.model_revision,
+    )
     trainable = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         trainable,
@@ -115,11 +123,19 @@ def build_run(config: Config, accelerator: Accelerator, data: Data) -> Run:
     )
 
 
+def trained_dtype(config: Config, accelerator: Accelerator) -> torch.dtype:
+    """Type of the trained weights: DeepSpeed keeps a float32 copy of bfloat16 weights, a frozen LoRA base needs
+    none, and everything else trains float32 weights under autocast."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED or config.model.lora.r > 0:
+        return resolve_dtype(config.model)
+    return torch.float32
+
+
 def frozen_reference(config: Config, accelerator: Accelerator) -> torch.nn.Module | None:
     """A second copy of the starting weights for the KL term; with LoRA the base model is that copy already."""
     if config.train.beta == 0 or config.model.lora.r > 0:
         return None
-    reference = load_policy(config, master_weights=False).requires_grad_(False).eval()
+    reference = load_policy(config.model, gradient_checkpointing=False).requires_grad_(False).eval()
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         from trl.models.utils import prepare_deepspeed
 

@@ -1,0 +1,119 @@
+"""The rollout loop: order, groups, seeds, and episodes of any number of turns."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from rft.rollout.collect import run, sample_groups, sampling_seed
+from rft.rollout.engine import EngineCounters, Sampling
+from rft.types import Completion, Prompt, Rollout, Score, TurnRequest
+
+SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0)
+
+
+@dataclass
+class EchoEngine:
+    """Answers a prompt with its last token, and remembers what it was asked."""
+
+    name: str = "echo"
+    policy_version: int = 0
+    calls: list[list[TurnRequest]] = field(default_factory=list)
+
+    def generate(self, requests: Sequence[TurnRequest], sampling: Sampling) -> list[Completion]:
+        self.calls.append(list(requests))
+        return [
+            Completion(token_ids=r.prompt_ids[-1:], logprobs=(0.0,), finish_reason="stop", policy_version=0)
+            for r in requests
+        ]
+
+    def sync_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None: ...
+    def reset_prefix_cache(self) -> None: ...
+    def counters(self) -> EngineCounters:
+        return EngineCounters(prompt_tokens=0, cached_prompt_tokens=0, generated_tokens=0)
+
+    def sleep(self) -> None: ...
+    def wake(self) -> None: ...
+
+
+def prompt(index: int) -> Prompt:
+    return Prompt(
+        question_id=f"train/{index}", persona_id=0, history_id="h", token_ids=(1, index), num_history_tokens=1,
+        letters=("a", "b"), gold="a", option_order=(0, 1), pref_type="p", who="self", updated=False,
+        sensitive=False, scenario="s",
+    )  # fmt: skip
+
+
+@dataclass
+class CountdownEpisode:
+    """Asks `turns` times, twice as many requests each time, each prompt one longer than the reply before."""
+
+    prompt: Prompt
+    sibling: int
+    seed: int
+    turns: int = 1
+    seen: list[int] = field(default_factory=list)
+    asked: int = 0
+
+    def requests(self) -> Sequence[TurnRequest]:
+        if self.asked == self.turns:
+            return ()
+        ids = (self.prompt.token_ids[-1] * 10 + self.asked,)
+        return [TurnRequest(prompt_ids=ids, seed=self.seed, max_tokens=4)] * (self.asked + 1)
+
+    def observe(self, completions: Sequence[Completion]) -> None:
+        assert len(completions) == self.asked + 1
+        self.seen += [token for completion in completions for token in completion.token_ids]
+        self.asked += 1
+
+    def rollout(self) -> Rollout:
+        return Rollout(
+            prompt=self.prompt,
+            sibling=self.sibling,
+            completion=Completion(
+                token_ids=tuple(self.seen), logprobs=(0.0,) * len(self.seen), finish_reason="stop", policy_version=0
+            ),
+            text="",
+            score=Score(reward=0.0, letter=None, failure=None),
+        )
+
+
+class CountdownTask:
+    def episode(self, prompt: Prompt, sibling: int, seed: int) -> CountdownEpisode:
+        return CountdownEpisode(prompt=prompt, sibling=sibling, seed=seed)
+
+
+def test_groups_keep_the_order_of_prompts_and_siblings():
+    engine = EchoEngine()
+    groups = sample_groups(
+        CountdownTask(), [prompt(3), prompt(7)], engine, SAMPLING, num_generations=3, seed=0, batch_index=5
+    )
+    assert [[r.prompt.question_id for r in group] for group in groups] == [["train/3"] * 3, ["train/7"] * 3]
+    assert [[r.sibling for r in group] for group in groups] == [[0, 1, 2]] * 2
+    (call,) = engine.calls
+    assert [request.prompt_ids for request in call] == [(30,)] * 3 + [(70,)] * 3
+    assert len({request.seed for request in call}) == 6
+    assert call[4].seed == sampling_seed(0, 5, "train/7", 1)
+
+
+def test_episodes_of_different_lengths_share_calls_and_get_their_own_replies():
+    engine = EchoEngine()
+    episodes = [CountdownEpisode(prompt(i), 0, 0, turns=turns) for i, turns in ((1, 3), (2, 1), (3, 2))]
+    rollouts = run(episodes, engine, SAMPLING)
+    assert [len(call) for call in engine.calls] == [3, 4, 3]
+    assert rollouts[0].completion.token_ids == (10, 11, 11, 12, 12, 12)
+    assert rollouts[1].completion.token_ids == (20,)
+    assert rollouts[2].completion.token_ids == (30, 31, 31)
+
+
+def test_seeds_are_reproducible_and_all_different():
+    seeds = {
+        sampling_seed(seed, batch, f"train/{question}", sibling)
+        for seed in range(3)
+        for batch in range(5)
+        for question in range(20)
+        for sibling in range(8)
+    }
+    assert len(seeds) == 3 * 5 * 20 * 8
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert sampling_seed(0, 1, "train/17", 3) == 417_235_859_636_091_806
