@@ -378,38 +378,49 @@ class RowReader:
 
 
 def read_history(root: Path, history_id: str, persona_id: int) -> History:
-    """One history file. What looks odd but is usable (`load_history`) becomes a warning.
+    """One history file of a known persona. What looks odd but is usable (`load_history`) becomes a warning.
 
     Raises:
         BadRecord: absent, empty, not UTF-8, not whole JSON, not in the layout, or another persona's.
     """
-    history, notes = load_history(root, history_id, persona_id)
-    for note in notes:
-        warnings.warn(f"{root / history_id}: {note}", stacklevel=2)
+    history, notes = load_history(root, history_id)
+    check_persona(history, persona_id, root / history_id)
+    for note in notes.values():
+        warnings.warn(note, stacklevel=2)
     return history
 
 
-def load_history(root: Path, history_id: str, persona_id: int) -> tuple[History, list[str]]:
-    """The history and what is odd about it: recorded totals that do not match, messages without text."""
+def check_persona(history: History, persona_id: int, place: object) -> None:
+    """Raises BadRecord when the history is not this persona's; `place` is the file or row to name."""
+    if history.persona_id != persona_id:
+        message = f"metadata.persona_id of {history.history_id} is {history.persona_id}, but the CSV has {persona_id}"
+        raise BadRecord("history_persona", f"{place}: {message}")
+
+
+def load_history(root: Path, history_id: str) -> tuple[History, dict[str, str]]:
+    """The history, and a line for each odd thing about it, by kind: `recorded_totals` that do not match what is
+    there, `messages_without_text` that are left out.
+
+    Raises:
+        BadRecord: absent, empty, not UTF-8, not whole JSON or not in the layout.
+    """
     path = root / history_id
     payload = parse_history_file(path)
-    metadata = payload.get("metadata", {})
-    recorded = metadata.get("persona_id", persona_id)
-    if str(recorded) != str(persona_id):
-        message = f"metadata.persona_id is {recorded!r}, but the CSV row that links it has persona_id {persona_id}"
-        raise BadRecord("history_persona", f"{path}: {message}")
+    metadata = payload["metadata"]
     try:
-        stored = list(to_messages(payload.get("chat_history")))
+        persona_id = parse_count(str(metadata.get("persona_id")))
+        stored = list(to_messages(payload["chat_history"]))
     except Unreadable as error:
-        raise BadRecord("history_format", f"{path}: chat_history {error}") from None
+        raise BadRecord("history_format", f"{path}: metadata.persona_id or chat_history {error}") from None
     messages = tuple(message for message in stored if message is not None)
     if not messages:
         raise BadRecord("history_empty", f"{path}: chat_history has no message with text")
-    notes = []
-    if metadata.get("total_messages", len(stored)) != len(stored):
-        notes.append(f"metadata.total_messages is {metadata['total_messages']}, but there are {len(stored)} messages")
+    notes = {}
+    recorded = metadata.get("total_messages", len(stored))
+    if recorded != len(stored):
+        notes["recorded_totals"] = f"{path}: metadata.total_messages is {recorded}, but there are {len(stored)}"
     if len(messages) < len(stored):
-        notes.append(f"{len(stored) - len(messages)} messages without text are left out")
+        notes["messages_without_text"] = f"{path}: {len(stored) - len(messages)} messages without text are left out"
     return History(history_id=history_id, persona_id=persona_id, messages=messages), notes
 
 
@@ -426,7 +437,7 @@ def parse_history_file(path: Path) -> dict[str, Any]:
         payload = parse_json(text)
     except Unreadable as error:
         raise BadRecord("history_json", f"{path} {error}") from None
-    if not isinstance(payload, dict) or not isinstance(payload.get("metadata", {}), dict):
+    if not isinstance(payload, dict) or not isinstance(payload.get("metadata"), dict) or "chat_history" not in payload:
         raise BadRecord(
             "history_format",
             f"{path} has no 'metadata' and 'chat_history' at its top level",
