@@ -69,8 +69,6 @@ class DataConfig:
     permute_options: bool = False
     """Training draws a new option order every epoch; evaluation never does."""
     cache_dir: str = ".cache/rft"
-    num_proc: int = 1
-    """Processes that tokenize histories."""
 
 
 @section

@@ -163,8 +163,8 @@ def prepare(config: Config, tokenizer: PreTrainedTokenizerBase, name: SplitName)
 def cache_identity(data: DataConfig, root: Path, chat: ChatTemplate, name: SplitName) -> dict[str, Any]:
     """Everything that changes what `build` writes; the cache key is its hash."""
     settings = to_dict(data)
-    for key in ("questions_per_history", "permute_options", "cache_dir", "num_proc"):
-        settings.pop(key, None)
+    for key in ("questions_per_history", "permute_options", "cache_dir"):
+        del settings[key]
     sources = [*(root / "benchmark" / "text").glob("*.csv"), *(root / "data" / f"chat_history_{data.window}").glob("*")]
     modules = (chat_template, histories, personamem, prompts, splits, truncation)
     code = [Path(path).read_bytes() for path in (__file__, *(str(module.__file__) for module in modules))]
