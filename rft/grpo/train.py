@@ -50,13 +50,16 @@ def train(run: Run) -> None:
         before, _ = evaluate_now(run)
         run.log.metrics(0, eval_metrics(before))
         run.log.say(f"before training: {describe(before)}")
-    while run.state.batch_index < run.plan.num_batches and not stop.asked_anywhere(run):
+    stopping = False
+    while run.state.batch_index < run.plan.num_batches and not stopping:
         metrics = train_on_batch(run)
         run.log.metrics(run.state.step, metrics)
-        if is_checkpoint(run) or stop.asked_anywhere(run):
+        stopping = stop.asked_anywhere(run)
+        if is_checkpoint(run) or stopping:
             save_checkpoint(run)
     write_summary(run, time.perf_counter() - started)
     run.log.close()
+    run.accelerator.end_training()
 
 
 def train_on_batch(run: Run) -> dict[str, float]:

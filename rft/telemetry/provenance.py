@@ -21,6 +21,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "
 
 def write_provenance(output_dir: Path, config: Config) -> None:
     """Writes config.yaml (resolved, ready to be run again) and provenance.json into the run folder."""
+    output_dir.mkdir(parents=True, exist_ok=True)
     (output_dir / "config.yaml").write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
     (output_dir / "provenance.json").write_text(json.dumps(provenance(), indent=2) + "\n", encoding="utf-8")
 

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,9 @@ def start_wandb(config: Config) -> Any:
     """A wandb run, offline where there is no key. Trouble with wandb is a warning and never stops training."""
     import wandb
 
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
     id_file = Path(config.output_dir) / "wandb_id.txt"
-    run_id = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else wandb.util.generate_id()
+    run_id = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else uuid.uuid4().hex[:8]
     id_file.write_text(run_id + "\n", encoding="utf-8")
     try:
         return wandb.init(
