@@ -17,6 +17,8 @@ from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 
+FACTORS = ("lora_A", "lora_B")
+
 
 def named_full_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yields (transformers name, full detached tensor); a weight shared by several modules comes once.
@@ -33,10 +35,7 @@ def named_full_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         root = root.get_base_model()
     sent: set[int] = set()
     for path, module in weight_modules(root):
-        if isinstance(module, LoraLayer):
-            weights = lora_weights(path, module, sent)
-        else:
-            weights = plain_weights(module, sent)
+        weights = lora_weights(path, module, sent) if isinstance(module, LoraLayer) else plain_weights(module, sent)
         for name, tensor in weights:
             yield (f"{path}.{name}" if path else name), tensor
 
@@ -66,28 +65,25 @@ def lora_weights(path: str, layer: LoraLayer, sent: set[int]) -> list[tuple[str,
     if type(layer) is not LoraLinear or layer.lora_variant:
         raise ValueError(f"LoRA on '{path}' cannot be merged into one weight; leave it out of lora.target_modules")
     assert not layer.merged, f"the adapter of '{path}' is already merged"
-    base = layer.get_base_layer()
-    if id(base.weight) in sent:
+    own = dict(layer.get_base_layer().named_parameters(recurse=False))
+    if id(own["weight"]) in sent:
         raise ValueError(f"LoRA on '{path}', whose weight is tied; leave it out of lora.target_modules")
-    adapters = layer.active_adapters
-    factors = [layer.lora_A[adapter].weight for adapter in adapters] + [layer.lora_B[a].weight for a in adapters]
-    own = dict(base.named_parameters(recurse=False))
     sent.update(id(parameter) for parameter in own.values())
-    tensors = full([*own.values(), *factors])
-    weights = dict(zip(own, tensors, strict=False))
-    low_rank = tensors[len(own) :]
-    merged = weights["weight"].float()
-    for adapter, a, b in zip(adapters, low_rank[: len(adapters)], low_rank[len(adapters) :], strict=True):
-        merged = merged + layer.scaling[adapter] * (b.float() @ a.float())
-    weights["weight"] = merged.to(weights["weight"].dtype)
-    return list(weights.items())
+    adapters = layer.active_adapters
+    factors = {f"{kind}/{adapter}": getattr(layer, kind)[adapter].weight for kind in FACTORS for adapter in adapters}
+    tensors = dict(zip([*own, *factors], full([*own.values(), *factors.values()]), strict=True))
+    merged = tensors["weight"].float()
+    for adapter in adapters:
+        a, b = (tensors[f"{kind}/{adapter}"].float() for kind in FACTORS)
+        merged = merged + layer.scaling[adapter] * (b @ a)
+    return [(name, merged.to(own[name].dtype) if name == "weight" else tensors[name]) for name in own]
 
 
 def full(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """The parameters' whole values, detached; copies where ZeRO-3 has them partitioned."""
     if not any(hasattr(parameter, "ds_id") for parameter in parameters):
         return [parameter.detach() for parameter in parameters]
-    from deepspeed.zero import GatheredParameters  # only ZeRO-3 runs need it
+    from deepspeed.runtime.zero import GatheredParameters  # only ZeRO-3 runs need it
 
     with GatheredParameters(list(parameters)), torch.no_grad():
         return [parameter.detach().clone() for parameter in parameters]

@@ -11,11 +11,11 @@ import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rft.config import RolloutConfig
 from rft.rollout.engine import EngineCounters, Sampling
@@ -66,7 +66,7 @@ class VllmEngine:
                 revision=revision,
                 skip_tokenizer_init=True,
                 generation_config="vllm",
-                dtype=dtype,
+                dtype=cast(Any, str(dtype).removeprefix("torch.")),
                 seed=seed,
                 max_model_len=window,
                 max_num_seqs=config.vllm_max_num_seqs,
@@ -238,17 +238,17 @@ def trainer_state_kept() -> Iterator[None]:
 def completion_of(output: RequestOutput, policy_version: int) -> Completion:
     reply = output.outputs[0]
     assert reply.finish_reason in ("stop", "length"), reply.finish_reason
-    assert reply.logprobs is not None and len(reply.logprobs.logprobs) == len(reply.token_ids)
-    finish_reason: FinishReason = reply.finish_reason
+    logprobs: Any = reply.logprobs  # a FlatLogprobs, one entry per token
+    assert len(logprobs.logprobs) == len(reply.token_ids)
     return Completion(
         token_ids=tuple(reply.token_ids),
-        logprobs=tuple(reply.logprobs.logprobs),
-        finish_reason=finish_reason,
+        logprobs=tuple(logprobs.logprobs),
+        finish_reason=cast(FinishReason, reply.finish_reason),
         policy_version=policy_version,
     )
 
 
-def load_weights(model: nn.Module, weights: Iterable[tuple[str, Tensor]], model_config: Any) -> None:
+def load_weights(model: Any, weights: Iterable[tuple[str, Tensor]], model_config: Any) -> None:
     """Puts checkpoint-format weights into a running vLLM model, in place, and checks that all of it was filled.
 
     The steps are those of vLLM's `GPUModelRunner.reload_weights`, which hides what was loaded. After them a tied
