@@ -65,7 +65,10 @@ def policy_loss(
 
     Per token, with w = pi / pi_old and c = clip(w, 1 - epsilon, 1 + epsilon_high):
 
-        -min(w A, c A) * min(pi_old / pi_engine, cap) + beta * KL(pi || pi_ref)
+        -min(w A, c A) * min(pi_old / pi_engine, cap) + beta * w * KL(pi || pi_ref)
+
+    The KL term is weighted with w so that its gradient is that of the reverse KL divergence, as trl does
+    (arXiv 2512.02556, equation 7): w counts in the gradient even where its value is 1.
 
     Args:
         current: log-probs under the weights being trained, with gradient.
@@ -91,7 +94,7 @@ def policy_loss(
         metrics["entropy"] = sum_and_count(current.entropies)
     if config.beta != 0:
         assert ref_logps is not None, "beta needs the reference model's log-probs"
-        divergence = kl_divergence(logps, ref_logps)
+        divergence = ratio * kl_divergence(logps, ref_logps)
         per_token = per_token + config.beta * divergence
         metrics["kl"] = sum_and_count(divergence.detach())
     return LossTerms(loss=(per_token * token_weights(tokens, config, totals)).sum(), metrics=metrics)
