@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, gather_object, set_seed
 
 from rft.config import Config
@@ -20,6 +21,9 @@ def start(config: Config) -> Accelerator:
     Gradients are accumulated by our own loop (`accumulate`), because a step has as many micro-batches as its
     completions need; accelerate and DeepSpeed are therefore told that every backward pass stands alone.
     """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and not torch.cuda.is_available():
+        # Without a GPU accelerate would find no backend for DeepSpeed, and start every rank as a run of its own.
+        PartialState(backend="gloo")
     accelerator = Accelerator(
         gradient_accumulation_steps=1,
         mixed_precision="bf16" if resolve_dtype(config.model) is torch.bfloat16 else "no",

@@ -59,6 +59,7 @@ def train(run: Run) -> None:
             save_checkpoint(run)
     write_summary(run, time.perf_counter() - started)
     run.log.close()
+    run.engine.close()
     run.accelerator.end_training()
 
 
