@@ -1,0 +1,135 @@
+"""A user's mistake: one clear line, exit status 2, and no model load (the model folder has no weights at all)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import Qwen3Config
+
+import rft.train
+from tests.unit.data.builder import TEMPLATES, make_history, make_row, make_tokenizer, write_csv, write_dataset
+
+ROOT = Path(__file__).parents[2]
+HISTORY = Path(make_row(1, 0)["chat_history_32k_link"])
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A data set, a model without weights, and a config that would train."""
+    write_dataset(tmp_path / "data", {"train": range(1, 7), "val": range(7, 9), "benchmark": (9,)})
+    make_tokenizer(TEMPLATES["chatml"]).save_pretrained(tmp_path / "model")
+    Qwen3Config(
+        vocab_size=512, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1,
+        max_position_embeddings=2048,
+    ).save_pretrained(tmp_path / "model")  # fmt: skip
+    config = {
+        "output_dir": str(tmp_path / "out"),
+        "model": {"model_name_or_path": str(tmp_path / "model")},
+        "data": {
+            "source": str(tmp_path / "data"),
+            "num_val_personas": 2,
+            "max_prompt_length": 1024,
+            "cache_dir": str(tmp_path / "cache"),
+        },
+        "rollout": {"questions_per_batch": 4, "num_generations": 2, "max_completion_length": 16},
+        "train": {"max_steps": 1},
+        "log": {"report_to": "none"},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def drop_column(folder: Path) -> None:
+    path = folder / "data/benchmark/text/train.csv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    write_csv(folder / "data", "train", [{k: v for k, v in row.items() if k != "correct_answer"} for row in rows])
+
+
+def edit_row(**changes: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        write_csv(folder / "data", "train", [make_row(1, 0), make_row(2, 0, **changes)])
+
+    return edit
+
+
+def write_bytes(content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / "data" / HISTORY).write_bytes(content) and None
+
+
+def remove_history(folder: Path) -> None:
+    (folder / "data" / HISTORY).unlink()
+
+
+def duplicate_row(folder: Path) -> None:
+    write_csv(folder / "data", "train", [make_row(1, 0), make_row(2, 0), make_row(1, 0)])
+
+
+def nothing(_: Path) -> None: ...
+
+
+HISTORY_TEXT = json.dumps(make_history(1), ensure_ascii=False)
+
+CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
+    "unknown key": (nothing, "did you mean 'train.learning_rate'", ["train.learnig_rate=1"]),
+    "missing column": (drop_column, "correct_answer", []),
+    "absent history": (remove_history, HISTORY.name, []),
+    "empty history": (write_bytes(b""), HISTORY.name, []),
+    "no messages": (write_bytes(b'{"metadata": {}, "chat_history": []}'), HISTORY.name, []),
+    "truncated history": (write_bytes(HISTORY_TEXT.encode()[:200]), HISTORY.name, []),
+    "other encoding": (write_bytes(HISTORY_TEXT.encode("utf-16")), HISTORY.name, []),
+    "three options": (edit_row(incorrect_answers='["x", "y"]'), "train.csv", []),
+    "duplicated row": (duplicate_row, "train.csv", []),
+    "long prompt": (nothing, "data.max_prompt_length", ["data.max_prompt_length=64"]),
+    "window": (nothing, "rollout.vllm_max_model_length", ["rollout.vllm_max_model_length=1030"]),
+    "positions": (nothing, "2048 positions", ["data.max_prompt_length=4000"]),
+    "no data": (nothing, "data.source", ["data.source=./nowhere"]),
+    "no model": (nothing, "model.model_name_or_path", ["model.model_name_or_path=./nowhere"]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_line_and_status_2(name: str, run_folder: Path, capsys: pytest.CaptureFixture[str]):
+    spoil, message, overrides = CASES[name]
+    spoil(run_folder)
+    capsys.readouterr()
+    assert rft.train.main([str(run_folder / "run.yaml"), *overrides]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not (run_folder / "out").exists()
+
+
+def test_the_script_itself_exits_with_status_2_and_no_traceback(run_folder: Path):
+    finished = subprocess.run(
+        [sys.executable, "rft/train.py", str(run_folder / "run.yaml"), "train.learnig_rate=1"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 2
+    assert finished.stderr.count("\n") == 1
+    assert finished.stderr.startswith("error: unknown config key 'train.learnig_rate'")
+
+
+def test_dry_run_prints_the_plan_of_data_that_are_here(run_folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert rft.train.main([str(run_folder / "run.yaml"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "questions_per_batch: 4" in printed
+    assert "18 to train on" in printed
+    assert not (run_folder / "out").exists()
+
+
+def test_the_papers_config_passes_a_dry_run_anywhere():
+    finished = subprocess.run(
+        [sys.executable, "rft/train.py", "configs/qwen3_4b.yaml", "--dry-run"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert "32 questions" in finished.stdout
+    assert "= 512" in finished.stdout
