@@ -1,0 +1,77 @@
+"""The demo with three seeds: bench/results/demo.json, a table, and the README's plot.
+
+    python bench/demo.py [SEED ...]
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from rft.telemetry.provenance import provenance
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+
+
+def main(seeds: list[int]) -> None:
+    runs = {seed: run(seed) for seed in seeds}
+    RESULTS.mkdir(exist_ok=True)
+    summaries = {str(seed): summary for seed, (summary, _) in runs.items()}
+    report = {"command": "python bench/demo.py", "provenance": provenance(), "seeds": summaries}
+    (RESULTS / "demo.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    plot({seed: rows for seed, (_, rows) in runs.items()}, RESULTS / "demo.png")
+    print("seed  before  after  questions  steps  seconds  max gap   cache hits")
+    for seed, (s, _) in runs.items():
+        print(
+            f"{seed:4d}  {s['accuracy_before']:.3f}   {s['accuracy_after']:.3f}  {s['num_questions']:9d}  "
+            f"{s['num_steps']:5d}  {s['wall_seconds']:7.0f}  {s['max_logprob_gap']:.1e}  {s['prefix_cache_hit_rate']:.3f}"
+        )
+
+
+def run(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """One demo run; its summary and its metrics rows."""
+    folder = ROOT / "checkpoints" / f"demo-seed{seed}"
+    subprocess.run(
+        [str(ROOT / "launch" / "demo.sh"), f"train.seed={seed}", f"output_dir={folder.relative_to(ROOT)}"],
+        cwd=ROOT, check=True,
+    )  # fmt: skip
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8")), rows
+
+
+def plot(runs: dict[int, list[dict[str, Any]]], path: Path) -> None:
+    """Training reward by step, and held-out accuracy with its interval where it was measured."""
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for color, (seed, rows) in zip(("#0072b2", "#d55e00", "#009e73"), runs.items(), strict=False):
+        rewards = [(row["step"], row["reward"]) for row in rows if "reward" in row]
+        axes.plot(*zip(*rewards, strict=True), color=color, alpha=0.45, linewidth=1)
+        evals = [row for row in rows if "eval/accuracy" in row]
+        accuracy = [row["eval/accuracy"] for row in evals]
+        bars = [
+            [a - row["eval/accuracy_low"] for a, row in zip(accuracy, evals, strict=True)],
+            [row["eval/accuracy_high"] - a for a, row in zip(accuracy, evals, strict=True)],
+        ]
+        axes.errorbar(
+            [row["step"] for row in evals], accuracy, yerr=bars,
+            color=color, marker="o", capsize=3, linewidth=2, label=f"seed {seed}",
+        )  # fmt: skip
+    axes.axhline(0.25, color="gray", linestyle=":", linewidth=1)
+    axes.text(0, 0.255, "chance", color="gray", fontsize=8)
+    axes.set(xlabel="optimizer step", ylabel="accuracy", ylim=(0, 1.02))
+    axes.set_title("Held-out accuracy (points, 95% interval) and training reward (thin)", fontsize=10)
+    axes.legend(loc="lower right", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    main([int(seed) for seed in sys.argv[1:]] or [0, 1, 2])
