@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from rft.config import Config
+from rft.data import personamem, prepare, prompts
+from rft.data.prepare import PreparedSplit
+from tests.unit.data.builder import (
+    CHATML,
+    TEMPLATES,
+    make_config,
+    make_history,
+    make_row,
+    make_tokenizer,
+    write_csv,
+    write_dataset,
+    write_history,
+)
+
+
+@pytest.fixture(scope="module")
+def chatml() -> PreTrainedTokenizerFast:
+    return make_tokenizer(CHATML)
+
+
+def whole_prompt(
+    config: Config, tokenizer: PreTrainedTokenizerFast, data: PreparedSplit, index: int, order: Any
+) -> Any:
+    """The plain way: the whole chat through the template and the tokenizer at once."""
+    question = data.questions[index]
+    history = personamem.read_history(Path(config.data.source), question.history_id, question.persona_id)
+    messages = [
+        *prompts.history_messages(history, config.data.persona_card),
+        prompts.question_message(question, order),
+    ]
+    chat = [{"role": message.role, "content": message.content} for message in messages]
+    return tokenizer.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=False)
+
+
+def decode(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(token_ids)))
+
+
+@pytest.mark.parametrize("card", ["drop", "keep"])
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_prepared_prompt_is_the_whole_chat_tokenised_at_once(
+    dataset: Path, tokenizers: Callable[[str], PreTrainedTokenizerFast], template: str, card: str
+) -> None:
+    tokenizer = tokenizers(template)
+    config = make_config(dataset, persona_card=card)
+    for name in ("train", "val", "benchmark"):
+        data = prepare.prepare(config, tokenizer, name)  # type: ignore[arg-type]
+        for index in range(len(data)):
+            for order in (
+                data.eval_order(index),
+                prompts.permuted_option_order(0, 1, data.questions[index].question_id),
+            ):
+                prompt = data.prompt(index, order)
+                assert list(prompt.token_ids) == whole_prompt(config, tokenizer, data, index, order)
+
+
+def test_questions_of_a_history_share_its_tokens(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
+    data = prepare.prepare(make_config(dataset), chatml, "train")
+    shared: dict[str, set[tuple[int, ...]]] = {}
+    for index in range(len(data)):
+        prompt = data.prompt(index, (0, 1, 2, 3))
+        shared.setdefault(prompt.history_id, set()).add(prompt.token_ids[: prompt.num_history_tokens])
+        assert decode(chatml, prompt.token_ids[prompt.num_history_tokens :]).startswith("<|im_start|>user")
+    assert all(len(prefixes) == 1 for prefixes in shared.values())
+    assert len({prefix for prefixes in shared.values() for prefix in prefixes}) == len(shared)
+
+
+def test_the_gold_letter_shows_the_right_answer(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
+    data = prepare.prepare(make_config(dataset), chatml, "benchmark")
+    for index, question in enumerate(data.questions):
+        prompt = data.prompt(index, data.eval_order(index))
+        text = decode(chatml, prompt.token_ids)
+        assert f"({prompt.gold}) {question.correct_answer}" in text
+        assert prompt.letters == ("a", "b", "c", "d")
+        assert prompt.option_order == prompts.paper_option_order(question.row)
+        assert (prompt.question_id, prompt.persona_id) == (question.question_id, question.persona_id)
+        assert (prompt.pref_type, prompt.who, prompt.scenario) == ("neutral_preferences", "self", "translation")
+
+
+def test_questions_survive_the_cache(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
+    data = prepare.prepare(make_config(dataset), chatml, "benchmark")
+    expected, _ = personamem.read_questions(dataset, "benchmark", "32k", "error")
+    assert data.questions == expected
+
+
+def test_the_real_sample(sample: Path, tmp_path: Path, chatml: PreTrainedTokenizerFast) -> None:
+    config = make_config(sample, cache_dir=str(tmp_path))
+    with pytest.warns(UserWarning, match="total_messages is 189"):
+        data = prepare.prepare(config, chatml, "benchmark")
+    assert data.manifest["odd_histories"] == {"recorded_totals": 1}
+    with pytest.warns(UserWarning, match="total_messages"):
+        expected = whole_prompt(config, chatml, data, 0, data.eval_order(0))
+    assert list(data.prompt(0, data.eval_order(0)).token_ids) == expected
+
+
+# ---------------------------------------------------------------------------------------------------------- the limit
+
+
+def test_no_option_order_exceeds_the_limit(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(CHATML)
+    # One token for what only the paper's order of row 3 shows, so that every other order is longer.
+    assert prompts.paper_option_order(3)[0] == 0
+    tokenizer.add_tokens(["(a) Right answer"])
+    write_dataset(tmp_path, {"benchmark": (1,)})
+    rows = [make_row(1, number) for number in range(4)]
+    rows[3]["correct_answer"] = "Right answer " + "lake " * 40
+    write_csv(tmp_path, "benchmark", rows)
+    free = prepare.prepare(make_config(tmp_path), tokenizer, "benchmark")
+    limit = len(free.prompt(3, free.eval_order(3)).token_ids)
+    order = (3, 0, 1, 2)
+    assert len(free.prompt(3, order).token_ids) > limit
+    tight = prepare.prepare(make_config(tmp_path, max_prompt_length=limit), tokenizer, "benchmark")
+    prompt = tight.prompt(3, order)
+    assert len(prompt.token_ids) == limit
+    assert (prompt.option_order, prompt.gold) == (tight.eval_order(3), "a")
+
+
+@pytest.mark.parametrize("policy", ["drop", "truncate_middle", "truncate_oldest"])
+def test_length_policies(dataset: Path, chatml: PreTrainedTokenizerFast, policy: str) -> None:
+    whole = prepare.prepare(make_config(dataset), chatml, "train").manifest["tokens"]["prompt"]
+    limit = int((whole["min"] + whole["max"]) // 2)
+    with pytest.raises(ValueError, match=r"data\.max_prompt_length is"):
+        prepare.prepare(make_config(dataset, max_prompt_length=limit), chatml, "train")
+    data = prepare.prepare(make_config(dataset, max_prompt_length=limit, length_policy=policy), chatml, "train")
+    lengths = [len(data.prompt(index, data.eval_order(index)).token_ids) for index in range(len(data))]
+    assert max(lengths) <= limit
+    assert data.manifest["tokens"]["prompt"] == {
+        "min": min(lengths),
+        "median": statistics.median(lengths),
+        "max": max(lengths),
+        "sum": sum(lengths),
+    }
+    counts = data.manifest["length_policy"]
+    assert counts["questions_dropped" if policy == "drop" else "histories_truncated"] > 0
+
+
+def test_dropping_everything_is_an_error(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(ValueError, match="no question of the train split is left.*questions_dropped"):
+        prepare.prepare(make_config(dataset, max_prompt_length=20, length_policy="drop"), chatml, "train")
+
+
+# ---------------------------------------------------------------------------------------------------------- the cache
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """The folders that were built, in order."""
+    built: list[Path] = []
+    build = prepare.build
+
+    def counted(*arguments: Any, **settings: Any) -> None:
+        build(*arguments, **settings)
+        built.append(arguments[4])
+
+    monkeypatch.setattr(prepare, "build", counted)
+    yield built
+
+
+def test_the_second_time_nothing_is_built(
+    dataset: Path, chatml: PreTrainedTokenizerFast, builds: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare.prepare(make_config(dataset), chatml, "train")
+    # Settings that change no token.
+    for settings in ({}, {"questions_per_history": 4}, {"permute_options": True}):
+        data = prepare.prepare(make_config(dataset, **settings), make_tokenizer(CHATML), "train")
+        assert data.manifest == first.manifest
+        assert data.prompt(0, (0, 1, 2, 3)) == first.prompt(0, (0, 1, 2, 3))
+    assert len(builds) == 1
+    assert sorted(path.name for path in builds[0].iterdir()) == ["histories.arrow", "manifest.json", "questions.arrow"]
+
+
+def touch_history(root: Path) -> None:
+    write_history(root, 1, make_history(1) | {"extra": 1})
+
+
+def touch_csv(root: Path) -> None:
+    write_csv(root, "val", [make_row(3, 0, who="others"), make_row(4, 0)])
+
+
+def touch_time(root: Path) -> None:
+    path = personamem.csv_path(root, "train")
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_000))
+
+
+CHANGES: dict[str, tuple[dict[str, Any], str, Callable[[Path], None] | None]] = {
+    "persona_card": ({"persona_card": "keep"}, CHATML, None),
+    "max_prompt_length": ({"max_prompt_length": 36_999}, CHATML, None),
+    "length_policy": ({"length_policy": "drop"}, CHATML, None),
+    "bad_rows": ({"bad_rows": "skip"}, CHATML, None),
+    "train_split": ({"train_split": "paper"}, CHATML, None),
+    "num_val_personas": ({"num_val_personas": 3}, CHATML, None),
+    "chat template": ({}, TEMPLATES["trimming"], None),
+    "a history": ({}, CHATML, touch_history),
+    "a CSV file": ({}, CHATML, touch_csv),
+    "the time of a file": ({}, CHATML, touch_time),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_the_tokens_builds_anew(dataset: Path, builds: list[Path], change: str) -> None:
+    prepare.prepare(make_config(dataset), make_tokenizer(CHATML), "train")
+    settings, template, touch = CHANGES[change]
+    if touch:
+        touch(dataset)
+    prepare.prepare(make_config(dataset, **settings), make_tokenizer(template), "train")
+    assert len(set(builds)) == 2
+
+
+def test_another_window_reads_other_files(dataset: Path, chatml: PreTrainedTokenizerFast, builds: list[Path]) -> None:
+    prepare.prepare(make_config(dataset), chatml, "benchmark")
+    with pytest.raises(ValueError, match="chat_history_128k_link"):
+        prepare.prepare(make_config(dataset, window="128k"), chatml, "benchmark")
+    os.rename(dataset / "data" / "chat_history_32k", dataset / "data" / "chat_history_128k")
+    data = prepare.prepare(make_config(dataset, window="128k"), chatml, "benchmark")
+    assert data.questions[0].distance_tokens == 64170
+    assert data.prompt(0, (0, 1, 2, 3)).history_id.startswith("data/chat_history_128k/")
+
+
+def test_an_interrupted_build_leaves_nothing_that_counts(
+    dataset: Path, chatml: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, builds: list[Path]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "write_questions", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            prepare.prepare(make_config(dataset), chatml, "train")
+    cache = dataset / "cache" / "prepared"
+    assert [path.suffix for path in cache.iterdir()] == [".lock"]
+    # What a killed process leaves behind.
+    partial = next(cache.iterdir()).with_suffix(".partial")
+    partial.mkdir()
+    (partial / "histories.arrow").write_bytes(b"half")
+    assert len(prepare.prepare(make_config(dataset), chatml, "train")) > 0
+    assert len(builds) == 1
+    assert not partial.exists()
+
+
+def test_a_split_wanted_several_times_at_once_is_built_once(
+    dataset: Path, chatml: PreTrainedTokenizerFast, builds: list[Path]
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        splits = list(pool.map(lambda _: prepare.prepare(make_config(dataset), chatml, "train"), range(4)))
+    assert len(builds) == 1
+    assert len({len(split) for split in splits}) == 1
+
+
+def test_the_manifest_says_what_was_read_and_left_out(tmp_path: Path, chatml: PreTrainedTokenizerFast) -> None:
+    write_dataset(tmp_path, {"benchmark": (1, 2, 3)})
+    rows = [make_row(persona, number) for number in range(3) for persona in (1, 2, 3)]
+    write_csv(tmp_path, "benchmark", [*rows, rows[0], make_row(1, 9, who="")])
+    (tmp_path / rows[2]["chat_history_32k_link"]).write_text("{", encoding="utf-8")
+    data = prepare.prepare(make_config(tmp_path, bad_rows="skip"), chatml, "benchmark")
+    manifest = data.manifest
+    assert (manifest["num_questions"], manifest["num_histories"], manifest["num_personas"]) == (6, 2, 2)
+    assert manifest["csv_rows"] == {"benchmark": 11}
+    assert manifest["rows_skipped"] == {"duplicate": 1, "history_json": 3, "who": 1}
+    histories = {data.prompt(i, (0, 1, 2, 3)).num_history_tokens for i in range(6)}
+    assert manifest["tokens"]["history"]["min"] == min(histories)
+    assert manifest["tokens"]["history"]["max"] == max(histories)
+    assert manifest["cache_identity"]["data"]["source"] == str(tmp_path)
+    (folder,) = [path for path in (tmp_path / "cache" / "prepared").iterdir() if path.is_dir()]
+    assert json.loads((folder / "manifest.json").read_text(encoding="utf-8")) == manifest
+
+
+def test_any_access_order_gives_the_same_prompts(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
+    data = prepare.prepare(make_config(dataset), chatml, "train")
+    expected = [data.prompt(index, (0, 1, 2, 3)) for index in range(len(data))]
+    order = list(range(len(data))) * 2
+    random.Random(0).shuffle(order)
+    assert [data.prompt(index, (0, 1, 2, 3)) for index in order] == [expected[index] for index in order]
