@@ -34,7 +34,6 @@ def load_policy(config: ModelConfig, gradient_checkpointing: bool, dtype: torch.
         dtype=dtype or resolve_dtype(config),
         attn_implementation=config.attn_implementation,
     )
-    policy.config.use_cache = False
     if gradient_checkpointing:
         # The re-entrant kind loses the gradients of adapters under frozen embeddings.
         policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -1,0 +1,130 @@
+"""The parameter stream equals transformers' own state dict: plain, DDP, ZeRO-3 and LoRA, tied and untied."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rft.weights import named_full_weights
+from tests.tiny import tiny_qwen3
+
+LORA = LoraConfig(r=4, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+TIED = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+
+
+def checkpoint_names(model: PreTrainedModel) -> set[str]:
+    """What `save_pretrained` writes: a tied head is not among it."""
+    return set(model.state_dict()) - ({"lm_head.weight"} if model.config.tie_word_embeddings else set())
+
+
+def with_lora(tied: bool, config: LoraConfig = LORA) -> PeftModel:
+    """A policy whose adapters already moved: both factors are random."""
+    policy = get_peft_model(tiny_qwen3(tied), config)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in policy.named_parameters():
+        if "lora_" in name:
+            nn.init.normal_(parameter, std=0.1, generator=generator)
+    return policy
+
+
+@TIED
+def test_plain_model_streams_its_checkpoint(tied: bool) -> None:
+    model = tiny_qwen3(tied)
+    stream = list(named_full_weights(model))
+    assert len(stream) == len({name for name, _ in stream})
+    assert {name for name, _ in stream} == checkpoint_names(model)
+    state = model.state_dict()
+    assert all(torch.equal(tensor, state[name]) and not tensor.requires_grad for name, tensor in stream)
+
+
+@TIED
+def test_lora_is_merged_under_the_base_models_names(tied: bool) -> None:
+    policy = with_lora(tied)
+    base = {name: parameter.clone() for name, parameter in policy.named_parameters()}
+    streams = [dict(named_full_weights(policy)) for _ in range(3)]
+    assert all(torch.equal(parameter, base[name]) for name, parameter in policy.named_parameters())
+    assert all(torch.equal(tensor, streams[0][name]) for stream in streams for name, tensor in stream.items())
+
+    plain = tiny_qwen3(tied).state_dict()
+    merged = policy.merge_and_unload()
+    assert set(streams[0]) == checkpoint_names(merged)
+    for name, tensor in merged.state_dict().items():
+        if name in streams[0]:
+            torch.testing.assert_close(streams[0][name], tensor, rtol=0, atol=1e-6)
+    moved = [name for name in streams[0] if not torch.equal(streams[0][name], plain[name])]
+    assert len(moved) == 2 * 7, "two layers of seven linear maps each"
+
+
+def test_merged_weight_gives_the_adapters_own_logits() -> None:
+    policy = with_lora(tied=True).eval()
+    plain = tiny_qwen3(tied=True).eval()
+    plain.load_state_dict(dict(named_full_weights(policy)), strict=False)
+    ids = torch.arange(2, 40)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(plain(ids).logits, policy(ids).logits, rtol=0, atol=1e-5)
+
+
+def test_lora_in_bfloat16_is_summed_in_float32() -> None:
+    policy = with_lora(tied=True).to(torch.bfloat16)
+    layer = policy.get_base_model().model.layers[0].mlp.up_proj
+    low_rank = layer.lora_B["default"].weight.double() @ layer.lora_A["default"].weight.double()
+    exact = layer.base_layer.weight.double() + layer.scaling["default"] * low_rank
+    merged = dict(named_full_weights(policy))["model.layers.0.mlp.up_proj.weight"]
+    assert merged.dtype == torch.bfloat16
+    assert torch.equal(merged, exact.to(torch.bfloat16))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (LoraConfig(r=4, target_modules=["embed_tokens"]), "embed_tokens"),
+        (LoraConfig(r=4, target_modules=["lm_head"]), "tied"),
+        (LoraConfig(r=4, target_modules=["q_proj"], use_dora=True), "q_proj"),
+        (LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["norm"]), "modules_to_save"),
+    ],
+    ids=["embedding", "tied head", "dora", "modules_to_save"],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_adapters_without_one_plain_weight_are_refused(config: LoraConfig, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        list(named_full_weights(get_peft_model(tiny_qwen3(tied=True), config)))
+
+
+def test_zero3_shards_stream_as_the_whole_model(tmp_path: Path) -> None:
+    """Two ranks, each holding half of every parameter; with and without LoRA."""
+    torch.multiprocessing.spawn(save_zero3_streams, args=(tmp_path,), nprocs=2)
+    for kind, policy in (("full", tiny_qwen3(tied=True)), ("lora", with_lora(tied=True))):
+        expected = dict(named_full_weights(policy))
+        for rank in range(2):
+            streamed: dict[str, Tensor] = torch.load(tmp_path / f"{kind}{rank}.pt")
+            assert list(streamed) == list(expected)
+            assert all(torch.equal(streamed[name], tensor) for name, tensor in expected.items())
+
+
+def save_zero3_streams(rank: int, folder: Path) -> None:
+    """One rank: partitions each model with DeepSpeed and saves what the stream yields."""
+    torch.set_num_threads(1)
+    os.environ |= {"DS_ACCELERATOR": "cpu", "LOCAL_RANK": str(rank)}
+    import deepspeed
+
+    # Otherwise DeepSpeed compiles shared-memory collectives first, a minute of C++; gloo does without.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    settings = {
+        "train_micro_batch_size_per_gpu": 1,
+        "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 0},
+    }
+    for kind, policy in (("full", tiny_qwen3(tied=True)), ("lora", with_lora(tied=True))):
+        engine, *_ = deepspeed.initialize(model=policy, config=settings, dist_init_required=False)
+        assert all(parameter.numel() == 0 for parameter in policy.parameters()), "not partitioned"
+        torch.save(dict(named_full_weights(engine)), folder / f"{kind}{rank}.pt")
+        assert all(parameter.numel() == 0 for parameter in policy.parameters()), "left gathered"
+    torch.distributed.destroy_process_group()
