@@ -7,7 +7,9 @@ from rft.grpo.metrics import Clock, Outcome, engine_metrics, rollout_metrics
 from rft.rollout.engine import EngineCounters
 
 
-def outcome(group: str, reward: float, *, letter: str | None = "a", tokens: int = 10, truncated: bool = False) -> Outcome:
+def outcome(
+    group: str, reward: float, *, letter: str | None = "a", tokens: int = 10, truncated: bool = False
+) -> Outcome:
     return Outcome(
         group=group,
         reward=reward,
