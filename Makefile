@@ -1,0 +1,44 @@
+# Every target makes .venv first where it needs one (launch/setup.sh); a finished one is reused.
+# DEVICE=cpu|cuda and PYTHON=... choose the variant and the Python of .venv.
+export DEVICE PYTHON
+
+BIN := .venv/bin
+# What deepspeed compiles at first use stays with the torch it was compiled against.
+export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format bench lock clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+venv: ## Make .venv with everything pinned, or reuse it
+	@launch/setup.sh
+
+demo: venv ## Watch a small model learn to answer personalization questions (CPU, minutes)
+	@launch/demo.sh
+
+test: check ## All checks and tests
+	$(BIN)/python -m pytest -q
+
+check: venv ## Linter, formatter, type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: venv ## Let ruff fix and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: venv ## Every number the README quotes
+	@found=; for file in bench/*.py; do [ -e "$$file" ] || continue; found=1; \
+		echo "== $$file"; $(BIN)/python "$$file" || exit 1; done; \
+		[ -n "$$found" ] || echo "bench/ is empty: nothing to measure yet"
+
+lock: venv ## Resolve requirements/*.in into the locks again
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	requirements/lock.sh
+
+clean: ## Remove .venv and every cache; runs under checkpoints/ stay
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build dist bench/out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
