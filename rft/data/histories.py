@@ -16,7 +16,7 @@ from pathlib import Path
 from rft.config import DataConfig
 from rft.data import prompts
 from rft.data.chat_template import ChatParts, ChatTemplate, TokenArray
-from rft.data.personamem import BadRecord, check_persona, load_history
+from rft.data.personamem import RecordError, check_persona, load_history
 from rft.data.truncation import truncate
 from rft.types import History, Message, Question
 
@@ -81,7 +81,7 @@ def tokenize_histories(
     """The histories of `questions` in order of first appearance, in chunks; those that cannot be used are tallied.
 
     Raises:
-        BadRecord: a history that cannot be used, with `bad_rows: error`.
+        RecordError: a history that cannot be used, with `bad_rows: error`.
         ValueError: a prompt that is too long, with `length_policy: error`; an unfit chat template.
     """
     by_history: dict[str, list[Question]] = {}
@@ -124,7 +124,7 @@ def read_group(
     questions: list[Question] = []
     try:
         history, notes = load_history(root, group[0].history_id)
-    except BadRecord as error:
+    except RecordError as error:
         if data.bad_rows == "error":
             raise
         tally.bad_rows[error.reason] += len(group)
@@ -133,7 +133,7 @@ def read_group(
         try:
             check_persona(history, question.persona_id, f"{question.question_id}, persona_id")
             questions.append(question)
-        except BadRecord as error:
+        except RecordError as error:
             if data.bad_rows == "error":
                 raise
             tally.bad_rows[error.reason] += 1

@@ -8,7 +8,7 @@ incorrect answers and one that repeats the correct answer among them (bad rows);
 answers and messages whose content is null or empty (left out); more than three incorrect answers (the first three
 count, as in the paper's code); user messages in a row (kept).
 
-A file or row that cannot be used raises `BadRecord`, a `ValueError` of one line with file, row, key and remedy.
+A file or row that cannot be used raises `RecordError`, a `ValueError` of one line with file, row, key and remedy.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import os
 import re
 import warnings
 from collections import Counter
@@ -36,7 +37,7 @@ NUM_INCORRECT = 3
 REMEDY = "correct it, or set data.bad_rows=skip to leave such rows out"
 
 
-class BadRecord(ValueError):
+class RecordError(ValueError):
     """A row or a history that cannot be used; `reason` is the name it is counted under when rows are skipped."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -79,7 +80,7 @@ def resolve_source(source: str, revision: str | None, window: Window) -> Path:
 # ------------------------------------------------------------------------------------------------------------ cells
 
 
-class Unreadable(ValueError):
+class CellError(ValueError):
     """What is wrong with one cell or message, to be put after its place."""
 
 
@@ -88,14 +89,14 @@ def parse_python(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise Unreadable("is not a Python literal") from None
+        raise CellError("is not a Python literal") from None
 
 
 def parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"is not complete JSON ({one_line(error)})") from None
+        raise CellError(f"is not complete JSON ({one_line(error)})") from None
 
 
 def parse_count(text: str) -> int:
@@ -105,13 +106,13 @@ def parse_count(text: str) -> int:
     except ValueError:
         number = float("nan")
     if not number.is_integer():
-        raise Unreadable(f"is not a whole number but {text[:40]!r}")
+        raise CellError(f"is not a whole number but {text[:40]!r}")
     return int(number)
 
 
 def parse_bool(text: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise Unreadable(f"is neither True nor False but {text[:40]!r}")
+        raise CellError(f"is neither True nor False but {text[:40]!r}")
     return text.lower() == "true"
 
 
@@ -121,7 +122,7 @@ def parse_optional(text: str) -> str | None:
 
 def parse_text(text: str) -> str:
     if not text.strip():
-        raise Unreadable("is empty")
+        raise CellError("is empty")
     return text
 
 
@@ -129,7 +130,7 @@ def parse_query(text: str) -> str:
     """The content of `{'role': 'user', 'content': ...}`, without the white space around it."""
     message = parse_python(text)
     if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-        raise Unreadable("is not a dict with 'role' and 'content'")
+        raise CellError("is not a dict with 'role' and 'content'")
     return parse_text(encodable(message["content"])).strip()
 
 
@@ -137,10 +138,10 @@ def parse_incorrect(text: str) -> tuple[str, ...]:
     """The first three incorrect answers; null and empty entries do not count."""
     answers = parse_json(text)
     if not isinstance(answers, list) or not all(isinstance(answer, str | None) for answer in answers):
-        raise Unreadable("is not a JSON list of texts")
+        raise CellError("is not a JSON list of texts")
     answers = [encodable(answer) for answer in answers if answer and answer.strip()]
     if len(answers) < NUM_INCORRECT:
-        raise Unreadable(f"holds {len(answers)} answers, so there are {len(answers) + 1} options instead of 4")
+        raise CellError(f"holds {len(answers)} answers, so there are {len(answers) + 1} options instead of 4")
     return tuple(answers[:NUM_INCORRECT])
 
 
@@ -151,15 +152,15 @@ def parse_messages(text: str) -> tuple[Message, ...]:
 def to_messages(items: Any) -> Iterator[Message | None]:
     """The messages of a parsed JSON list, None for one without text."""
     if not isinstance(items, list):
-        raise Unreadable("is not a list of messages")
+        raise CellError("is not a list of messages")
     for index, item in enumerate(items):
         if not isinstance(item, dict) or "role" not in item or "content" not in item:
-            raise Unreadable(f"message {index} has no 'role' and 'content'")
+            raise CellError(f"message {index} has no 'role' and 'content'")
         role, content = item["role"], item["content"]
         if role not in get_args(Role):
-            raise Unreadable(f"message {index} has the role {role!r} instead of system, user or assistant")
+            raise CellError(f"message {index} has the role {role!r} instead of system, user or assistant")
         if not isinstance(content, str | None):
-            raise Unreadable(f"message {index} has a content that is not text")
+            raise CellError(f"message {index} has a content that is not text")
         yield (Message(role=role, content=encodable(content)) if content and content.strip() else None)
 
 
@@ -168,7 +169,7 @@ def encodable(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise Unreadable("holds half of a surrogate pair, which is no character") from None
+        raise CellError("holds half of a surrogate pair, which is no character") from None
     return text
 
 
@@ -219,7 +220,7 @@ def read_questions(
 
     Raises:
         ValueError: the file is absent, not UTF-8, not CSV or lacks a column, whatever `bad_rows` says.
-        BadRecord: a row that cannot be used, with `bad_rows="error"`.
+        RecordError: a row that cannot be used, with `bad_rows="error"`.
     """
     path = csv_path(root, csv_name)
     rows = iterate_rows(path)
@@ -229,7 +230,7 @@ def read_questions(
     for row, cells in enumerate(rows):
         try:
             questions.append(reader.read(row, cells))
-        except BadRecord as error:
+        except RecordError as error:
             if bad_rows == "error":
                 raise
             skipped[error.reason] += 1
@@ -244,7 +245,7 @@ def read_personas(root: Path, csv_name: CsvName) -> set[int]:
     at = next(rows).index("persona_id")
     personas = set()
     for cells in rows:
-        with suppress(Unreadable, IndexError):
+        with suppress(CellError, IndexError):
             personas.add(parse_count(cells[at]))
     return personas
 
@@ -292,10 +293,10 @@ class RowReader:
         self.history_exists: dict[str, bool] = {}
 
     def read(self, row: int, cells: list[str]) -> Question:
-        """Raises BadRecord when the row cannot be used."""
+        """Raises RecordError when the row cannot be used."""
         if len(cells) != self.num_columns:
             message = f"has {len(cells)} cells instead of {self.num_columns}"
-            raise BadRecord("cells", f"{self.path} row {row} (rows count from 0) {message}")
+            raise RecordError("cells", f"{self.path} row {row} (rows count from 0) {message}")
         history_id = self.parse(row, cells, f"chat_history_{self.window}_link")
         question = Question(
             question_id=f"{self.csv_name}/{row}",
@@ -323,7 +324,7 @@ class RowReader:
     def parse(self, row: int, cells: list[str], column: str) -> Any:
         try:
             return COLUMNS[column](cells[self.column_at[column]])
-        except Unreadable as error:
+        except CellError as error:
             raise self.bad(column, row, column, str(error)) from None
 
     def check_options(self, question: Question) -> None:
@@ -347,7 +348,7 @@ class RowReader:
                 f"links {history_id!r}, no file of {folder}",
             )
         if history_id not in self.history_exists:
-            self.history_exists[history_id] = (self.root / history_id).is_file()
+            self.history_exists[history_id] = os.path.isfile(self.root / history_id)
         if not self.history_exists[history_id]:
             raise self.bad(
                 "history_absent",
@@ -370,8 +371,8 @@ class RowReader:
             if first != question.row:
                 raise self.bad("duplicate", question.row, column, f"repeats row {first}")
 
-    def bad(self, reason: str, row: int, column: str, message: str) -> BadRecord:
-        return BadRecord(reason, f"{self.path} row {row} (rows count from 0), {column}: {message}")
+    def bad(self, reason: str, row: int, column: str, message: str) -> RecordError:
+        return RecordError(reason, f"{self.path} row {row} (rows count from 0), {column}: {message}")
 
 
 # -------------------------------------------------------------------------------------------------------- histories
@@ -381,7 +382,7 @@ def read_history(root: Path, history_id: str, persona_id: int) -> History:
     """One history file of a known persona. What looks odd but is usable (`load_history`) becomes a warning.
 
     Raises:
-        BadRecord: absent, empty, not UTF-8, not whole JSON, not in the layout, or another persona's.
+        RecordError: absent, empty, not UTF-8, not whole JSON, not in the layout, or another persona's.
     """
     history, notes = load_history(root, history_id)
     check_persona(history, persona_id, root / history_id)
@@ -391,10 +392,10 @@ def read_history(root: Path, history_id: str, persona_id: int) -> History:
 
 
 def check_persona(history: History, persona_id: int, place: object) -> None:
-    """Raises BadRecord when the history is not this persona's; `place` is the file or row to name."""
+    """Raises RecordError when the history is not this persona's; `place` is the file or row to name."""
     if history.persona_id != persona_id:
         message = f"metadata.persona_id of {history.history_id} is {history.persona_id}, but the CSV has {persona_id}"
-        raise BadRecord("history_persona", f"{place}: {message}")
+        raise RecordError("history_persona", f"{place}: {message}")
 
 
 def load_history(root: Path, history_id: str) -> tuple[History, dict[str, str]]:
@@ -402,7 +403,7 @@ def load_history(root: Path, history_id: str) -> tuple[History, dict[str, str]]:
     there, `messages_without_text` that are left out.
 
     Raises:
-        BadRecord: absent, empty, not UTF-8, not whole JSON or not in the layout.
+        RecordError: absent, empty, not UTF-8, not whole JSON or not in the layout.
     """
     path = root / history_id
     payload = parse_history_file(path)
@@ -410,11 +411,11 @@ def load_history(root: Path, history_id: str) -> tuple[History, dict[str, str]]:
     try:
         persona_id = parse_count(str(metadata.get("persona_id")))
         stored = list(to_messages(payload["chat_history"]))
-    except Unreadable as error:
-        raise BadRecord("history_format", f"{path}: metadata.persona_id or chat_history {error}") from None
+    except CellError as error:
+        raise RecordError("history_format", f"{path}: metadata.persona_id or chat_history {error}") from None
     messages = tuple(message for message in stored if message is not None)
     if not messages:
-        raise BadRecord("history_empty", f"{path}: chat_history has no message with text")
+        raise RecordError("history_empty", f"{path}: chat_history has no message with text")
     notes = {}
     recorded = metadata.get("total_messages", len(stored))
     if recorded != len(stored):
@@ -428,17 +429,17 @@ def parse_history_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadRecord("history_encoding", f"{path} is not UTF-8 (byte {error.start})") from None
+        raise RecordError("history_encoding", f"{path} is not UTF-8 (byte {error.start})") from None
     except FileNotFoundError:
-        raise BadRecord("history_absent", f"{path} does not exist") from None
+        raise RecordError("history_absent", f"{path} does not exist") from None
     if not text.strip():
-        raise BadRecord("history_empty", f"{path} is empty")
+        raise RecordError("history_empty", f"{path} is empty")
     try:
         payload = parse_json(text)
-    except Unreadable as error:
-        raise BadRecord("history_json", f"{path} {error}") from None
+    except CellError as error:
+        raise RecordError("history_json", f"{path} {error}") from None
     if not isinstance(payload, dict) or not isinstance(payload.get("metadata"), dict) or "chat_history" not in payload:
-        raise BadRecord(
+        raise RecordError(
             "history_format",
             f"{path} has no 'metadata' and 'chat_history' at its top level",
         )

@@ -219,7 +219,7 @@ def write_tables(data: DataConfig, root: Path, chat: ChatTemplate, name: SplitNa
     questions = [question for question in split.questions if question.question_id in kept]
     if not questions:
         raise ValueError(
-            f"no question of the {name} split is left: unusable {dict(tally.bad_rows)}, too long {dict(tally.too_long)}; "
+            f"no question of the {name} split is left: {dict(tally.bad_rows)}, {dict(tally.too_long)}; "
             f"correct the data or raise data.max_prompt_length ({data.max_prompt_length})"
         )
     write_questions(folder / "questions.arrow", questions)

@@ -4,7 +4,7 @@ import json
 import os
 import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def test_a_prepared_prompt_is_the_whole_chat_tokenised_at_once(
     tokenizer = tokenizers(template)
     config = make_config(dataset, persona_card=card)
     for name in ("train", "val", "benchmark"):
-        data = prepare.prepare(config, tokenizer, name)  # type: ignore[arg-type]
+        data = prepare.prepare(config, tokenizer, name)
         for index in range(len(data)):
             for order in (
                 data.eval_order(index),
@@ -150,7 +150,7 @@ def test_length_policies(dataset: Path, chatml: PreTrainedTokenizerFast, policy:
 
 
 def test_dropping_everything_is_an_error(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(ValueError, match="no question of the train split is left.*questions_dropped"):
+    with pytest.raises(ValueError, match=r"no question of the train split is left.*questions_dropped"):
         prepare.prepare(make_config(dataset, max_prompt_length=20, length_policy="drop"), chatml, "train")
 
 
@@ -158,7 +158,7 @@ def test_dropping_everything_is_an_error(dataset: Path, chatml: PreTrainedTokeni
 
 
 @pytest.fixture
-def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders that were built, in order."""
     built: list[Path] = []
     build = prepare.build
@@ -168,7 +168,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
         built.append(arguments[4])
 
     monkeypatch.setattr(prepare, "build", counted)
-    yield built
+    return built
 
 
 def test_the_second_time_nothing_is_built(
