@@ -37,7 +37,7 @@ class TokenLogprobs:
     logps: Tensor
     """float32 [N], with gradient: natural log of each token's probability, temperature applied."""
     entropies: Tensor | None
-    """float32 [N], without gradient: entropy in nats of the distribution the token was drawn from; None if not asked."""
+    """float32 [N], without gradient: entropy in nats of the distribution a token was drawn from; None if not asked."""
 
 
 def trained_token_logprobs(
@@ -56,7 +56,7 @@ def trained_token_logprobs(
 def score_tokens(
     model: nn.Module, positions: Tensor, targets: Tensor, temperature: float, *, entropy: bool, **model_inputs: Tensor
 ) -> TokenLogprobs:
-    """One forward of `model(**model_inputs)`; log-probs of `targets` [N] at `positions` [N] of its flattened [B * T] tokens.
+    """Log-probs of `targets` [N] at `positions` [N] of the flattened [B * T] tokens of `model(**model_inputs)`.
 
     A position may occur several times, with a different target each.
 
@@ -87,7 +87,7 @@ def score_tokens(
 def replaced_forward(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Within the block `module` computes `forward`; hooks on it stay."""
     before = vars(module).get("forward")
-    module.forward = forward  # type: ignore[assignment]
+    module.forward = forward
     try:
         yield
     finally:

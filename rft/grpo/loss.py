@@ -22,7 +22,7 @@ from rft.grpo.logprobs import TokenLogprobs
 from rft.grpo.samples import TrainedTokens
 
 Metrics = dict[str, Tensor]
-"""trl's metric names. A name ending in `/min` or `/max` holds an extreme []; every other one a sum and its count [2]."""
+"""By trl's names. One that ends in `/min` or `/max` holds an extreme, []; every other one a sum and its count, [2]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

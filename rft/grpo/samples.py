@@ -78,7 +78,7 @@ def samples_of(groups: Sequence[Sequence[Rollout]], scale_rewards: bool) -> list
 
 
 def micro_batches(samples: Sequence[Item], size: int) -> list[list[Item]]:
-    """Consecutive runs of `size` samples, the last one possibly shorter; the order is kept, so siblings stay together."""
+    """Consecutive runs of `size` samples, the last possibly shorter; the order is kept, so siblings stay together."""
     return [list(samples[start : start + size]) for start in range(0, len(samples), size)]
 
 

@@ -99,7 +99,7 @@ def test_the_head_is_itself_again_afterwards() -> None:
     trained_token_logprobs(model, SAMPLES, 1.0, entropy=False)
     assert torch.equal(model(ids).logits, before)
     with pytest.raises(IndexError):
-        trained_token_logprobs(model, random_samples([(2, 2)])[:1] + [bad_token()], 1.0, entropy=False)
+        trained_token_logprobs(model, [*SAMPLES, bad_token()], 1.0, entropy=False)
     assert torch.equal(model(ids).logits, before)
 
 
