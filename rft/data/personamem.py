@@ -3,10 +3,10 @@
     benchmark/text/{train,val,benchmark}.csv            27 columns, one question a row
     data/chat_history_{32k,128k}/*.json                 {"metadata": {...}, "chat_history": [{role, content}, ...]}
 
-What revision 0622e56d of the hub data set holds beside clean rows, and what becomes of it here: a row without
-incorrect answers and one that repeats the correct answer among them (bad rows); null entries among the incorrect
-answers and messages whose content is null or empty (left out); more than three incorrect answers (the first three
-count, as in the paper's code); user messages in a row (kept).
+The release is not spotless (revision 0622e56d, as others report it). Refused as bad rows: one without incorrect
+answers, one that repeats the correct answer among them. Left out: null entries among the incorrect answers, messages
+whose content is null or empty. Kept: two user messages in a row. Of more than three incorrect answers the first three
+count, as in the paper's code.
 
 A file or row that cannot be used raises `RecordError`, a `ValueError` of one line with file, row, key and remedy.
 """

@@ -150,11 +150,20 @@ def prepare(config: Config, tokenizer: PreTrainedTokenizerBase, name: SplitName)
     identity = cache_identity(data, root, chat, name)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = Path(data.cache_dir) / "prepared" / f"{name}-{key[:24]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
             build(data, root, chat, name, folder, settings=identity)
     return PreparedSplit(folder, chat, data.max_prompt_length)
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"data.cache_dir: cannot make {folder} ({error.strerror}); name a folder that can be written"
+        ) from None
 
 
 # ---------------------------------------------------------------------------------------------------------- the cache
@@ -172,7 +181,9 @@ def cache_identity(data: DataConfig, root: Path, chat: ChatTemplate, name: Split
         "split": name,
         "data": settings,
         "root": str(root.resolve()),
-        "files": hashlib.sha256(json.dumps(sorted(map(file_state, sources))).encode()).hexdigest(),
+        "files": hashlib.sha256(
+            json.dumps(sorted(file_state(path) for path in sources if path.is_file())).encode()
+        ).hexdigest(),
         "tokenizer": chat.fingerprint,
         "code": hashlib.sha256(b"\0".join(code)).hexdigest(),
         "versions": {"tokenizers": tokenizers.__version__, "transformers": transformers.__version__},

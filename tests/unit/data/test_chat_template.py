@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from rft.data.chat_template import ChatTemplate
+from rft.data.chat_template import PROBE, ChatTemplate
 from rft.types import Message
-from tests.unit.data.builder import CHATML, TEMPLATES, make_tokenizer
+from tests.unit.data.builder import CHATML, SPECIAL, TEMPLATES, make_tokenizer
 
 MESSAGES = [
     Message(role="system", content="Help."),
@@ -38,6 +40,20 @@ def test_history_and_tail_join_to_the_whole_chat(
         history, tail = chat.encode([parts.history, parts.tail(question)])
         assert [*history, *tail] == whole_chat(tokenizer, messages, question)
         chat.check(messages, question)
+
+
+contents = st.lists(
+    st.sampled_from([*SPECIAL, PROBE, "tea", "(a) ", "\n", "\n\n", "é", "\u3000"]) | st.text(max_size=8)
+).map("".join)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["chatml", "thinking"]), st.lists(st.tuples(st.sampled_from(MESSAGES), contents)), contents)
+def test_any_text_joins_to_the_whole_chat(
+    tokenizers: Callable[[str], PreTrainedTokenizerFast], name: str, items: list[tuple[Message, str]], question: str
+) -> None:
+    messages = [MESSAGES[0], *(Message(role=message.role, content=content) for message, content in items)]
+    ChatTemplate(tokenizers(name)).check(messages, question)
 
 
 def test_the_cut_is_where_the_question_s_turn_begins(tokenizers: Callable[[str], PreTrainedTokenizerFast]) -> None:

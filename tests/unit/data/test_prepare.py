@@ -231,6 +231,12 @@ def test_another_window_reads_other_files(dataset: Path, chatml: PreTrainedToken
     assert data.prompt(0, (0, 1, 2, 3)).history_id.startswith("data/chat_history_128k/")
 
 
+def test_a_cache_folder_that_cannot_be_made(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
+    (dataset / "file").write_text("")
+    with pytest.raises(ValueError, match=r"data\.cache_dir: cannot make .*file/cache/prepared"):
+        prepare.prepare(make_config(dataset, cache_dir=str(dataset / "file" / "cache")), chatml, "train")
+
+
 def test_an_interrupted_build_leaves_nothing_that_counts(
     dataset: Path, chatml: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, builds: list[Path]
 ) -> None:
