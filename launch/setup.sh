@@ -51,7 +51,7 @@ check_needs() { # all that is missing, in one line, before anything is installed
   ((${#missing[@]} == 0)) || die "missing: $(printf '%s; ' "${missing[@]}" | sed 's/; $//')"
 }
 
-pip_install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$@"; }
+pip_install() { .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps "$@"; }
 
 install_torch() {
   local pin log
