@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 CPU_BLOCK_SIZE = 32
 """Tokens per prefix-cache block on a CPU: the smallest its attention kernel takes, so the least is computed twice."""
 
+CPU_STEP_TOKENS = 4096
+"""Tokens per scheduler step on a CPU, vLLM's default; more where one request needs more."""
+
 
 class VllmEngine:
     """The `Engine` protocol (rollout/engine.py) on vLLM's offline `LLM`.
@@ -74,7 +77,7 @@ class VllmEngine:
                 logprobs_mode="processed_logprobs",
                 use_tqdm_on_load=False,
                 distributed_executor_backend=executor_backend(),
-                **(cpu_options(config) if self._on_cpu else cuda_options(config)),
+                **(cpu_options(config, window) if self._on_cpu else cuda_options(config)),
             )
         self.name = f"vllm {vllm.__version__}"
         self.policy_version = 0
@@ -195,9 +198,12 @@ def executor_backend() -> str:
     return "external_launcher" if distributed else "uni"
 
 
-def cpu_options(config: RolloutConfig) -> dict[str, Any]:
+def cpu_options(config: RolloutConfig, window: int) -> dict[str, Any]:
     return {
         "enforce_eager": True,
+        # A prompt split over steps rewinds its seeded generator, which CPU generators cannot do.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(window, CPU_STEP_TOKENS),
         "block_size": CPU_BLOCK_SIZE,
         "kv_cache_memory_bytes": int(config.vllm_kv_cache_gb * 2**30),
     }
@@ -256,7 +262,6 @@ def load_weights(model: Any, weights: Iterable[tuple[str, Tensor]], model_config
     the embedding only, leaves that copy as it was.
     """
     from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
-    from vllm.model_executor.model_loader.reload.utils import get_tensor_load_numel
 
     names = [name for name, _ in model.named_parameters()]  # a tied head is not among them
     sent: dict[str, int] = {}
@@ -268,7 +273,7 @@ def load_weights(model: Any, weights: Iterable[tuple[str, Tensor]], model_config
 
     initialize_layerwise_reload(model)
     # Only now do the parameters have their checkpoint sizes; on a CPU the packed ones were emptied.
-    expected = {name: get_tensor_load_numel(model.get_parameter(name)) for name in names}
+    expected = {name: checkpoint_size(model, name) for name in names}
     try:
         loaded = model.load_weights(counted())
     except ValueError as error:
@@ -282,3 +287,10 @@ def load_weights(model: Any, weights: Iterable[tuple[str, Tensor]], model_config
         )
     if model_config.hf_config.tie_word_embeddings:
         model.lm_head.quant_method.process_weights_after_loading(model.lm_head)
+
+
+def checkpoint_size(model: Any, name: str) -> int:
+    """Numbers a checkpoint holds for an engine parameter: all but the rows that vLLM pads a vocabulary with."""
+    parameter = model.get_parameter(name)
+    rows = getattr(model.get_submodule(name.rpartition(".")[0]), "org_vocab_size", parameter.shape[0])
+    return int(parameter.numel() // parameter.shape[0] * rows)
