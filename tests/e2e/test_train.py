@@ -1,0 +1,141 @@
+"""The whole loop, for real: accelerate, vLLM, the shipped demo model, synthetic data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rft.data.synthetic import write_dataset
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "checkpoints" / "demo_sft"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data and a config; each test trains into a folder of its own."""
+    folder = tmp_path_factory.mktemp("train")
+    write_dataset(
+        folder / "data", num_personas=12, questions_per_persona=4, history_tokens=160, style="brief", seed=3,
+        num_val_personas=2, num_benchmark_personas=2,
+    )  # fmt: skip
+    config = {
+        "model": {"model_name_or_path": str(MODEL)},
+        "data": {
+            "source": str(folder / "data"),
+            "train_split": "paper",
+            "max_prompt_length": 700,
+            "cache_dir": str(folder / "cache"),
+            "questions_per_history": 2,
+            "permute_options": True,
+        },
+        "rollout": {"questions_per_batch": 8, "num_generations": 4, "max_completion_length": 64},
+        "train": {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "max_logprob_gap": 1e-5},
+        "eval": {"num_questions": 6, "at_start": False},
+        "checkpoint": {"save_steps": 3},
+        "log": {"report_to": "none", "rollouts_per_step": 8},
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def launch(folder: Path, *overrides: str, accelerate: tuple[str, ...] = ("cpu.yaml",)) -> str:
+    """Runs rft/train.py under `accelerate launch`; what it printed."""
+    config_file, *options = accelerate
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch",
+        "--config_file", f"configs/accelerate/{config_file}", *options,
+        "rft/train.py", str(folder / "run.yaml"), *overrides,
+    ]  # fmt: skip
+    environment = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]
+    return finished.stdout + finished.stderr
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def steps(output: Path) -> list[dict[str, Any]]:
+    return [row for row in rows(output / "metrics.jsonl") if "reward" in row]
+
+
+def test_resumed_is_uninterrupted_bit_for_bit_across_an_epoch(folder: Path):
+    """Eight training personas x 4 questions are 4 batches an epoch: step 5 is in the second."""
+    straight, halved = folder / "straight", folder / "halved"
+    launch(folder, f"output_dir={straight}", "train.max_steps=6")
+    launch(folder, f"output_dir={halved}", "train.max_steps=3")
+    launch(folder, f"output_dir={halved}", "train.max_steps=6")
+    left, right = (load_file(run / "checkpoint-6" / "model.safetensors") for run in (straight, halved))
+    start = load_file(MODEL / "model.safetensors")
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+    assert any(not torch.equal(left[name], start[name]) for name in left if name in start), "nothing was learned"
+    assert rows(straight / "rollouts.jsonl") == rows(halved / "rollouts.jsonl")
+    assert [row["step"] for row in steps(halved)] == [1, 2, 3, 4, 5, 6]
+    assert [row["reward"] for row in steps(straight)] == [row["reward"] for row in steps(halved)]
+    assert any(row["grad_norm"] > 0 for row in steps(straight)[3:])
+
+
+def test_what_a_run_leaves_behind(folder: Path):
+    output = folder / "straight"
+    assert (output / "checkpoint-6").is_dir()
+    loaded = AutoModelForCausalLM.from_pretrained(output / "checkpoint-6")
+    assert loaded.config.tie_word_embeddings == AutoModelForCausalLM.from_pretrained(MODEL).config.tie_word_embeddings
+    assert AutoTokenizer.from_pretrained(output / "checkpoint-6").chat_template
+    assert (output / "best").is_symlink()
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["engine"].startswith("vllm ")
+    assert summary["num_steps"] == 6
+    assert 0 < summary["max_logprob_gap"] <= 1e-5
+    assert summary["prefix_cache_hit_rate"] > 0.6
+    evaluation = json.loads((output / "checkpoint-6" / "eval.json").read_text())
+    assert evaluation["overall"]["n"] == 6
+    assert sum(group["n"] for group in evaluation["groups"]["who"].values()) == 6
+    assert len(rows(output / "checkpoint-6" / "predictions.jsonl")) == 6
+    assert all(row["prompt_tail"].strip() for row in rows(output / "rollouts.jsonl"))
+    assert yaml.safe_load((output / "config.yaml").read_text())["train"]["max_steps"] == 6
+    assert json.loads((output / "provenance.json").read_text())["packages"]["vllm"]
+
+
+def test_two_ranks_under_zero3_train_and_agree_with_their_engines(folder: Path):
+    output = folder / "zero3"
+    launch(
+        folder, f"output_dir={output}", "train.max_steps=2", "checkpoint.save_steps=2",
+        accelerate=("zero3.yaml", "--use_cpu", "--num_processes", "2"),
+    )  # fmt: skip
+    trained = steps(output)
+    assert [row["step"] for row in trained] == [1, 2]
+    assert all(row["sampling/sampling_logp_difference/mean"] <= 1e-5 for row in trained)
+    one_rank = steps(folder / "straight")[0]
+    assert trained[0]["reward"] == one_rank["reward"]
+    assert trained[0]["loss"] == pytest.approx(one_rank["loss"], abs=1e-6)
+    assert trained[0]["grad_norm"] == pytest.approx(one_rank["grad_norm"], rel=1e-4)
+    weights = load_file(output / "checkpoint-2" / "model.safetensors")
+    assert AutoModelForCausalLM.from_pretrained(output / "checkpoint-2").num_parameters() > 0
+    assert all(weight.isfinite().all() for weight in weights.values())
+
+
+def test_the_reward_rises(folder: Path):
+    output = folder / "rises"
+    launch(folder, f"output_dir={output}", "train.max_steps=24", "checkpoint.save_steps=24", "data.permute_options=false")
+    rewards = [row["reward"] for row in steps(output)]
+    assert sum(rewards[-6:]) / 6 >= sum(rewards[:6]) / 6 + 0.1, rewards
+
+
+def test_an_engine_that_is_not_the_trainer_stops_the_run(folder: Path):
+    with pytest.raises(AssertionError, match="the engine does not hold the trainer's weights"):
+        launch(folder, f"output_dir={folder / 'gap'}", "train.max_steps=1", "train.max_logprob_gap=1e-12")
+    assert not list((folder / "gap").glob("checkpoint-*"))
