@@ -1,6 +1,6 @@
 """The demo with three seeds: bench/results/demo.json, a table, and the README's plot.
 
-    python bench/demo.py [SEED ...]
+python bench/demo.py [SEED ...]
 """
 
 from __future__ import annotations

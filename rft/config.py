@@ -10,15 +10,22 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeVar, dataclass_transform, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-section = dataclass(config=ConfigDict(extra="forbid"), kw_only=True)
+Section = TypeVar("Section")
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+def section(schema: type[Section]) -> type[Section]:
+    """A dataclass of checked types that takes no unknown key."""
+    return dataclass(schema, config=ConfigDict(extra="forbid"), kw_only=True)
 
 
 @section
@@ -246,7 +253,7 @@ class ConfigLoader(yaml.SafeLoader):
 
 ConfigLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    yaml.resolver.re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
 

@@ -143,7 +143,7 @@ def start_wandb(config: Config) -> Any:
     """A wandb run, offline where there is no key. Trouble with wandb is a warning and never stops training."""
     import wandb
 
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+    mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
     id_file = Path(config.output_dir) / "wandb_id.txt"
     run_id = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else uuid.uuid4().hex[:8]
     id_file.write_text(run_id + "\n", encoding="utf-8")

@@ -218,6 +218,7 @@ def provoke_errors(engine: VllmEngine, model: PreTrainedModel) -> dict[str, str]
     without_norm = [(name, tensor) for name, tensor in named_full_weights(model) if name != "model.norm.weight"]
     missing = error_of(lambda: engine.sync_weights(without_norm))
     unknown = error_of(lambda: engine.sync_weights([("model.nope.weight", torch.zeros(3))]))
+    refused = error_of(lambda: engine.sync_weights(refused_stream()))
     return {
         "asleep": asleep,
         "woken": woken,
@@ -225,15 +226,22 @@ def provoke_errors(engine: VllmEngine, model: PreTrainedModel) -> dict[str, str]
         "missing part": missing_part,
         "missing": missing,
         "unknown": unknown,
+        "refused": refused,
     }
 
 
 def error_of(action: Callable[[], object]) -> str:
     try:
         action()
-    except RuntimeError as error:
-        return str(error)
+    except (RuntimeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
     return "none"
+
+
+def refused_stream() -> Iterator[tuple[str, torch.Tensor]]:
+    """A policy whose adapter cannot be merged."""
+    yield "model.norm.weight", torch.ones(64)
+    raise ValueError("LoRA on 'lm_head'")
 
 
 def sample_in_a_fresh_engine(folder: Path) -> list[Completion]:
@@ -262,8 +270,8 @@ def folder(tied: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(folder: Path, tied: bool) -> Iterator[Report]:
-    yield in_own_process(measure, folder, tied)
+def report(folder: Path, tied: bool) -> Report:
+    return in_own_process(measure, folder, tied)
 
 
 def test_logprobs_equal_the_trainers_after_every_sync(report: Report) -> None:
@@ -316,6 +324,7 @@ def test_misuse_is_named(report: Report) -> None:
     assert "sync_weights" in report.errors["asleep"]
     assert "sync_weights" in report.errors["woken"]
     assert report.errors["synced"] == "none"
-    assert "weight sync sent" in report.errors["missing part"]
+    assert "RuntimeError: weight sync sent" in report.errors["missing part"]
     assert "model.norm.weight" in report.errors["missing"]
-    assert "model.nope.weight" in report.errors["unknown"]
+    assert "RuntimeError: weight sync: vLLM cannot place 'model.nope.weight'" in report.errors["unknown"]
+    assert report.errors["refused"] == "ValueError: LoRA on 'lm_head'"

