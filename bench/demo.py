@@ -33,7 +33,8 @@ def main(seeds: list[int]) -> None:
     for seed, (s, _) in runs.items():
         print(
             f"{seed:4d}  {s['accuracy_before']:.3f}   {s['accuracy_after']:.3f}  {s['num_questions']:9d}  "
-            f"{s['num_steps']:5d}  {s['wall_seconds']:7.0f}  {s['max_logprob_gap']:.1e}  {s['prefix_cache_hit_rate']:.3f}"
+            f"{s['num_steps']:5d}  {s['wall_seconds']:7.0f}  {s['max_logprob_gap']:.1e}  "
+            f"{s['prefix_cache_hit_rate']:.3f}"
         )
 
 

@@ -25,7 +25,8 @@ Section = TypeVar("Section")
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))
 def section(schema: type[Section]) -> type[Section]:
     """A dataclass of checked types that takes no unknown key."""
-    return dataclass(schema, config=ConfigDict(extra="forbid"), kw_only=True)
+    checked: Any = dataclass(schema, config=ConfigDict(extra="forbid"), kw_only=True)
+    return checked
 
 
 @section
@@ -290,8 +291,9 @@ def check_keys(schema: type, tree: dict[str, Any], prefix: str = "") -> None:
             raise ValueError(f"unknown config key '{prefix}{key}'{nearest(schema, types, key, prefix)}")
         if dataclasses.is_dataclass(types[key]):
             if not isinstance(value, dict):
+                example = next(iter(get_type_hints(types[key])))
                 raise ValueError(
-                    f"config key '{prefix}{key}' is a section; set one of its keys, such as {prefix}{key}.{next(iter(get_type_hints(types[key])))}=..."
+                    f"config key '{prefix}{key}' is a section; set one of its keys, such as {prefix}{key}.{example}=..."
                 )
             check_keys(types[key], value, f"{prefix}{key}.")
 

@@ -16,7 +16,11 @@ class Data:
     """Tokenizer and splits of a run.
 
     Example:
-        Data(tokenizer=tokenizer, train=prepare(config, tokenizer, "train"), evaluation=prepare(config, tokenizer, "val"))
+        Data(
+            tokenizer=tokenizer,
+            train=prepare(config, tokenizer, "train"),
+            evaluation=prepare(config, tokenizer, "val"),
+        )
     """
 
     tokenizer: PreTrainedTokenizerBase
