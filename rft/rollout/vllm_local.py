@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
@@ -61,7 +62,8 @@ class VllmEngine:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         self._on_cpu = not torch.cuda.is_available()
-        with trainer_state_kept():
+        with trainer_state_kept(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # vLLM's own use of torch
             import vllm
 
             self._llm = vllm.LLM(
@@ -265,11 +267,17 @@ def load_weights(model: Any, weights: Iterable[tuple[str, Tensor]], model_config
 
     names = [name for name, _ in model.named_parameters()]  # a tied head is not among them
     sent: dict[str, int] = {}
+    stream_failed = False
 
     def counted() -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in weights:
-            sent[name] = tensor.numel()
-            yield name, tensor
+        nonlocal stream_failed
+        try:
+            for name, tensor in weights:
+                sent[name] = tensor.numel()
+                yield name, tensor
+        except ValueError:
+            stream_failed = True
+            raise
 
     initialize_layerwise_reload(model)
     # Only now do the parameters have their checkpoint sizes; on a CPU the packed ones were emptied.
@@ -277,6 +285,8 @@ def load_weights(model: Any, weights: Iterable[tuple[str, Tensor]], model_config
     try:
         loaded = model.load_weights(counted())
     except ValueError as error:
+        if stream_failed:  # the policy's own refusal, such as an adapter that has no plain weight
+            raise
         raise RuntimeError(f"weight sync: vLLM cannot place '{list(sent)[-1]}' ({error})") from error
     finalize_layerwise_reload(model, model_config)
     unfilled = sorted(set(expected) - loaded)
