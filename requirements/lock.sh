@@ -10,7 +10,7 @@ if [[ -n "${PIP_FIND_LINKS:-}" ]]; then
 else
   cpu_torch=(--torch-backend cpu)
 fi
-compile=(../.venv/bin/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28
+compile=(../.venv/bin/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_31
   --annotation-style line --custom-compile-command "make lock")
 "${compile[@]}" "$@" cuda.in -o cuda.txt
 "${compile[@]}" "$@" "${cpu_torch[@]}" --overrides cpu-override.txt --excludes cpu-exclude.txt cpu.in -o cpu.txt

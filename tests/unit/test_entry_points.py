@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,11 @@ def test_it_runs_by_path(script: Path, way: str, tmp_path: Path):
     if way == "through a link":  # Python resolves it for the path, not for __file__
         checkout = tmp_path / "link"
         checkout.symlink_to(ROOT)
-    command = [sys.executable, str(checkout / "rft" / script.name), "--help"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    # -S, because what .pth files import at start-up would hide the fault by having imported `types` already.
+    command = [sys.executable, "-S", str(checkout / "rft" / script.name), "--help"]
+    environment = os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage:")
