@@ -6,6 +6,9 @@ BIN := .venv/bin
 # What deepspeed compiles at first use stays with the torch it was compiled against.
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 
+# Threads that wait must not spin: in a test the engine and the trainer share the cores.
+export OMP_WAIT_POLICY := PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check format bench lock clean
 

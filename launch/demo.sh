@@ -11,7 +11,8 @@ for override in "$@"; do
   case "$override" in output_dir=*) out=${override#output_dir=} ;; esac
 done
 if ! command -v nvidia-smi >/dev/null; then
-  export DS_ACCELERATOR=cpu # DeepSpeed would look for a GPU first, and say so
+  export DS_ACCELERATOR=cpu      # DeepSpeed would look for a GPU first, and say so
+  export OMP_WAIT_POLICY=PASSIVE # threads that wait must not spin: the engine and the trainer share the cores
 fi
 
 if [ ! -d "$data" ]; then

@@ -22,6 +22,10 @@ def start(config: Config) -> Accelerator:
     completions need; accelerate and DeepSpeed are therefore told that every backward pass stands alone.
     """
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and not torch.cuda.is_available():
+        from deepspeed import ops
+
+        # gloo does the same; compiling DeepSpeed's own shared-memory collective takes over a minute.
+        ops.__compatible_ops__["deepspeed_shm_comm"] = False
         # Without a GPU accelerate would find no backend for DeepSpeed, and start every rank as a run of its own.
         PartialState(backend="gloo")
     accelerator = Accelerator(
