@@ -8,10 +8,11 @@ Exit status 2 and one line on a user's mistake.
 
 from __future__ import annotations
 
+import os
 import sys
 
-# Run as a script, this folder comes first on the path, and its types.py would hide Python's own.
-sys.path[:] = [entry for entry in sys.path if entry != __file__.rpartition("/")[0]]
+if not __package__:  # run as a script: its folder is first on the path, where types.py would hide Python's own
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 import argparse
 
