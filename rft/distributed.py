@@ -20,6 +20,9 @@ def start(config: Config) -> Accelerator:
 
     Gradients are accumulated by our own loop (`accumulate`), because a step has as many micro-batches as its
     completions need; accelerate and DeepSpeed are therefore told that every backward pass stands alone.
+
+    Raises:
+        ValueError: accelerate did not join the launched processes into one run.
     """
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and not torch.cuda.is_available():
         from deepspeed import ops
@@ -33,6 +36,12 @@ def start(config: Config) -> Accelerator:
         mixed_precision="bf16" if resolve_dtype(config.model) is torch.bfloat16 else "no",
         step_scheduler_with_optimizer=False,
     )
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
+        raise ValueError(
+            f"{launched} processes were launched and each is a run of its own; without a GPU use "
+            "configs/accelerate/zero3.yaml, or set ACCELERATE_USE_CPU=true"
+        )
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         settings = accelerator.state.deepspeed_plugin.deepspeed_config
         settings["gradient_accumulation_steps"] = 1

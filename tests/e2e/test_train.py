@@ -114,7 +114,7 @@ def test_two_ranks_under_zero3_train_and_agree_with_their_engines(folder: Path):
     output = folder / "zero3"
     launch(
         folder, f"output_dir={output}", "train.max_steps=2", "checkpoint.save_steps=2",
-        accelerate=("zero3.yaml", "--use_cpu", "--num_processes", "2"),
+        accelerate=("zero3.yaml", "--num_processes", "2"),
     )  # fmt: skip
     trained = steps(output)
     assert [row["step"] for row in trained] == [1, 2]
