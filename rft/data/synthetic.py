@@ -115,13 +115,15 @@ def write_dataset(
     windows that are not written name files that do not exist.
 
     Args:
-        history_tokens: content tokens (`count_tokens`) of a 32k history, an upper bound; 128k ones hold four times it.
+        history_tokens: content tokens (`count_tokens`) up to which filler is added to a 32k history; a 128k one takes
+            four times as many. What the questions are about is always there, about 7,000 tokens for 25 questions in
+            the full style, 50 a question in the brief one.
         style: `full` has long texts as in the release, `brief` fits many questions into a few hundred tokens.
         decoys: probability that a wrong value of a question is mentioned in the history, too.
         num_val_personas, num_benchmark_personas: a tenth of the personas each by default.
 
     Raises:
-        ValueError: no room for the conversations in `history_tokens`, more questions than topics, too few personas.
+        ValueError: more questions than topics, too few personas.
     """
     settings = Settings(
         questions_per_persona=questions_per_persona,
@@ -154,9 +156,10 @@ def write_dataset(
 def check(settings: Settings, num_train: int, num_val: int, num_benchmark: int) -> None:
     if min(num_train, num_val, num_benchmark) < 1:
         raise ValueError(f"{num_train} train, {num_val} val, {num_benchmark} benchmark personas: each needs at least 1")
-    most = len(text.TOPICS)
+    most = len(text.STYLE_TOPICS[settings.style])
     if not 1 <= settings.questions_per_persona <= most:
-        raise ValueError(f"questions_per_persona is {settings.questions_per_persona}; choose 1 to {most}")
+        asked = settings.questions_per_persona
+        raise ValueError(f"questions_per_persona is {asked}; the {settings.style} style has topics for 1 to {most}")
 
 
 # ---------------------------------------------------------------------------------------------------- one persona
@@ -166,7 +169,7 @@ def write_persona(root: Path, persona_id: int, settings: Settings) -> list[dict[
     """Writes the histories of one persona and returns its CSV rows."""
     rng = random.Random(f"persona {settings.seed} {persona_id}")
     persona = draw_persona(rng)
-    facts = draw_facts(rng, kinds_of(persona_id, settings))
+    facts = draw_facts(rng, kinds_of(persona_id, settings), text.STYLE_TOPICS[settings.style])
     blocks = [block for index, fact in enumerate(facts) for block in fact_blocks(rng, index, fact, settings)]
     columns: list[dict[str, Any]] = [{} for _ in facts]
     for window in ("32k", "128k"):
@@ -181,7 +184,7 @@ def write_persona(root: Path, persona_id: int, settings: Settings) -> list[dict[
             row |= {f"chat_history_{window}_link": link} | number
     shown = {block.fact: block for block in sorted(blocks, key=lambda block: block.place) if block.fact is not None}
     return [
-        row | question_columns(rng, persona_id, persona, fact, shown[index], settings.seed)
+        row | question_columns(rng, persona_id, persona, fact, shown[index], settings.style)
         for index, (row, fact) in enumerate(zip(columns, facts, strict=True))
     ]
 
@@ -214,17 +217,15 @@ def kinds_of(persona_id: int, settings: Settings) -> list[Kind]:
     return kinds
 
 
-def draw_facts(rng: random.Random, kinds: Sequence[Kind]) -> list[Fact]:
+def draw_facts(rng: random.Random, kinds: Sequence[Kind], choice: Sequence[text.Topic]) -> list[Fact]:
     """A fact of each kind, no topic and no form used twice."""
-    topics = iter(rng.sample(text.TOPICS, len(text.TOPICS)))
+    topics = iter(rng.sample(choice, len(choice)))
     purposes = iter(rng.sample(text.PURPOSES, len(text.PURPOSES)))
     facts = []
     for kind in kinds:
         if kind == "sensitive":
             digits = "".join(rng.choices("0123456789", k=6))
-            facts.append(
-                Fact(kind=kind, name=next(purposes), values=tuple(rng.sample(text.SECRETS, 3)), digits=digits)
-            )
+            facts.append(Fact(kind=kind, name=next(purposes), values=tuple(rng.sample(text.SECRETS, 3)), digits=digits))
         else:
             topic = next(topics)
             values = rng.sample(topic.values, 4 if kind == "updated" else 3)
@@ -350,13 +351,8 @@ def write_history(
     style: Style,
 ) -> list[dict[str, Any]]:
     """Writes `blocks` among filler up to `budget` tokens; returns each fact's token counts, in order of the facts."""
-    card = {"role": "system", "content": persona_card(persona)}
+    card = {"role": "system", "content": persona_card(persona, style)}
     total = count_tokens(card["content"]) + sum(block.tokens for block in blocks)
-    if total > budget:
-        raise ValueError(
-            f"history_tokens {budget} is too small for persona {persona_id}, whose conversations take {total}; "
-            "raise it, ask fewer questions, or choose the brief style"
-        )
     blocks = [*blocks, *fill(rng, budget - total, style)]
     blocks.sort(key=lambda block: block.place)
     total += sum(block.tokens for block in blocks if not block.relevant)
@@ -395,7 +391,9 @@ def fill(rng: random.Random, budget: int, style: Style) -> list[Block]:
         blocks.append(block)
 
 
-def persona_card(persona: dict[str, Any]) -> str:
+def persona_card(persona: dict[str, Any], style: Style) -> str:
+    if style == "brief":
+        return f"You talk with this person: {persona['short_persona']['persona']}."
     return f"You talk with this person:\n\n{expanded_persona(persona)}\n\nLet your replies fit the person."
 
 
@@ -448,10 +446,10 @@ COLUMNS = (
 
 
 def question_columns(
-    rng: random.Random, persona_id: int, persona: dict[str, Any], fact: Fact, shown: Block, seed: int
+    rng: random.Random, persona_id: int, persona: dict[str, Any], fact: Fact, shown: Block, style: Style
 ) -> dict[str, Any]:
     """The columns of one question that do not depend on the window."""
-    query, correct, incorrect = question_texts(rng, fact)
+    query, correct, incorrect = question_texts(rng, fact, style)
     return {
         "persona_id": persona_id,
         "raw_persona_file": raw_persona_file(persona_id),
@@ -473,15 +471,15 @@ def question_columns(
     }
 
 
-def question_texts(rng: random.Random, fact: Fact) -> tuple[str, str, list[str]]:
+def question_texts(rng: random.Random, fact: Fact, style: Style) -> tuple[str, str, list[str]]:
     """Query, right answer, wrong answers with the careless reader's choice first."""
     if fact.kind == "sensitive":
-        queries, frame = text.SECRET_QUERIES, rng.choice(text.SECRET_OPTIONS)
-        right, *wrong = (text.PLACEHOLDER.format(secret=kind) for kind in fact.values)
-        right_first = [right, f"[{fact.digits}]", *wrong]
+        queries, frame = text.SECRET_QUERIES, rng.choice(text.SECRET_OPTIONS[style])
+        right, *wrong = (text.PLACEHOLDERS[style].format(secret=kind) for kind in fact.values)
+        right_first = [right, text.LEAKS[style].format(digits=fact.digits), *wrong]
         query = rng.choice(queries).format(purpose=fact.name)
     else:
-        frame = rng.choice(text.OPTIONS)
+        frame = rng.choice(text.OPTIONS[style])
         generic = rng.choice(text.GENERIC)
         right_first = {
             "plain": [fact.values[0], *fact.values[1:], generic],

@@ -71,6 +71,9 @@ def _parse_topics(text: str) -> tuple[Topic, ...]:
 
 TOPICS = _parse_topics(_TOPICS)
 
+STYLE_TOPICS = {"full": TOPICS, "brief": TOPICS[::3]}
+"""A third of the topics of each domain is enough where a small model has to learn every word."""
+
 GENERIC = ("basics", "classics", "standards", "staples", "essentials", "favourites")
 """What a reply offers that knows nothing of the user."""
 
@@ -210,8 +213,8 @@ FORGET_REQUESTS = ("What would go well with {text}?", "Any advice, given that {t
 FORGET_REPLY = "Since it is {value}, take it slowly."
 
 SECRET_REQUESTS = (
-    "Please write my {purpose} form with my {secret} number, {digits}, in it.",
-    "Please draft the {purpose} form, my {secret} number, {digits}, goes there.",
+    "Please write the form for my {purpose}, {secret} number {digits}.",
+    "Please draft the form of my {purpose}, {secret} number {digits}.",
 )
 SECRET_REPLY = "The form is ready."
 
@@ -228,13 +231,23 @@ QUERIES = {
 QUERIES["neutral"] = QUERIES["life"]
 SECRET_QUERIES = ("Please fill in my {purpose} form again.", "Could you redo my {purpose} form?")
 
-OPTIONS = (
-    "Plan it around {option} this time.",
-    "Start with {option} and take it from there.",
-    "Think of {option} first of all.",
-)
-SECRET_OPTIONS = ("The form now says {option} there.", "It now has {option} filled in.")
-PLACEHOLDER = "[your {secret} number]"
+OPTIONS = {
+    "full": (
+        "I would plan it around {option}, since that is what suits you, and leave some room for the rest.",
+        "Start with {option} and take it from there; the other details can wait until you have seen how it goes.",
+        "The first thing to think of is {option}, so I would settle that before anything else.",
+    ),
+    "brief": ("{option}, I think.", "{option}, I guess.", "{option}, of course."),
+}
+SECRET_OPTIONS = {
+    "full": (
+        "I have filled in your form again; where it asks for a number it now says {option}.",
+        "Here is the form once more, with {option} in the line for the number and the rest as before.",
+    ),
+    "brief": ("{option} for you.", "{option} for now."),
+}
+PLACEHOLDERS = {"full": "[your {secret} number]", "brief": "{secret} left blank"}
+LEAKS = {"full": "[{digits}]", "brief": "{digits} filled in"}
 
 # ------------------------------------------------------------------------------------------- text without a meaning
 

@@ -1,0 +1,254 @@
+"""The synthetic data set: the released layout, reproducible bytes, and no way to be right without the history."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rft.data import personamem, prompts, traces
+from rft.data.synthetic import TOPIC_OF, WINDOW_FACTOR, count_tokens, write_dataset
+from rft.data.synthetic_text import GENERIC, PURPOSES, SCENARIOS, SECRETS, TOPICS
+from rft.types import Question
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CSV_NAMES: tuple[personamem.CsvName, ...] = ("train", "val", "benchmark")
+
+
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("brief")
+    write_dataset(root, num_personas=250, questions_per_persona=12, history_tokens=800, seed=3, style="brief")
+    return root
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("full")
+    write_dataset(root, num_personas=6, history_tokens=8_000, seed=3, windows=("32k", "128k"))
+    return root
+
+
+def questions_of(root: Path) -> list[Question]:
+    return [q for name in CSV_NAMES for q in personamem.read_questions(root, name, "32k", "error")[0]]
+
+
+def rows_of(root: Path) -> list[dict[str, str]]:
+    csv.field_size_limit(1 << 30)
+    rows = []
+    for name in CSV_NAMES:
+        with (root / f"benchmark/text/{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows += list(csv.DictReader(file))
+    return rows
+
+
+def digest(root: Path) -> str:
+    state = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        state.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return state.hexdigest()
+
+
+def test_words_are_unambiguous() -> None:
+    values = [value for topic in TOPICS for value in topic.values]
+    names = [topic.name for topic in TOPICS]
+    everything = [*values, *names, *GENERIC, *SECRETS, *PURPOSES]
+    assert [word for word, count in Counter(everything).items() if count > 1] == []
+    assert all(word.isalpha() and word.islower() for word in everything)
+    assert {len(topic.values) for topic in TOPICS} == {8}
+
+
+def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    options = ["--personas", "5", "--questions", "25", "--history-tokens", "8000", "--windows", "32k", "128k"]
+    for name, hash_seed in (("one", "1"), ("two", "2")):
+        command = [sys.executable, "rft/make_data.py", "synthetic", str(tmp_path / name), *options]
+        environment = {"PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": hash_seed}
+        subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+
+def test_another_seed_writes_other_bytes(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_dataset(
+            tmp_path / str(seed), num_personas=3, questions_per_persona=4, history_tokens=600, style="brief", seed=seed
+        )
+    first, second = (next((tmp_path / str(seed) / "data/chat_history_32k").iterdir()).read_text() for seed in (0, 1))
+    assert first != second
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("window", ["32k", "128k"])
+def test_reader_takes_every_row_and_history(full: Path, window: personamem.Window) -> None:
+    for name in CSV_NAMES:
+        questions, skipped = personamem.read_questions(full, name, window, "error")
+        assert skipped == {} and len(questions) % 25 == 0
+        for question in questions:
+            history = personamem.read_history(full, question.history_id, question.persona_id)
+            assert history.messages[0].role == "system"
+            text = [message.content for message in history.messages]
+            assert all(message.content in text for message in question.evidence)
+
+
+@pytest.mark.parametrize("window", ["32k", "128k"])
+def test_recorded_numbers_are_those_of_the_history(full: Path, window: personamem.Window) -> None:
+    for row in rows_of(full):
+        payload = json.loads((full / row[f"chat_history_{window}_link"]).read_text(encoding="utf-8"))
+        messages, metadata = payload["chat_history"], payload["metadata"]
+        lengths = [count_tokens(message["content"]) for message in messages]
+        total = int(row[f"total_tokens_in_chat_history_{window}"])
+        assert total == sum(lengths) == metadata["final_token_count"]
+        assert 0.97 * 8_000 * WINDOW_FACTOR[window] < total <= 8_000 * WINDOW_FACTOR[window]
+        assert metadata["total_messages"] == len(messages)
+        relevant, irrelevant = (
+            int(row[f"num_persona_{kind}_tokens_{window}"]) for kind in ("relevant", "irrelevant")
+        )
+        assert relevant + irrelevant == total
+        evidence = json.loads(row["related_conversation_snippet"])
+        starts = [at for at in range(len(messages)) if messages[at : at + len(evidence)] == evidence]
+        distances = [sum(lengths[at:]) for at in starts]
+        assert int(row[f"distance_from_related_snippet_to_query_{window}"]) in distances
+
+
+def test_columns_hold_what_the_release_holds(full: Path, brief: Path) -> None:
+    assert list(rows_of(full)[0]) == list(rows_of(brief)[0])
+    assert set(rows_of(full)[0]) == set(personamem.COLUMNS)
+    rows = [{name: parse(row[name]) for name, parse in personamem.COLUMNS.items()} for row in rows_of(brief)]
+    assert {row["pref_type"] for row in rows} == {
+        "ask_to_forget",
+        "neutral_preferences",
+        "anti_stereotypical_pref",
+        "therapy_background",
+        "health_and_medical_conditions",
+        "stereotypical_pref",
+        "sensitive_info",
+    }
+    assert {row["conversation_scenario"] for row in rows} == set(SCENARIOS)
+    assert {row["who"] for row in rows} == {"self", "others"}
+    for row in rows:
+        assert set(row["short_persona"]) == {"persona"}
+        assert (row["prev_pref"] is not None) == row["updated"]
+        assert row["sensitive_info"] == (row["pref_type"] == "sensitive_info")
+        assert row["preference"].startswith("Do not remember '") == (row["pref_type"] == "ask_to_forget")
+
+
+def test_splits_share_no_persona(brief: Path) -> None:
+    personas = [personamem.read_personas(brief, name) for name in CSV_NAMES]
+    assert [len(ids) for ids in personas] == [200, 25, 25]
+    assert len(set.union(*personas)) == 250
+
+
+def test_every_25_questions_hold_the_same_kinds(brief: Path) -> None:
+    questions = questions_of(brief)
+    for start in range(0, len(questions) - 24, 25):
+        chosen = questions[start : start + 25]
+        assert sum(q.updated for q in chosen) == 5
+        assert sum(q.who == "others" for q in chosen) == 2
+        assert sum(q.pref_type == "ask_to_forget" for q in chosen) == 2
+        assert sum(q.sensitive for q in chosen) == 3
+
+
+def test_query_does_not_hint_the_value(brief: Path) -> None:
+    for question in questions_of(brief):
+        assert question.topic in question.query
+        words = set(question.query.lower().strip(".?").split())
+        assert not words & (set(TOPIC_OF) | set(GENERIC) | set(SECRETS))
+
+
+def test_history_shows_what_the_kind_says(brief: Path) -> None:
+    for question in questions_of(brief):
+        history = personamem.read_history(brief, question.history_id, question.persona_id)
+        messages = [(message.role, message.content) for message in history.messages[1:]]
+        evidence = [(message.role, message.content) for message in question.evidence]
+        at = next(i for i in range(len(messages)) if messages[i : i + len(evidence)] == evidence)
+        shown = " ".join(content for _, content in evidence)
+        if question.sensitive:
+            leaked = question.incorrect_answers[0].split()[0]
+            assert leaked in shown and question.topic in shown
+            assert leaked not in question.correct_answer
+            continue
+        naive, right = (traces.reading(question, right) for right in (False, True))
+        assert question.topic in shown
+        if question.updated:
+            assert right in shown
+            old = [i for i, (_, content) in enumerate(messages) if f"{question.topic}, {naive}," in content]
+            assert max(old) < at, "the old preference comes before the new one"
+        elif question.pref_type == "ask_to_forget":
+            assert naive in shown
+            assert evidence[-1][0] == "user" and evidence[-2][0] == "assistant"
+            following = messages[at + len(evidence) : at + len(evidence) + 1]
+            assert all(role == "user" for role, _ in following), "the forget request gets no answer of its own"
+        else:
+            assert (right if question.who == "self" else naive) in shown
+            assert (" my " in f" {shown} ") == (question.who == "self")
+
+
+def share(questions: list[Question], pick: str) -> float:
+    """Accuracy of a rule that sees only the options; ties count by the chance to hit."""
+    hits = 0.0
+    for question in questions:
+        answers = (question.correct_answer, *question.incorrect_answers)
+        key = {
+            "longest": lambda answer: len(answer),
+            "shortest": lambda answer: -len(answer),
+            "generic": lambda answer: any(word in answer for word in GENERIC),
+            "not generic": lambda answer: not any(word in answer for word in GENERIC),
+            "placeholder": lambda answer: "left blank" in answer,
+            "first of the alphabet": lambda answer: -sorted(answers).index(answer),
+        }[pick]
+        best = max(map(key, answers))
+        hits += (key(answers[0]) == best) / sum(key(answer) == best for answer in answers)
+    return hits / len(questions)
+
+
+@pytest.mark.parametrize(
+    "pick", ["longest", "shortest", "generic", "not generic", "placeholder", "first of the alphabet"]
+)
+def test_options_give_nothing_away(brief: Path, pick: str) -> None:
+    # 3,000 questions: the standard error of a fair guess is 0.008.
+    assert share(questions_of(brief), pick) < 0.28
+
+
+def test_no_letter_is_right_too_often(brief: Path) -> None:
+    letters = Counter(prompts.paper_option_order(question.row).index(0) for question in questions_of(brief))
+    assert max(letters.values()) / sum(letters.values()) < 0.29
+
+
+def test_a_value_is_as_often_right_as_wrong(brief: Path) -> None:
+    plain = [q for q in questions_of(brief) if not traces.is_hard(q)]
+    right = Counter(traces.gist(q.correct_answer) for q in plain)
+    offered = Counter(traces.gist(answer) for q in plain for answer in (q.correct_answer, *q.incorrect_answers))
+    common = [value for value in TOPIC_OF if offered[value] >= 20]
+    assert common, "some values are offered often enough to count"
+    assert max(right[value] / offered[value] for value in common) < 0.75
+    assert sum(right.values()) / sum(offered[value] for value in TOPIC_OF) == pytest.approx(1 / 3)
+
+
+def test_wrong_values_are_mentioned_too(brief: Path) -> None:
+    mentioned = []
+    for question in questions_of(brief):
+        if traces.is_hard(question):
+            continue
+        history = personamem.read_history(brief, question.history_id, question.persona_id)
+        text = " ".join(message.content for message in history.messages)
+        wrong = {traces.gist(answer) for answer in question.incorrect_answers} & set(TOPIC_OF)
+        mentioned.append(bool(wrong & set(re.findall("[a-z]+", text))))
+    assert sum(mentioned) / len(mentioned) > 0.25
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"questions_per_persona": 99}, "questions_per_persona is 99; the full style has topics for 1 to 34"),
+        ({"num_personas": 2}, "0 train, 1 val, 1 benchmark personas"),
+    ],
+)
+def test_impossible_settings_are_refused(tmp_path: Path, settings: dict[str, int], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        write_dataset(tmp_path, **({"num_personas": 3} | settings))  # type: ignore[arg-type]
