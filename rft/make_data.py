@@ -52,7 +52,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     synthetic.add_argument("--questions", type=int, default=25, help="questions per persona")
     synthetic.add_argument("--history-tokens", type=int, default=32_000, help="length of a 32k history")
     synthetic.add_argument("--seed", type=int, default=0)
-    synthetic.add_argument("--style", choices=("full", "brief"), default="full", help="brief: for histories below 4,000")
+    synthetic.add_argument("--style", choices=("full", "brief"), default="full", help="brief: 50 tokens per question")
     synthetic.add_argument("--decoys", type=float, default=0.5, help="how often a wrong value is mentioned as well")
     synthetic.add_argument("--val-personas", type=int, help="default: a tenth")
     synthetic.add_argument("--benchmark-personas", type=int, help="default: a tenth")

@@ -44,6 +44,8 @@ class SftModelConfig:
     qk_norm_start: float = 1.0
     """Where a new model's query and key norms start. They bound how sharp attention can be, so that a short training
     from scratch gains from a start above 1."""
+    mimetic_start: bool = False
+    """A new model starts with heads that look for the token they stand on and copy what they find."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     attn_implementation: str = "sdpa"
 
@@ -121,14 +123,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def load_or_build_tokenizer(config: SftConfig) -> Any:
     """The model's tokenizer; for a new model one made from the training split."""
-    if config.model.model_name_or_path is not None:
+    name = config.model.model_name_or_path
+    if name is not None:
         from rft.models import load_tokenizer
 
-        return load_tokenizer(
-            ModelConfig(
-                model_name_or_path=config.model.model_name_or_path, model_revision=config.model.model_revision
-            )
-        )
+        try:
+            return load_tokenizer(ModelConfig(model_name_or_path=name, model_revision=config.model.model_revision))
+        except OSError as error:
+            raise ValueError(f"model.model_name_or_path: cannot read {name}: {str(error).splitlines()[0]}") from None
     from rft.data.word_tokenizer import build_word_tokenizer
 
     length = config.model.config.get("max_position_embeddings", 32768)
@@ -168,6 +170,10 @@ class Sequences:
     target: TargetConfig
     seed: int
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        # datasets names a transform by the hash of its pickle; this one holds a whole split.
+        return str, (type(self).__name__,)
+
     def indices(self) -> list[list[int]]:
         """Questions of one history in the data's order, cut into runs of `questions_per_sequence`."""
         by_history: dict[str, list[int]] = {}
@@ -188,8 +194,10 @@ class Sequences:
         for index in indices:
             order = self.split.eval_order(index)
             prompt = self.split.prompt(index, order)
-            # Later questions continue the chat: the line break that ends a turn, then their own message.
-            asked = [*self.encode("\n"), *prompt.token_ids[prompt.num_history_tokens :]] if input_ids else prompt.token_ids
+            asked = list(prompt.token_ids)
+            if input_ids:
+                # Later questions continue the chat: the line break that ends a turn, then their own message.
+                asked = [*self.encode("\n"), *asked[prompt.num_history_tokens :]]
             question = self.split.questions[index]
             right = traces.demonstrates_right(question, self.target.right_share_hard, self.seed)
             answer = [*self.encode(reply(self.target, question, order, right)), self.tokenizer.eos_token_id]
@@ -256,7 +264,28 @@ def load_or_build_model(config: SftConfig, tokenizer: Any) -> Any:
     for layer in model.model.layers:
         layer.self_attn.q_norm.weight.data.fill_(config.model.qk_norm_start)
         layer.self_attn.k_norm.weight.data.fill_(config.model.qk_norm_start)
+        if config.model.mimetic_start:
+            start_mimetic(layer.self_attn, model_config)
     return model
+
+
+def start_mimetic(attention: Any, shape: Any) -> None:
+    """Half-way to a trained layer: in the first query head of each group Q = K and O = V^T.
+
+    A head with Q = K attends to tokens like its own, and with O = V^T it writes what it read. Looking words up in a
+    text needs both, and from a random start they appear only after a long plateau. After "Mimetic Initialization of
+    Self-Attention Layers" (arXiv 2305.09828), which sets the products QK^T and VO near multiples of the identity.
+    """
+    heads, groups, size, width = (
+        shape.num_attention_heads,
+        shape.num_key_value_heads,
+        shape.head_dim,
+        shape.hidden_size,
+    )
+    query = attention.q_proj.weight.data.view(groups, heads // groups, size, width)
+    output = attention.o_proj.weight.data.view(width, groups, heads // groups, size)
+    query[:, 0] = attention.k_proj.weight.data.view(groups, size, width)
+    output[:, :, 0] = attention.v_proj.weight.data.view(groups, size, width).permute(2, 0, 1)
 
 
 if __name__ == "__main__":

@@ -172,13 +172,13 @@ def write_persona(root: Path, persona_id: int, settings: Settings) -> list[dict[
     facts = draw_facts(rng, kinds_of(persona_id, settings), text.STYLE_TOPICS[settings.style])
     blocks = [block for index, fact in enumerate(facts) for block in fact_blocks(rng, index, fact, settings)]
     columns: list[dict[str, Any]] = [{} for _ in facts]
-    for window in ("32k", "128k"):
+    for window in WINDOW_FACTOR:
         link = f"data/chat_history_{window}/chat_history_seed{settings.seed}_persona{persona_id}.json"
         numbers: list[dict[str, Any]] = [
             dict.fromkeys((f"{name}_{window}" for name in NUMBER_COLUMNS), 0) for _ in facts
         ]
         if window in settings.windows:
-            budget = settings.history_tokens * WINDOW_FACTOR[window]  # type: ignore[index]
+            budget = settings.history_tokens * WINDOW_FACTOR[window]
             numbers = write_history(rng, root / link, persona_id, persona, blocks, window, budget, settings.style)
         for row, number in zip(columns, numbers, strict=True):
             row |= {f"chat_history_{window}_link": link} | number
@@ -303,7 +303,7 @@ def reveal(
 
 def detail(rng: random.Random, topic: str, value: str, owner: str, style: Style, update: bool) -> str:
     domain = TOPIC_OF[value].domain
-    templates = text.UPDATES if update else text.DETAILS[domain]
+    templates: Sequence[str] = text.UPDATES if update else text.DETAILS[domain]
     if style == "full" and not update and owner == "my" and rng.random() < 0.5:
         templates = text.FREE_DETAILS[domain]
     return rng.choice(templates).format(my=owner, topic=topic, value=value)
@@ -381,7 +381,7 @@ def write_history(
 
 def fill(rng: random.Random, budget: int, style: Style) -> list[Block]:
     """Filler conversations, until the next one would not fit."""
-    blocks = []
+    blocks: list[Block] = []
     draw = filler.full_filler if style == "full" else filler.brief_filler
     while True:
         block = Block(place=rng.random(), messages=exchange(*draw(rng)), relevant=False)

@@ -79,9 +79,9 @@ def material(rng: random.Random) -> Exchange:
     trait, second = rng.sample(PROPERTIES, 2)
     question = f"For a school poster, is {name} more {trait} than {other}? A few plain sentences would be enough."
     answer = (
-        f"It depends on how both are made. In most cases {name} is called {trait} in textbooks, while {other} is rather "
-        f"called {second}. A good poster shows both next to each other, names where they are found, and gives one "
-        f"everyday use of each. A drawing of {name} on the left and of {other} on the right leaves room for the text."
+        f"It depends on how both are made. In most cases {name} is called {trait} in textbooks, while {other} is "
+        f"rather called {second}. A good poster shows both next to each other, names where they are found, and gives "
+        f"one everyday use of each. A drawing of {name} on the left and of {other} on the right leaves room for text."
     )
     return question, answer
 

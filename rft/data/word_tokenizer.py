@@ -1,8 +1,9 @@
 r"""A small word-level tokenizer made from the data at hand, for models that are trained from scratch.
 
 A token is a word, a digit, a punctuation mark or a line break; a word carries the space before it, so that joining
-the tokens of a text gives the text back. An option's label `(a)` and a boxed letter are one token each. Words that were not seen become
-`<|unk|>`. The chat template is Qwen's in its plainest form: each message alone decides how it is written.
+the tokens of a text gives the text back. An option's label `(a)` and a boxed letter are one token each. Words
+that were not seen become `<|unk|>`. The chat template is Qwen's in its plainest form: each message alone decides how
+it is written.
 """
 
 from __future__ import annotations

@@ -149,6 +149,7 @@ def test_cold_start_makes_a_model_that_loads(config_file: Path) -> None:
     [
         ("train.lerning_rate=1", "did you mean 'train.learning_rate'?"),
         ("data.source=nowhere/to be/found", "is not a folder"),
+        ("model.model_name_or_path=nowhere/to/be/found", "model.model_name_or_path: cannot read nowhere/to/be/found"),
         ("data.max_prompt_length=300", "data.max_prompt_length is 300; raise it"),
     ],
 )
