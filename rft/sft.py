@@ -235,6 +235,8 @@ def train(config: SftConfig, tokenizer: Any, sequences: Sequences) -> None:
     trainer.train()
     trainer.save_model(config.output_dir)
     if trainer.accelerator.is_main_process:
+        # A pickle that names this machine's paths; sft_config.json says the same and more.
+        Path(config.output_dir, "training_args.bin").unlink(missing_ok=True)
         settings = json.dumps(to_dict(config), indent=2)
         Path(config.output_dir, "sft_config.json").write_text(settings + "\n", encoding="utf-8")
 
