@@ -16,7 +16,7 @@ if ! command -v nvidia-smi >/dev/null; then
 fi
 
 if [ ! -d "$data" ]; then
-  "$bin/python" rft/make_data.py synthetic "$data.tmp" --preset demo --seed 0
+  "$bin/python" rft/make_data.py synthetic "$data.tmp" --style brief --seed 0 --personas 600 --questions 5 --history-tokens 300 --decoys 0.3 --val-personas 60
   mv "$data.tmp" "$data"
 fi
 

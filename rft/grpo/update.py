@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from rft.config import Config
-from rft.distributed import accumulate, gather_lists
+from rft.distributed import accumulate, gather_lists, max_over_ranks
 from rft.grpo.logprobs import trained_token_logprobs
 from rft.grpo.loss import LossTerms, Metrics, StepTotals, merge_metrics, metric_values, policy_loss
 from rft.grpo.samples import micro_batches, trained_tokens
@@ -81,6 +81,8 @@ def update(
 ) -> dict[str, float]:
     """Takes one optimizer step on this rank's `samples`; returns metrics over all ranks.
 
+    Token metrics (entropy, clip ratios, engine against trainer) are means over the tokens that have a gradient.
+
     The loss is normalised over the whole step (every rank, every micro-batch), so that neither packing nor the
     number of ranks changes it. Ranks average their gradients, hence the factor `num_processes`.
 
@@ -89,16 +91,21 @@ def update(
     """
     policy.train()
     totals = step_totals(config, accelerator, [scored.sample for scored in samples])
-    batches = micro_batches(samples, config.train.per_device_train_batch_size)
+    trained = with_gradient(config, samples)
+    batches = micro_batches(trained, config.train.per_device_train_batch_size)
+    # Ranks take part in each other's backward passes; one that is done early repeats a micro-batch at weight 0.
+    num_batches = max_over_ranks(accelerator, len(batches))
     metrics, loss = [], 0.0
-    for index, batch in enumerate(batches):
-        with accumulate(accelerator, policy, last=index == len(batches) - 1):
-            terms = loss_of(config, policy, batch, totals)
+    for index in range(num_batches):
+        is_repeat = index >= len(batches)
+        with accumulate(accelerator, policy, last=index == num_batches - 1):
+            terms = loss_of(config, policy, batches[0 if is_repeat else index], totals)
+            if not math.isfinite(terms.loss.item()):
+                raise RuntimeError(f"the loss is {terms.loss.item()}; lower train.learning_rate")
+            accelerator.backward(terms.loss * (0 if is_repeat else accelerator.num_processes))
+        if not is_repeat:
+            metrics.append(terms.metrics)
             loss += terms.loss.item()
-            if not math.isfinite(loss):
-                raise RuntimeError(f"the loss is {loss}; lower train.learning_rate")
-            accelerator.backward(terms.loss * accelerator.num_processes)
-        metrics.append(terms.metrics)
     grad_norm = float(accelerator.clip_grad_norm_(policy.parameters(), config.train.max_grad_norm))
     if not math.isfinite(grad_norm):
         raise RuntimeError(f"the gradient norm is {grad_norm}; lower train.learning_rate")
@@ -109,9 +116,23 @@ def update(
     return {
         **over_ranks(accelerator, merge_metrics(metrics)),
         "loss": sum(gather_lists(accelerator, [loss])),
+        "completions/trained_ratio": sum(gather_lists(accelerator, [len(trained)])) / totals.num_samples,
         "grad_norm": grad_norm,
         "learning_rate": learning_rate,
     }
+
+
+def with_gradient(config: Config, samples: Sequence[ScoredSample]) -> Sequence[ScoredSample]:
+    """The samples whose gradient is not zero by construction.
+
+    Without a KL term a sample of zero advantage (all siblings equally good) adds exactly nothing to the gradient; it
+    counts in the normalizers all the same. When there is no other, a micro-batch of them stays, so that every step
+    compares engine and trainer, and every rank takes part.
+    """
+    if config.train.beta > 0:
+        return samples
+    trained = [scored for scored in samples if scored.sample.advantage != 0]
+    return trained or samples[: config.train.per_device_train_batch_size]
 
 
 def step_totals(config: Config, accelerator: Accelerator, samples: Sequence[Sample]) -> StepTotals:
