@@ -128,8 +128,12 @@ class TrainConfig:
     """Optimizer steps taken on one rollout batch, each on an equal share of its groups."""
     num_iterations: int = 1
     """Passes over one rollout batch."""
+    shared_prefix: bool = True
+    """Compute each token that completions share once (grpo/forest.py). `false` is the plain path."""
+    max_tokens_per_microbatch: int = 65_536
+    """With shared_prefix: unique tokens per micro-batch. What is largest in memory grows with it."""
     per_device_train_batch_size: int = 1
-    """Completions per micro-batch; gradients are accumulated over the rest of the step."""
+    """Without shared_prefix: completions per micro-batch."""
     gradient_checkpointing: bool = False
     loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
     """`dapo`: token mean over the global batch; `grpo`: mean over completions of their token mean;

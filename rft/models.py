@@ -17,11 +17,16 @@ def resolve_dtype(config: ModelConfig) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
 
 
-def load_policy(config: ModelConfig, gradient_checkpointing: bool, dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_policy(
+    config: ModelConfig,
+    gradient_checkpointing: bool,
+    dtype: torch.dtype | None = None,
+    attn_implementation: str | None = None,
+) -> PreTrainedModel:
     """The model to train, on the CPU (under ZeRO-3 already partitioned); LoRA layers added when `lora.r > 0`.
 
     `dtype` overrides the type of the weights: a trainer that keeps no float32 copy of its own must hold float32
-    weights, since a step of 5e-6 is lost in the rounding of bfloat16.
+    weights, since a step of 5e-6 is lost in the rounding of bfloat16. `attn_implementation` overrides the config's.
 
     A LoRA policy is a `peft.PeftModel`, which offers the same methods.
 
@@ -32,7 +37,7 @@ def load_policy(config: ModelConfig, gradient_checkpointing: bool, dtype: torch.
         config.model_name_or_path,
         revision=config.model_revision,
         dtype=dtype or resolve_dtype(config),
-        attn_implementation=config.attn_implementation,
+        attn_implementation=attn_implementation or config.attn_implementation,
     )
     if gradient_checkpointing:
         # The re-entrant kind loses the gradients of adapters under frozen embeddings.

@@ -40,6 +40,11 @@ def check(config: Config, world_size: int) -> None:
             f"rollout.vllm_max_model_length = {config.engine_window}; raise the window or shorten one of them",
         ),
         (
+            train.shared_prefix and longest > train.max_tokens_per_microbatch,
+            f"data.max_prompt_length + rollout.max_completion_length = {longest} does not fit "
+            f"train.max_tokens_per_microbatch = {train.max_tokens_per_microbatch}; raise it or shorten one of them",
+        ),
+        (
             rollout.num_generations < 2,
             f"rollout.num_generations = {rollout.num_generations}: a group needs at least 2 to compare",
         ),
@@ -86,6 +91,7 @@ def check(config: Config, world_size: int) -> None:
         "train.steps_per_generation": train.steps_per_generation,
         "train.num_iterations": train.num_iterations,
         "train.per_device_train_batch_size": train.per_device_train_batch_size,
+        "train.max_tokens_per_microbatch": train.max_tokens_per_microbatch,
         "train.max_grad_norm": train.max_grad_norm,
         "train.max_logprob_gap": train.max_logprob_gap,
         "checkpoint.save_steps": config.checkpoint.save_steps,
@@ -147,22 +153,30 @@ def describe(plan: Plan, config: Config, world_size: int) -> str:
     )
 
 
+def micro_batches(config: Config) -> str:
+    if config.train.shared_prefix:
+        return f"micro-batches of up to {config.train.max_tokens_per_microbatch:,} unique tokens"
+    return f"micro-batches of {config.train.per_device_train_batch_size:,}"
+
+
 def describe_batch(config: Config, world_size: int) -> str:
     """The part of the plan that does not depend on how much data there is."""
     rollout, data = config.rollout, config.data
     completions = rollout.questions_per_batch * rollout.num_generations
     per_step_and_rank = completions // (config.train.steps_per_generation * world_size)
-    micro_batches = math.ceil(per_step_and_rank / config.train.per_device_train_batch_size)
     histories = math.ceil(rollout.questions_per_batch / data.questions_per_history)
     dense = completions * (data.max_prompt_length + rollout.max_completion_length)
+    unique = histories * data.max_prompt_length + completions * rollout.max_completion_length
+    per_step = unique if config.train.shared_prefix else dense
     return "\n".join(
         [
             f"rollout batch    {rollout.questions_per_batch} questions of about {histories} histories x "
             f"{rollout.num_generations} completions = {completions:,}",
-            f"optimizer step   {per_step_and_rank:,} completions on each of {world_size} ranks, in {micro_batches:,} "
-            "micro-batches",
+            f"optimizer step   {per_step_and_rank:,} completions on each of {world_size} ranks, in "
+            f"{micro_batches(config)}",
             f"tokens           at most {data.max_prompt_length:,} of prompt + {rollout.max_completion_length:,} of "
-            f"completion; {dense // updates_per_batch(config) * config.train.num_iterations:,} per optimizer step",
+            f"completion; about {per_step // config.train.steps_per_generation:,} per optimizer step, each history "
+            f"computed {'once' if config.train.shared_prefix else 'with every completion'}",
             f"checkpoints      every {config.checkpoint.save_steps} steps in {config.output_dir}",
         ]
     )

@@ -14,7 +14,7 @@ from rft.types import Sample
 VOCAB_SIZE = 61
 
 
-def tiny_qwen3(tied: bool, seed: int = 0) -> Qwen3ForCausalLM:
+def tiny_qwen3(tied: bool, seed: int = 0, attn_implementation: str = "sdpa") -> Qwen3ForCausalLM:
     """A 2-layer Qwen3 in float32 whose log-probs spread over several nats."""
     torch.manual_seed(seed)
     config = Qwen3Config(
@@ -29,6 +29,7 @@ def tiny_qwen3(tied: bool, seed: int = 0) -> Qwen3ForCausalLM:
         initializer_range=0.15,
         pad_token_id=0,
         eos_token_id=1,
+        attn_implementation=attn_implementation,
     )
     return Qwen3ForCausalLM(config)
 
@@ -52,6 +53,24 @@ def random_samples(lengths: Sequence[tuple[int, int]], seed: int = 0) -> list[Sa
     ]
 
 
+def samples_of_paths(paths: Sequence[tuple[int, ...]], seed: int = 0) -> list[Sample]:
+    """A sample per path of two tokens or more, cut into prompt and completion at random."""
+    rng = random.Random(seed)
+    samples = []
+    for index, path in enumerate(path for path in paths if len(path) > 1):
+        cut = rng.randint(1, len(path) - 1)
+        samples.append(
+            Sample(
+                prompt_ids=path[:cut],
+                completion_ids=path[cut:],
+                sampling_logprobs=tuple(rng.uniform(-8.0, 0.0) for _ in path[cut:]),
+                advantage=(-1) ** index * (0.2 + rng.random()),
+                group=f"train/{index // 2}",
+            )
+        )
+    return samples
+
+
 def gradients(model: nn.Module) -> dict[str, Tensor]:
     """Every parameter's gradient, by name; a parameter without one fails."""
     found = {}
@@ -70,3 +89,13 @@ def gradient_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> f
         assert largest > 0, f"{name} has no gradient to compare"
         worst = max(worst, (ours[name] - expected).abs().max().item() / largest)
     return worst
+
+
+def random_paths(seed: int) -> list[tuple[int, ...]]:
+    """Paths of a random forest: several roots, several depths, repeats, a path that another one continues."""
+    rng = random.Random(seed)
+    paths: list[tuple[int, ...]] = []
+    for _ in range(rng.randint(1, 12)):
+        stem = rng.choice(paths)[: rng.randint(0, 9)] if paths and rng.random() < 0.8 else ()
+        paths.append((*stem, *(rng.randrange(2, VOCAB_SIZE) for _ in range(rng.randint(0 if stem else 1, 9)))))
+    return paths

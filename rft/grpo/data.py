@@ -8,6 +8,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from rft.config import Config
 from rft.data.prepare import PreparedSplit, prepare
+from rft.grpo.forest_attention import check_supported
 from rft.models import load_tokenizer
 
 
@@ -35,7 +36,7 @@ def load_data(config: Config) -> Data:
         ValueError: a model or data set that cannot be read, a prompt that does not fit, a window longer than the
             model's positions.
     """
-    check_positions(config)
+    check_model(config)
     tokenizer = load_tokenizer(config.model)
     return Data(
         tokenizer=tokenizer,
@@ -44,8 +45,8 @@ def load_data(config: Config) -> Data:
     )
 
 
-def check_positions(config: Config) -> None:
-    """Refuses a window the model has no positions for."""
+def check_model(config: Config) -> None:
+    """Refuses a window the model has no positions for, and shared prefixes where its attention cannot have them."""
     name = config.model.model_name_or_path
     try:
         settings = AutoConfig.from_pretrained(name, revision=config.model.model_revision)
@@ -56,3 +57,5 @@ def check_positions(config: Config) -> None:
             f"the window of {config.engine_window} tokens is longer than the {settings.max_position_embeddings} "
             f"positions of {name}; lower data.max_prompt_length or rollout.max_completion_length"
         )
+    if config.train.shared_prefix:
+        check_supported(settings)

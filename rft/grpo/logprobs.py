@@ -12,13 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rft.grpo.forest import build_forest
+from rft.grpo.forest_attention import plan_attention
 from rft.grpo.samples import pad
 from rft.types import Sample
 
@@ -31,30 +35,56 @@ class TokenLogprobs:
     """Log-probs and entropies of a micro-batch's trained tokens, sample after sample.
 
     Example, two samples with 2 and 1 completion tokens:
-        TokenLogprobs(logps=tensor([-0.1, -1.2, -0.3]), entropies=tensor([0.4, 1.1, 0.7]))
+        TokenLogprobs(logps=tensor([-0.1, -1.2, -0.3]), entropies=tensor([0.4, 1.1, 0.7]), num_computed=9)
     """
 
     logps: Tensor
     """float32 [N], with gradient: natural log of each token's probability, temperature applied."""
     entropies: Tensor | None
     """float32 [N], without gradient: entropy in nats of the distribution a token was drawn from; None if not asked."""
+    num_computed: int
+    """Tokens that went through the model, padding included."""
 
 
 def trained_token_logprobs(
-    model: nn.Module, samples: Sequence[Sample], temperature: float, *, entropy: bool
+    model: nn.Module, samples: Sequence[Sample], temperature: float, *, shared_prefix: bool, entropy: bool
 ) -> TokenLogprobs:
-    """The plain dense pass: all samples side by side, each with its own copy of the prompt.
+    """Log-probs of all completion tokens of `samples`, one sample after the other.
 
-    `model` is a causal language model of transformers, wrapped or not. With gradients enabled the result carries
-    them; under `torch.no_grad()` nothing is kept for a backward pass.
+    `model` is a causal language model of transformers, wrapped or not. With `shared_prefix` its attention is that of
+    forest_attention.py, and each token that samples share is computed once; without, every sample is. With gradients
+    enabled the result carries them; under `torch.no_grad()` nothing is kept for a backward pass.
     """
-    device = next(model.parameters()).device
-    batch = pad(samples, device)
+    logprobs = forest_logprobs if shared_prefix else dense_logprobs
+    return logprobs(model, samples, temperature, entropy=entropy)
+
+
+def dense_logprobs(model: nn.Module, samples: Sequence[Sample], temperature: float, *, entropy: bool) -> TokenLogprobs:
+    """The plain pass: all samples side by side, each with its own copy of the prompt."""
+    batch = pad(samples, next(model.parameters()).device)
     return score_tokens(model, batch.positions, batch.targets, temperature, entropy=entropy, input_ids=batch.input_ids)
 
 
+def forest_logprobs(model: nn.Module, samples: Sequence[Sample], temperature: float, *, entropy: bool) -> TokenLogprobs:
+    """The samples as one forest: one row of unique tokens, each scored once, gathered back to its samples."""
+    device = next(model.parameters()).device
+    forest = build_forest([sample.prompt_ids + sample.completion_ids for sample in samples])
+    trained = [forest.path_indices(i)[len(sample.prompt_ids) :] for i, sample in enumerate(samples)]
+    unique_indices = np.unique(np.concatenate(trained), return_inverse=True)
+    arrays = (*unique_indices, forest.token_ids, forest.position_ids, forest.predecessors)
+    unique, where, input_ids, positions, predecessors = (torch.from_numpy(array).to(device) for array in arrays)
+    scored = score_tokens(
+        model, predecessors[unique], input_ids[unique], temperature, entropy=entropy,
+        input_ids=input_ids.unsqueeze(0), position_ids=positions.unsqueeze(0),
+        forest=plan_attention(forest.segments, device),
+    )  # fmt: skip
+    return replace(
+        scored, logps=scored.logps[where], entropies=None if scored.entropies is None else scored.entropies[where]
+    )
+
+
 def score_tokens(
-    model: nn.Module, positions: Tensor, targets: Tensor, temperature: float, *, entropy: bool, **model_inputs: Tensor
+    model: nn.Module, positions: Tensor, targets: Tensor, temperature: float, *, entropy: bool, **model_inputs: Any
 ) -> TokenLogprobs:
     """Log-probs of `targets` [N] at `positions` [N] of the flattened [B * T] tokens of `model(**model_inputs)`.
 
@@ -80,7 +110,11 @@ def score_tokens(
         scores = model(**model_inputs, use_cache=False).logits
     if not torch.allclose(scores, returned[0], rtol=0, atol=0, equal_nan=True):
         raise ValueError("the model rescales its logits after the LM head; use an architecture that does not, as Qwen3")
-    return TokenLogprobs(logps=scores[0], entropies=scores[1].detach() if entropy else None)
+    return TokenLogprobs(
+        logps=scores[0],
+        entropies=scores[1].detach() if entropy else None,
+        num_computed=model_inputs["input_ids"].numel(),
+    )
 
 
 @contextmanager

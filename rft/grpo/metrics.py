@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from accelerate import Accelerator
 
 from rft.distributed import gather_lists
@@ -82,6 +84,13 @@ def engine_metrics(accelerator: Accelerator, used: EngineCounters) -> dict[str, 
         "engine/prefix_cache_hit_rate": cached / prompt if prompt else 0.0,
         "engine/generated_tokens": float(sum(counters.generated_tokens for counters in every)),
     }
+
+
+def peak_memory_gib() -> float:
+    """The most memory this process has held so far: on the GPU by torch where there is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 class Clock:

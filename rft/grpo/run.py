@@ -16,6 +16,7 @@ from rft.checkpoint import TrainerState
 from rft.config import Config
 from rft.data.sampler import BatchSampler
 from rft.eval.subset import stratified_subset
+from rft.grpo import forest_attention
 from rft.grpo.data import Data
 from rft.grpo.metrics import Clock
 from rft.models import load_policy, resolve_dtype, stop_token_ids
@@ -56,7 +57,9 @@ def build_run(config: Config, accelerator: Accelerator, data: Data) -> Run:
     """Loads the policy, starts the engine, and continues from the latest checkpoint if there is one."""
     found = checkpoint.latest(config)
     plan = make_plan(config, accelerator.num_processes, len(data.train))
-    policy = load_policy(config.model, config.train.gradient_checkpointing, trained_dtype(config, accelerator))
+    policy = load_policy(
+        config.model, config.train.gradient_checkpointing, trained_dtype(config, accelerator), attention(config)
+    )
     reference = frozen_reference(config, accelerator)
     engine = VllmEngine(
         config.model.model_name_or_path,
@@ -123,6 +126,10 @@ def build_run(config: Config, accelerator: Accelerator, data: Data) -> Run:
     )
 
 
+def attention(config: Config) -> str:
+    return forest_attention.NAME if config.train.shared_prefix else config.model.attn_implementation
+
+
 def trained_dtype(config: Config, accelerator: Accelerator) -> torch.dtype:
     """Type of the trained weights: DeepSpeed keeps a float32 copy of bfloat16 weights, a frozen LoRA base needs
     none, and everything else trains float32 weights under autocast."""
@@ -135,7 +142,8 @@ def frozen_reference(config: Config, accelerator: Accelerator) -> torch.nn.Modul
     """A second copy of the starting weights for the KL term; with LoRA the base model is that copy already."""
     if config.train.beta == 0 or config.model.lora.r > 0:
         return None
-    reference = load_policy(config.model, gradient_checkpointing=False).requires_grad_(False).eval()
+    reference = load_policy(config.model, gradient_checkpointing=False, attn_implementation=attention(config))
+    reference.requires_grad_(False).eval()
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         from trl.models.utils import prepare_deepspeed
 

@@ -1,4 +1,4 @@
-"""Rollouts -> samples -> micro-batches -> tensors.
+"""Rollouts -> samples -> tensors.
 
 Shapes: B samples of a micro-batch, T tokens of the longest one (prompt and completion), N trained tokens: all
 completion tokens of the micro-batch, sample after sample. Every per-token tensor of the update has this flat [N]
@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from rft.grpo.advantage import group_advantages
 from rft.types import Rollout, Sample
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +72,6 @@ def samples_of(groups: Sequence[Sequence[Rollout]], scale_rewards: bool) -> list
                 )
             )
     return samples
-
-
-def micro_batches(samples: Sequence[Item], size: int) -> list[list[Item]]:
-    """Consecutive runs of `size` samples, the last possibly shorter; the order is kept, so siblings stay together."""
-    return [list(samples[start : start + size]) for start in range(0, len(samples), size)]
 
 
 def trained_tokens(samples: Sequence[Sample], device: torch.device) -> TrainedTokens:

@@ -22,15 +22,15 @@ from typing import Any
 from rft import checkpoint, hooks
 from rft.data.prompts import permuted_option_order
 from rft.data.sampler import shard
-from rft.distributed import max_over_ranks
+from rft.distributed import gather_lists, max_over_ranks
 from rft.eval.run import evaluate
 from rft.eval.score import EvalResult
-from rft.grpo.metrics import engine_metrics, gather_outcomes, rollout_metrics
+from rft.grpo.metrics import engine_metrics, gather_outcomes, peak_memory_gib, rollout_metrics
 from rft.grpo.run import Run
 from rft.grpo.samples import samples_of
 from rft.grpo.update import ScoredSample, score_samples, update
 from rft.rollout.collect import sample_groups
-from rft.types import Prompt, Rollout
+from rft.types import Prompt, Rollout, Sample
 from rft.weights import named_full_weights
 
 GAP = "sampling/sampling_logp_difference/mean"
@@ -71,8 +71,8 @@ def train_on_batch(run: Run) -> dict[str, float]:
     run.engine.sleep()
 
     with clock.phase("update"):
-        samples = samples_of(groups, config.train.scale_rewards)
-        scored = score_samples(config, run.policy, run.reference, samples)
+        samples = all_samples(run, groups)
+        scored = score_samples(config, accelerator, run.policy, run.reference, samples)
         updates = []
         for part in shares(scored, config.train.steps_per_generation) * config.train.num_iterations:
             updates.append(update(config, accelerator, run.policy, run.optimizer, run.scheduler, part))
@@ -88,6 +88,8 @@ def train_on_batch(run: Run) -> dict[str, float]:
     metrics["tokens_per_second"] = (metrics["engine/prompt_tokens"] + metrics["engine/generated_tokens"]) / times[
         "step_time"
     ]
+    metrics["update/tokens_per_second"] = sum(step["update/num_tokens"] for step in updates) / times["time/update_s"]
+    metrics["memory/peak_gib"] = max(gather_lists(accelerator, [peak_memory_gib()]))
     return metrics
 
 
@@ -109,6 +111,14 @@ def roll_out(run: Run) -> tuple[list[list[Rollout]], dict[str, float]]:
     used = run.engine.counters() - before
     run.log.rollouts(run.state.step + run.plan.updates_per_batch, groups)
     return groups, rollout_metrics(gather_outcomes(accelerator, groups)) | engine_metrics(accelerator, used)
+
+
+def all_samples(run: Run, groups: Sequence[Sequence[Rollout]]) -> list[Sample]:
+    """The samples of all ranks, in the order of the batch, so that their number of ranks makes no difference."""
+    _, batch = run.sampler.batch(run.state.batch_index)
+    place = {run.data.train.questions[index].question_id: number for number, index in enumerate(batch)}
+    samples = gather_lists(run.accelerator, samples_of(groups, run.config.train.scale_rewards))
+    return sorted(samples, key=lambda sample: place[sample.group])
 
 
 def batch_prompts(run: Run) -> list[Prompt]:

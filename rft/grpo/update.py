@@ -15,10 +15,11 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from rft.config import Config
-from rft.distributed import accumulate, gather_lists, max_over_ranks
+from rft.distributed import accumulate, gather_lists
 from rft.grpo.logprobs import trained_token_logprobs
 from rft.grpo.loss import LossTerms, Metrics, StepTotals, merge_metrics, metric_values, policy_loss
-from rft.grpo.samples import micro_batches, trained_tokens
+from rft.grpo.packing import Pack, micro_batches
+from rft.grpo.samples import trained_tokens
 from rft.types import Sample
 
 
@@ -39,19 +40,23 @@ class ScoredSample:
 
 
 def score_samples(
-    config: Config, policy: torch.nn.Module, reference: torch.nn.Module | None, samples: Sequence[Sample]
+    config: Config,
+    accelerator: Accelerator,
+    policy: torch.nn.Module,
+    reference: torch.nn.Module | None,
+    samples: Sequence[Sample],
 ) -> list[ScoredSample]:
-    """Computes old and reference log-probs where the loss needs them."""
+    """Computes old and reference log-probs where the loss needs them; `samples` are those of all ranks."""
     several_updates = config.train.steps_per_generation * config.train.num_iterations > 1
-    old = frozen_logps(config, policy, samples) if several_updates else None
+    old = frozen_logps(config, accelerator, policy, samples) if several_updates else None
     ref = None
     if config.train.beta > 0:
         if reference is not None:
-            ref = frozen_logps(config, reference, samples)
+            ref = frozen_logps(config, accelerator, reference, samples)
         else:
             base: Any = policy.module if hasattr(policy, "module") else policy
             with base.disable_adapter():
-                ref = frozen_logps(config, policy, samples)
+                ref = frozen_logps(config, accelerator, policy, samples)
     return [
         ScoredSample(sample=sample, old_logps=old[i] if old else None, ref_logps=ref[i] if ref else None)
         for i, sample in enumerate(samples)
@@ -59,16 +64,36 @@ def score_samples(
 
 
 @torch.no_grad()
-def frozen_logps(config: Config, model: torch.nn.Module, samples: Sequence[Sample]) -> list[Tensor]:
-    """Log-probs of each sample's completion under `model`, without gradient: float32 [C] each."""
+def frozen_logps(
+    config: Config, accelerator: Accelerator, model: torch.nn.Module, samples: Sequence[Sample]
+) -> list[Tensor]:
+    """Log-probs of each sample's completion under `model`, without gradient: float32 [C] each, on every rank."""
     was_training = model.training
     model.eval()
-    logps: list[Tensor] = []
-    for batch in micro_batches(samples, config.train.per_device_train_batch_size):
-        scored = trained_token_logprobs(model, batch, config.rollout.temperature, entropy=False)
-        logps += scored.logps.split([len(sample.completion_ids) for sample in batch])
+    found: list[tuple[int, Tensor]] = []
+    for pack, weight in my_packs(config, accelerator, samples):
+        batch = [samples[index] for index in pack]
+        scored = trained_token_logprobs(
+            model, batch, config.rollout.temperature, shared_prefix=config.train.shared_prefix, entropy=False
+        )
+        if weight:
+            parts = scored.logps.cpu().split([len(sample.completion_ids) for sample in batch])
+            found += zip(pack, parts, strict=True)
     model.train(was_training)
-    return logps
+    return [logps for _, logps in sorted(gather_lists(accelerator, found), key=lambda item: item[0])]
+
+
+def my_packs(config: Config, accelerator: Accelerator, samples: Sequence[Sample]) -> list[tuple[Pack, int]]:
+    """This rank's micro-batches, each with its weight in the sums.
+
+    Ranks take part in each other's forward and backward passes, so all have equally many: one with less to do
+    repeats a micro-batch at weight 0.
+    """
+    every = micro_batches(config.train, samples, accelerator.num_processes)
+    mine = every[accelerator.process_index]
+    spare = mine[0] if mine else next(packs[0] for packs in every if packs)
+    missing = max(len(packs) for packs in every) - len(mine)
+    return [(pack, 1) for pack in mine] + [(spare, 0)] * missing
 
 
 def update(
@@ -79,7 +104,7 @@ def update(
     scheduler: Any,
     samples: Sequence[ScoredSample],
 ) -> dict[str, float]:
-    """Takes one optimizer step on this rank's `samples`; returns metrics over all ranks.
+    """Takes one optimizer step on `samples`, those of all ranks; returns metrics over all ranks.
 
     Token metrics (entropy, clip ratios, engine against trainer) are means over the tokens that have a gradient.
 
@@ -90,22 +115,21 @@ def update(
         RuntimeError: the loss or the gradient is not finite; the weights are not touched.
     """
     policy.train()
-    totals = step_totals(config, accelerator, [scored.sample for scored in samples])
+    totals = step_totals(config, samples)
     trained = with_gradient(config, samples)
-    batches = micro_batches(trained, config.train.per_device_train_batch_size)
-    # Ranks take part in each other's backward passes; one that is done early repeats a micro-batch at weight 0.
-    num_batches = max_over_ranks(accelerator, len(batches))
-    metrics, loss = [], 0.0
-    for index in range(num_batches):
-        is_repeat = index >= len(batches)
-        with accumulate(accelerator, policy, last=index == num_batches - 1):
-            terms = loss_of(config, policy, batches[0 if is_repeat else index], totals)
-            if not math.isfinite(terms.loss.item()):
-                raise RuntimeError(f"the loss is {terms.loss.item()}; lower train.learning_rate")
-            accelerator.backward(terms.loss * (0 if is_repeat else accelerator.num_processes))
-        if not is_repeat:
-            metrics.append(terms.metrics)
-            loss += terms.loss.item()
+    packs = my_packs(config, accelerator, [scored.sample for scored in trained])
+    parts: list[tuple[float, int, Metrics]] = []
+    for number, (pack, weight) in enumerate(packs, start=1):
+        with accumulate(accelerator, policy, last=number == len(packs)):
+            terms, num_computed = loss_of(config, policy, [trained[index] for index in pack], totals)
+            loss = terms.loss.item()
+            if not math.isfinite(loss):
+                raise RuntimeError(f"the loss is {loss}; lower train.learning_rate")
+            accelerator.backward(terms.loss * (weight * accelerator.num_processes))
+        if weight:
+            on_cpu = {name: value.double().cpu() for name, value in terms.metrics.items()}
+            parts.append((loss, num_computed, on_cpu))
+    parts = gather_lists(accelerator, parts)
     grad_norm = float(accelerator.clip_grad_norm_(policy.parameters(), config.train.max_grad_norm))
     if not math.isfinite(grad_norm):
         raise RuntimeError(f"the gradient norm is {grad_norm}; lower train.learning_rate")
@@ -113,10 +137,14 @@ def update(
     optimizer.step()
     scheduler.step()
     optimizer.zero_grad()
+    num_computed = sum(computed for _, computed, _ in parts)
+    num_path_tokens = sum(len(s.sample.prompt_ids) + len(s.sample.completion_ids) for s in trained)
     return {
-        **over_ranks(accelerator, merge_metrics(metrics)),
-        "loss": sum(gather_lists(accelerator, [loss])),
-        "completions/trained_ratio": sum(gather_lists(accelerator, [len(trained)])) / totals.num_samples,
+        **metric_values(merge_metrics([metrics for _, _, metrics in parts])),
+        "loss": sum(loss for loss, _, _ in parts),
+        "completions/trained_ratio": len(trained) / totals.num_samples,
+        "update/num_tokens": float(num_computed),
+        "update/unique_token_ratio": num_computed / num_path_tokens,
         "grad_norm": grad_norm,
         "learning_rate": learning_rate,
     }
@@ -126,46 +154,43 @@ def with_gradient(config: Config, samples: Sequence[ScoredSample]) -> Sequence[S
     """The samples whose gradient is not zero by construction.
 
     Without a KL term a sample of zero advantage (all siblings equally good) adds exactly nothing to the gradient; it
-    counts in the normalizers all the same. When there is no other, a micro-batch of them stays, so that every step
-    compares engine and trainer, and every rank takes part.
+    counts in the normalizers all the same. When there is no other, one of them stays, so that every step compares
+    engine and trainer.
     """
     if config.train.beta > 0:
         return samples
-    trained = [scored for scored in samples if scored.sample.advantage != 0]
-    return trained or samples[: config.train.per_device_train_batch_size]
+    return [scored for scored in samples if scored.sample.advantage != 0] or samples[:1]
 
 
-def step_totals(config: Config, accelerator: Accelerator, samples: Sequence[Sample]) -> StepTotals:
-    """Counts over all ranks, before the first backward pass."""
-    every = gather_lists(accelerator, [(sum(len(sample.completion_ids) for sample in samples), len(samples))])
+def step_totals(config: Config, samples: Sequence[ScoredSample]) -> StepTotals:
+    """What the loss is normalised by."""
     return StepTotals(
-        num_tokens=sum(tokens for tokens, _ in every),
-        num_samples=sum(count for _, count in every),
+        num_tokens=sum(len(scored.sample.completion_ids) for scored in samples),
+        num_samples=len(samples),
         max_completion_length=config.rollout.max_completion_length,
     )
 
 
-def loss_of(config: Config, policy: torch.nn.Module, batch: Sequence[ScoredSample], totals: StepTotals) -> LossTerms:
-    """Forward pass and loss of one micro-batch."""
+def loss_of(
+    config: Config, policy: torch.nn.Module, batch: Sequence[ScoredSample], totals: StepTotals
+) -> tuple[LossTerms, int]:
+    """Forward pass and loss of one micro-batch, and how many tokens went through the model."""
     samples = [scored.sample for scored in batch]
-    current = trained_token_logprobs(policy, samples, config.rollout.temperature, entropy=True)
-    return policy_loss(
+    current = trained_token_logprobs(
+        policy, samples, config.rollout.temperature, shared_prefix=config.train.shared_prefix, entropy=True
+    )
+    terms = policy_loss(
         current,
         trained_tokens(samples, current.logps.device),
-        old_logps=joined([scored.old_logps for scored in batch]),
-        ref_logps=joined([scored.ref_logps for scored in batch]),
+        old_logps=joined([scored.old_logps for scored in batch], current.logps.device),
+        ref_logps=joined([scored.ref_logps for scored in batch], current.logps.device),
         config=config.train,
         totals=totals,
     )
+    return terms, current.num_computed
 
 
-def joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+def joined(parts: Sequence[Tensor | None], device: torch.device) -> Tensor | None:
     """Per-sample log-probs as one flat [N]; None when there are none."""
     tensors = [part for part in parts if part is not None]
-    return torch.cat(tensors) if tensors else None
-
-
-def over_ranks(accelerator: Accelerator, metrics: Metrics) -> dict[str, float]:
-    """Numbers of the whole step from every rank's sums and extremes."""
-    on_cpu = {name: value.double().cpu() for name, value in metrics.items()}
-    return metric_values(merge_metrics(gather_lists(accelerator, [on_cpu])))
+    return torch.cat(tensors).to(device) if tensors else None

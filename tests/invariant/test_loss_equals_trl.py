@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from rft.config import TrainConfig
-from rft.grpo.logprobs import trained_token_logprobs
+from rft.grpo.logprobs import dense_logprobs
 from rft.grpo.loss import LossTerms, StepTotals, metric_values, policy_loss
 from rft.grpo.samples import trained_tokens
 from tests.tiny import gradient_difference, gradients, random_samples, tiny_qwen3
@@ -112,7 +112,7 @@ def our_loss(
     model: Qwen3ForCausalLM, config: TrainConfig, old_logps: Tensor | None, ref_logps: Tensor | None
 ) -> LossTerms:
     return policy_loss(
-        trained_token_logprobs(model, SAMPLES, TEMPERATURE, entropy=True),
+        dense_logprobs(model, SAMPLES, TEMPERATURE, entropy=True),
         trained_tokens(SAMPLES, CPU),
         old_logps=old_logps,
         ref_logps=ref_logps,
@@ -139,7 +139,7 @@ def check_equal(
     ours = tiny_qwen3(tied)
     trainer = trl_trainer(copy.deepcopy(ours), config, output_dir)
     with torch.no_grad():
-        old_logps, ref_logps = frozen(trained_token_logprobs(ours, SAMPLES, TEMPERATURE, entropy=False).logps)
+        old_logps, ref_logps = frozen(dense_logprobs(ours, SAMPLES, TEMPERATURE, entropy=False).logps)
 
     terms = our_loss(ours, config, old_logps, ref_logps)
     terms.loss.backward()
@@ -199,7 +199,7 @@ def test_on_policy_ratio_to_the_engine(loss_type: Any, tmp_path: Path) -> None:
     config = TrainConfig(loss_type=loss_type)
     model = tiny_qwen3(tied=True)
     with torch.no_grad():
-        logps = trained_token_logprobs(model, SAMPLES, TEMPERATURE, entropy=False).logps
+        logps = dense_logprobs(model, SAMPLES, TEMPERATURE, entropy=False).logps
     implicit = our_loss(model, config, None, None)
     check_equal(config, True, tmp_path, lambda logps: (logps, None))
     assert implicit.loss.item() == pytest.approx(our_loss(model, config, logps, None).loss.item(), abs=1e-7)

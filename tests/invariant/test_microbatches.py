@@ -10,9 +10,9 @@ from torch import Tensor
 
 from rft.config import TrainConfig
 from rft.grpo import logprobs
-from rft.grpo.logprobs import trained_token_logprobs
+from rft.grpo.logprobs import dense_logprobs
 from rft.grpo.loss import StepTotals, merge_metrics, metric_values, policy_loss
-from rft.grpo.samples import micro_batches, trained_tokens
+from rft.grpo.samples import trained_tokens
 from tests.tiny import VOCAB_SIZE, gradient_difference, gradients, random_samples, tiny_qwen3
 
 TOLERANCE = 5e-6
@@ -34,13 +34,14 @@ def step(config: TrainConfig, tied: bool, size: int) -> tuple[float, dict[str, T
     """Loss, gradients and metrics of one optimizer step in micro-batches of `size`."""
     model = tiny_qwen3(tied)
     with torch.no_grad():
-        logps = trained_token_logprobs(model, SAMPLES, TEMPERATURE, entropy=False).logps
+        logps = dense_logprobs(model, SAMPLES, TEMPERATURE, entropy=False).logps
     old_logps, ref_logps = ((logps + noise(seed)).split(LENGTHS) for seed in (1, 2))
     loss, metrics = 0.0, []
-    for indices in micro_batches(range(len(SAMPLES)), size):
+    for start in range(0, len(SAMPLES), size):
+        indices = range(len(SAMPLES))[start : start + size]
         batch = [SAMPLES[i] for i in indices]
         terms = policy_loss(
-            trained_token_logprobs(model, batch, TEMPERATURE, entropy=True),
+            dense_logprobs(model, batch, TEMPERATURE, entropy=True),
             trained_tokens(batch, torch.device("cpu")),
             old_logps=torch.cat([old_logps[i] for i in indices]),
             ref_logps=torch.cat([ref_logps[i] for i in indices]),

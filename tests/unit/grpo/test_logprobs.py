@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from rft.grpo import logprobs
-from rft.grpo.logprobs import trained_token_logprobs
+from rft.grpo.logprobs import dense_logprobs
 from rft.types import Sample
 from tests.tiny import VOCAB_SIZE, gradient_difference, gradients, random_samples, tiny_qwen3
 
@@ -39,7 +39,7 @@ def plain(model: nn.Module, samples: list[Sample], temperature: float) -> tuple[
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_equals_one_sample_at_a_time(tied: bool, temperature: float) -> None:
     model, reference = tiny_qwen3(tied), tiny_qwen3(tied)
-    scored = trained_token_logprobs(model, SAMPLES, temperature, entropy=True)
+    scored = dense_logprobs(model, SAMPLES, temperature, entropy=True)
     logps, entropies = plain(reference, SAMPLES, temperature)
     assert scored.entropies is not None and not scored.entropies.requires_grad
     assert scored.logps.shape == scored.entropies.shape == (NUM_TOKENS,)
@@ -53,7 +53,7 @@ def test_equals_one_sample_at_a_time(tied: bool, temperature: float) -> None:
 def test_without_entropy_or_gradient() -> None:
     model = tiny_qwen3(tied=True)
     with torch.no_grad():
-        scored = trained_token_logprobs(model, SAMPLES, 1.0, entropy=False)
+        scored = dense_logprobs(model, SAMPLES, 1.0, entropy=False)
     assert scored.entropies is None
     assert not scored.logps.requires_grad
     torch.testing.assert_close(scored.logps, plain(model, SAMPLES, 1.0)[0].detach(), rtol=0, atol=1e-5)
@@ -62,8 +62,8 @@ def test_without_entropy_or_gradient() -> None:
 def test_what_stands_beside_a_sample_does_not_matter() -> None:
     """Padding is to the right of every token that counts, so it needs no mask."""
     model = tiny_qwen3(tied=True)
-    together = trained_token_logprobs(model, SAMPLES, 1.0, entropy=False).logps
-    alone = [trained_token_logprobs(model, [sample], 1.0, entropy=False).logps for sample in SAMPLES]
+    together = dense_logprobs(model, SAMPLES, 1.0, entropy=False).logps
+    alone = [dense_logprobs(model, [sample], 1.0, entropy=False).logps for sample in SAMPLES]
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=2e-6)
 
 
@@ -75,7 +75,7 @@ def test_lora_and_gradient_checkpointing() -> None:
     reference = copy.deepcopy(model)
     model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
-    trained_token_logprobs(model, SAMPLES, 1.0, entropy=True).logps.sum().backward()
+    dense_logprobs(model, SAMPLES, 1.0, entropy=True).logps.sum().backward()
     plain(reference, SAMPLES, 1.0)[0].sum().backward()
     trained = [
         {name: p.grad for name, p in m.named_parameters() if p.requires_grad and p.grad is not None}
@@ -87,7 +87,7 @@ def test_lora_and_gradient_checkpointing() -> None:
 
 def test_a_bfloat16_model_is_scored_in_float32() -> None:
     model = tiny_qwen3(tied=True).to(torch.bfloat16)
-    scored = trained_token_logprobs(model, SAMPLES, 1.0, entropy=True)
+    scored = dense_logprobs(model, SAMPLES, 1.0, entropy=True)
     assert scored.logps.dtype == torch.float32
     torch.testing.assert_close(scored.logps, plain(model.float(), SAMPLES, 1.0)[0], rtol=0, atol=0.2)
 
@@ -96,10 +96,10 @@ def test_the_head_is_itself_again_afterwards() -> None:
     model = tiny_qwen3(tied=True)
     ids = torch.tensor([[1, 2, 3]])
     before = model(ids).logits
-    trained_token_logprobs(model, SAMPLES, 1.0, entropy=False)
+    dense_logprobs(model, SAMPLES, 1.0, entropy=False)
     assert torch.equal(model(ids).logits, before)
     with pytest.raises(IndexError):
-        trained_token_logprobs(model, [*SAMPLES, bad_token()], 1.0, entropy=False)
+        dense_logprobs(model, [*SAMPLES, bad_token()], 1.0, entropy=False)
     assert torch.equal(model(ids).logits, before)
 
 
@@ -112,7 +112,7 @@ def test_not_a_number_comes_through() -> None:
     model = tiny_qwen3(tied=True)
     with torch.no_grad():
         model.lm_head.weight.fill_(float("nan"))
-    assert trained_token_logprobs(model, SAMPLES, 1.0, entropy=False).logps.isnan().all()
+    assert dense_logprobs(model, SAMPLES, 1.0, entropy=False).logps.isnan().all()
 
 
 def test_a_model_that_changes_its_logits_is_refused() -> None:
@@ -129,7 +129,7 @@ def test_a_model_that_changes_its_logits_is_refused() -> None:
         )
     )
     with pytest.raises(ValueError, match="rescales its logits"):
-        trained_token_logprobs(model, SAMPLES, 1.0, entropy=False)
+        dense_logprobs(model, SAMPLES, 1.0, entropy=False)
 
 
 class LargestTensor(TorchDispatchMode):

@@ -35,7 +35,7 @@ def loss_at(ratios: list[float], batch: TrainedTokens, totals: StepTotals = TOTA
     """The loss where pi / pi_old is `ratios`; the old policy gave every token the log-prob -1."""
     current = (torch.tensor(ratios).log() - 1).requires_grad_()
     terms = policy_loss(
-        TokenLogprobs(logps=current, entropies=torch.full_like(current, 2.0).detach()),
+        TokenLogprobs(logps=current, entropies=torch.full_like(current, 2.0).detach(), num_computed=0),
         batch,
         old_logps=torch.full_like(current, -1.0).detach(),
         ref_logps=torch.full_like(current, -1.5).detach(),
@@ -147,7 +147,7 @@ def test_without_old_log_probs_the_ratio_is_one_and_the_gradient_flows() -> None
     batch = tokens([1.0], [2], sampling_logps=[-0.3, -2.0])
     totals = StepTotals(num_tokens=2, num_samples=1, max_completion_length=4)
     terms = policy_loss(
-        TokenLogprobs(logps=logps, entropies=None),
+        TokenLogprobs(logps=logps, entropies=None, num_computed=0),
         batch,
         old_logps=None,
         ref_logps=None,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rft.grpo.samples import micro_batches, pad, samples_of, trained_tokens
+from rft.grpo.samples import pad, samples_of, trained_tokens
 from rft.types import Completion, Prompt, Rollout, Sample, Score
 from tests.tiny import random_samples
 
@@ -57,14 +57,6 @@ def test_samples_carry_the_advantage_of_their_own_group() -> None:
 def test_a_group_of_two_prompts_is_a_bug() -> None:
     with pytest.raises(AssertionError, match="share their prompt"):
         samples_of([[rollout(1.0, (7,)), rollout(0.0, (7,), replace(PROMPT, question_id="x"))]], scale_rewards=False)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
-def test_micro_batches_keep_order_and_size(size: int) -> None:
-    batches = micro_batches(list(range(7)), size)
-    assert [item for batch in batches for item in batch] == list(range(7))
-    assert {len(batch) for batch in batches[:-1]} <= {size}
-    assert 1 <= len(batches[-1]) <= size
 
 
 def test_trained_tokens_are_flat_sample_after_sample() -> None:

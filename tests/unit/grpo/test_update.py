@@ -10,7 +10,8 @@ import torch
 from accelerate import Accelerator
 
 from rft.config import Config
-from rft.grpo.logprobs import trained_token_logprobs
+from rft.grpo.forest_attention import NAME
+from rft.grpo.logprobs import dense_logprobs
 from rft.grpo.loss import StepTotals, policy_loss
 from rft.grpo.samples import trained_tokens
 from rft.grpo.update import ScoredSample, score_samples, update, with_gradient
@@ -39,20 +40,20 @@ def optimizer_of(model: torch.nn.Module) -> tuple[torch.optim.Optimizer, torch.o
     return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
+@pytest.mark.parametrize("shared_prefix", [True, False])
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
 @pytest.mark.parametrize("num_zero", [0, 3, 6])
-def test_the_step_is_that_of_the_whole_batch(loss_type: str, num_zero: int):
-    settings = config(loss_type=loss_type)
+def test_the_step_is_that_of_the_whole_batch(loss_type: str, num_zero: int, shared_prefix: bool):
+    settings = config(loss_type=loss_type, shared_prefix=shared_prefix, max_tokens_per_microbatch=24)
     samples = random_samples(LENGTHS)
     samples = [replace(s, advantage=0.0) if i < num_zero else s for i, s in enumerate(samples)]
-    ours = tiny_qwen3(tied=True)
-    plain = copy.deepcopy(ours)
+    ours, plain = tiny_qwen3(tied=True, attn_implementation=NAME), tiny_qwen3(tied=True)
 
     optimizer, scheduler = optimizer_of(ours)
     metrics = update(settings, Accelerator(cpu=True), ours, optimizer, scheduler, scored(samples))
 
     totals = StepTotals(num_tokens=sum(c for _, c in LENGTHS), num_samples=6, max_completion_length=8)
-    current = trained_token_logprobs(plain, samples, 1.0, entropy=True)
+    current = dense_logprobs(plain, samples, 1.0, entropy=True)
     tokens = trained_tokens(samples, torch.device("cpu"))
     terms = policy_loss(current, tokens, old_logps=None, ref_logps=None, config=settings.train, totals=totals)
     terms.loss.backward()
@@ -61,7 +62,11 @@ def test_the_step_is_that_of_the_whole_batch(loss_type: str, num_zero: int):
 
     assert metrics["loss"] == pytest.approx(terms.loss.item(), abs=1e-6)
     assert metrics["grad_norm"] == pytest.approx(norm.item(), rel=1e-5, abs=1e-9)
-    assert metrics["completions/trained_ratio"] == pytest.approx((6 - num_zero or 2) / 6)
+    assert metrics["completions/trained_ratio"] == pytest.approx((6 - num_zero or 1) / 6)
+    num_path_tokens = sum(p + c for (p, c), s in zip(LENGTHS, samples, strict=True) if num_zero == 6 or s.advantage)
+    if num_zero == 6:
+        num_path_tokens = sum(LENGTHS[0])
+    assert metrics["update/num_tokens"] == pytest.approx(metrics["update/unique_token_ratio"] * num_path_tokens)
     for (name, left), right in zip(ours.named_parameters(), plain.parameters(), strict=True):
         assert torch.allclose(left, right, atol=1e-7, rtol=1e-5), name
 
@@ -72,7 +77,7 @@ def test_a_kl_term_needs_every_sample():
 
 
 def test_a_step_that_is_not_finite_leaves_the_weights():
-    model = tiny_qwen3(tied=True)
+    model = tiny_qwen3(tied=True, attn_implementation=NAME)
     before = copy.deepcopy(model.state_dict())
     samples = [replace(s, advantage=float("nan")) for s in random_samples(LENGTHS)]
     optimizer, scheduler = optimizer_of(model)
@@ -82,11 +87,12 @@ def test_a_step_that_is_not_finite_leaves_the_weights():
 
 
 def test_old_logprobs_are_kept_only_when_several_updates_need_them():
-    model, samples = tiny_qwen3(tied=False), random_samples(LENGTHS)
-    assert score_samples(config(), model, None, samples)[0].old_logps is None
-    kept = score_samples(config(num_iterations=2, beta=0.1), model, copy.deepcopy(model), samples)
+    model, samples = tiny_qwen3(tied=False, attn_implementation=NAME), random_samples(LENGTHS)
+    accelerator = Accelerator(cpu=True)
+    assert score_samples(config(), accelerator, model, None, samples)[0].old_logps is None
+    kept = score_samples(config(num_iterations=2, beta=0.1), accelerator, model, copy.deepcopy(model), samples)
     with torch.no_grad():
-        expected = trained_token_logprobs(model, samples, 1.0, entropy=False).logps
+        expected = dense_logprobs(model, samples, 1.0, entropy=False).logps
     old = torch.cat([s.old_logps for s in kept if s.old_logps is not None])
     ref = torch.cat([s.ref_logps for s in kept if s.ref_logps is not None])
     assert torch.allclose(old, expected, atol=1e-5)

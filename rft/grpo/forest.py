@@ -1,0 +1,145 @@
+"""Token paths -> their trie, laid out flat: every token that several paths share stands there once.
+
+    paths   1 2 3 4      segments   [1 2] 0..2, [3 4] 2..4, [5] 4..5      token_ids      1 2 3 4 5
+            1 2 5                    root        its children              position_ids   0 1 2 3 2
+
+Shapes: T unique tokens. A segment is a run of tokens that the same set of paths goes through. Segments stand in
+depth-first order, so the descendants of a segment are the tokens right behind it: `[end, subtree_end)`. That is what
+lets attention over the forest do without a mask (forest_attention.py).
+
+Numbers only; no model. Any depth, any number of roots, duplicates, one path a prefix of another, empty paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A run of the flat tokens between two branchings.
+
+    Example, the first one of the module's picture:
+        Segment(start=0, end=2, subtree_end=5, parent=None)
+    """
+
+    start: int
+    end: int
+    subtree_end: int
+    """End of its last descendant; `end` when it has none."""
+    parent: int | None
+    """Index of the segment it continues; None for a root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forest:
+    """The trie of some paths, flat.
+
+    Example, the module's picture:
+        Forest(token_ids=array([1, 2, 3, 4, 5]), position_ids=array([0, 1, 2, 3, 2]),
+               predecessors=array([-1, 0, 1, 2, 1]), segments=(...), ends=(1, 2))
+    """
+
+    token_ids: Ints
+    """int64 [T]"""
+    position_ids: Ints
+    """int64 [T]: how many tokens stand before this one on its path."""
+    predecessors: Ints
+    """int64 [T]: the flat index of the token before; -1 for the first of a path."""
+    segments: tuple[Segment, ...]
+    ends: tuple[int | None, ...]
+    """For each path, in the order they were given, the segment it ends with; None for an empty one."""
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    def path_indices(self, path: int) -> Ints:
+        """Flat indices of the tokens of path number `path`, first to last."""
+        runs = []
+        at = self.ends[path]
+        while at is not None:
+            segment = self.segments[at]
+            runs.append(np.arange(segment.start, segment.end))
+            at = segment.parent
+        return np.concatenate(runs[::-1]) if runs else np.empty(0, dtype=np.int64)
+
+
+def build_forest(paths: Sequence[Sequence[int] | Ints]) -> Forest:
+    """The trie of `paths`, which are token ids in [0, 2**31).
+
+    Time: sorting and comparing the paths; no step of Python per token.
+    """
+    arrays = [np.asarray(path, dtype=np.int64) for path in paths]
+    # Sorted, the paths below any one segment are neighbours, and a path stands before those that continue it.
+    order = sorted(range(len(arrays)), key=lambda i: arrays[i].astype(">i4").tobytes())
+    ordered = [arrays[i] for i in order]
+    shared = [0, *(common_prefix(a, b) for a, b in pairwise(ordered))]
+    segments: list[list[int | None]] = []  # start, end, parent
+    pieces: list[Ints] = []
+    depths: list[int] = []
+    ends: list[int | None] = [None] * len(arrays)
+    size = 0
+    # Each entry: ordered[first:last] agree in their first `depth` tokens, which end with segment `parent`.
+    waiting: list[tuple[int, int, int, int | None]] = [(0, len(ordered), 0, None)]
+    while waiting:
+        first, last, depth, parent = waiting.pop()
+        while first < last and len(ordered[first]) == depth:
+            ends[order[first]] = parent
+            first += 1
+        if first == last:
+            continue
+        # The first branch becomes a segment now; the others wait until all below it is done.
+        split = next((i for i in range(first + 1, last) if shared[i] <= depth), last)
+        if split < last:
+            waiting.append((split, last, depth, parent))
+        until = min(shared[first + 1 : split], default=len(ordered[first]))
+        pieces.append(ordered[first][depth:until])
+        depths.append(depth)
+        segments.append([size, size + until - depth, parent])
+        size += until - depth
+        waiting.append((first, split, until, len(segments) - 1))
+    return lay_out(segments, pieces, depths, ends)
+
+
+def lay_out(
+    segments: Sequence[Sequence[int | None]], pieces: Sequence[Ints], depths: Sequence[int], ends: Sequence[int | None]
+) -> Forest:
+    """Fills the flat arrays from segments in depth-first order."""
+    subtree_ends: list[int] = [end or 0 for _, end, _ in segments]
+    for index in range(len(segments) - 1, -1, -1):
+        parent = segments[index][2]
+        if parent is not None:
+            subtree_ends[parent] = max(subtree_ends[parent], subtree_ends[index])
+    made: list[Segment] = []
+    positions, predecessors = [], []
+    for (start, end, parent), piece, depth, subtree_end in zip(segments, pieces, depths, subtree_ends, strict=True):
+        assert start is not None and end is not None and end - start == len(piece) > 0
+        made.append(Segment(start=start, end=end, subtree_end=subtree_end, parent=parent))
+        positions.append(np.arange(depth, depth + len(piece)))
+        before = np.arange(start - 1, end - 1)
+        before[0] = made[parent].end - 1 if parent is not None else -1
+        predecessors.append(before)
+    none = [np.empty(0, dtype=np.int64)]
+    return Forest(
+        token_ids=np.concatenate([*none, *pieces]),
+        position_ids=np.concatenate([*none, *positions]),
+        predecessors=np.concatenate([*none, *predecessors]),
+        segments=tuple(made),
+        ends=tuple(ends),
+    )
+
+
+def common_prefix(a: Ints, b: Ints) -> int:
+    """How many leading tokens two paths share."""
+    size = min(len(a), len(b))
+    differ = a[:size] != b[:size]
+    at = int(differ.argmax()) if size else 0
+    return at if size and differ[at] else size
