@@ -45,7 +45,9 @@ def start(config: Config) -> Accelerator:
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         settings = accelerator.state.deepspeed_plugin.deepspeed_config
         settings["gradient_accumulation_steps"] = 1
-        settings["train_micro_batch_size_per_gpu"] = config.train.per_device_train_batch_size
+        # DeepSpeed wants numbers here, and does nothing with them that our loop does not decide.
+        settings["train_micro_batch_size_per_gpu"] = 1
+        settings["train_batch_size"] = accelerator.num_processes
         settings["gradient_clipping"] = config.train.max_grad_norm
     set_seed(config.train.seed)
     return accelerator
