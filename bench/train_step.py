@@ -85,10 +85,10 @@ def samples_of(row: Row) -> list[Sample]:
 
     samples = []
     for length in row.histories:
+        history = tokens(length)
         for turn in range(row.num_questions):
             # Memory turns read another chunk each; questions continue the same history.
-            shared = tokens(length) if turn == 0 or row.own_memory else shared
-            prompt = shared + tokens(row.question)
+            prompt = (tokens(length) if row.own_memory else history) + tokens(row.question)
             for sibling in range(row.siblings):
                 completion = tokens(row.completion)
                 samples.append(
@@ -118,7 +118,7 @@ def dense(model: Qwen3ForCausalLM, samples: Sequence[Sample]) -> Tensor:
 
 
 def trl_path(folder: str) -> tuple[Qwen3ForCausalLM, LogProbs]:
-    """trl's GRPOTrainer: the method that its loss takes log-probs and entropies from, on the model as it prepares it."""
+    """trl's GRPOTrainer: the method that gives its loss log-probs and entropies, on the model as it prepares it."""
     from datasets import Dataset
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel

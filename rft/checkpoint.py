@@ -16,6 +16,7 @@ the next start removes.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -74,6 +75,8 @@ def save(
         temporary.mkdir(parents=True)
     accelerator.wait_for_everyone()
     save_policy(accelerator, model, tokenizer, temporary)
+    # It reports at every checkpoint that tied weights are written once.
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
     accelerator.save_state(str(temporary / "state"))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
