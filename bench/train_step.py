@@ -77,11 +77,11 @@ ROWS = {
 }
 
 
-def samples_of(row: Row) -> list[Sample]:
+def samples_of(row: Row, vocab_size: int) -> list[Sample]:
     rng = random.Random(0)
 
     def tokens(count: int) -> tuple[int, ...]:
-        return tuple(rng.randrange(SHAPE["vocab_size"]) for _ in range(count))
+        return tuple(rng.randrange(vocab_size) for _ in range(count))
 
     samples = []
     for length in row.histories:
@@ -117,8 +117,8 @@ def dense(model: Qwen3ForCausalLM, samples: Sequence[Sample]) -> Tensor:
     return dense_logprobs(model, samples, 1.0, entropy=True).logps
 
 
-def trl_path(folder: str) -> tuple[Qwen3ForCausalLM, LogProbs]:
-    """trl's GRPOTrainer: the method that gives its loss log-probs and entropies, on the model as it prepares it."""
+def trl_path(model: Qwen3ForCausalLM, folder: str) -> tuple[Qwen3ForCausalLM, LogProbs]:
+    """trl's GRPOTrainer: the method that gives its loss log-probs and entropies, on `model` as it prepares it."""
     from datasets import Dataset
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
@@ -131,11 +131,11 @@ def trl_path(folder: str) -> tuple[Qwen3ForCausalLM, LogProbs]:
         eos_token="<eos>",
     )
     arguments = GRPOConfig(
-        output_dir=folder, per_device_train_batch_size=2, num_generations=2, temperature=1.0, use_cpu=True, bf16=False,
-        gradient_checkpointing=False, report_to="none",
+        output_dir=folder, per_device_train_batch_size=2, num_generations=2, temperature=1.0,
+        use_cpu=not torch.cuda.is_available(), bf16=False, gradient_checkpointing=False, report_to="none",
     )  # fmt: skip
     trainer = GRPOTrainer(
-        model=make_model("sdpa"),
+        model=model,
         reward_funcs=lambda completions, **_: [0.0] * len(completions),
         args=arguments,
         train_dataset=Dataset.from_dict({"prompt": ["a"] * 2}),
@@ -149,8 +149,9 @@ def trl_path(folder: str) -> tuple[Qwen3ForCausalLM, LogProbs]:
         ids = [(0,) * (width - len(s.prompt_ids)) + s.prompt_ids + s.completion_ids for s in samples]
         mask = [(0,) * (width - len(s.prompt_ids)) + (1,) * (len(s.prompt_ids) + completion) for s in samples]
         logps, _, _ = trainer._get_per_token_logps_and_entropies(
-            model, torch.tensor(ids), torch.tensor(mask), completion, compute_entropy=True
-        )
+            model, torch.tensor(ids, device=model.device), torch.tensor(mask, device=model.device), completion,
+            compute_entropy=True,
+        )  # fmt: skip
         return logps.flatten()
 
     return trainer.model, logprobs
@@ -229,9 +230,8 @@ def best_size(model: Qwen3ForCausalLM, logprobs: LogProbs, samples: Sequence[Sam
     return size
 
 
-def flops(paths: Sequence[tuple[int, int]]) -> float:
+def flops(paths: Sequence[tuple[int, int]], s: dict[str, Any]) -> float:
     """Of the layers, forward, for pieces of (tokens, tokens before them): linear layers, and query-key pairs."""
-    s = SHAPE
     heads, groups, size, width = (
         s["num_attention_heads"], s["num_key_value_heads"], s["head_dim"], s["hidden_size"],
     )  # fmt: skip
@@ -241,20 +241,22 @@ def flops(paths: Sequence[tuple[int, int]]) -> float:
     return float(s["num_hidden_layers"] * (linear + 4 * pairs * heads * size))
 
 
-def flop_ratio(samples: Sequence[Sample]) -> float:
-    paths = [sample.prompt_ids + sample.completion_ids for sample in samples]
-    trie = build_forest(paths)
-    pieces = [(s.end - s.start, int(trie.position_ids[s.start])) for s in trie.segments]
-    return flops([(len(path), 0) for path in paths]) / flops(pieces)
+def dense_flops(samples: Sequence[Sample], shape: dict[str, Any]) -> float:
+    return flops([(len(sample.prompt_ids) + len(sample.completion_ids), 0) for sample in samples], shape)
+
+
+def forest_flops(samples: Sequence[Sample], shape: dict[str, Any]) -> float:
+    trie = build_forest([sample.prompt_ids + sample.completion_ids for sample in samples])
+    return flops([(s.end - s.start, int(trie.position_ids[s.start])) for s in trie.segments], shape)
 
 
 def run_row(name: str) -> dict[str, Any]:
     """All three ways on one row."""
     row = ROWS[name]
-    samples = samples_of(row)
+    samples = samples_of(row, SHAPE["vocab_size"])
     forest_model, dense_model = make_model(NAME), make_model("sdpa")
     with tempfile.TemporaryDirectory() as folder:
-        trl_model, trl = trl_path(folder)
+        trl_model, trl = trl_path(make_model("sdpa"), folder)
     trl_model.load_state_dict(dense_model.state_dict())
     trl_model.train()
     measure(forest_model, forest, samples[:2], 2)  # warm up
@@ -268,7 +270,7 @@ def run_row(name: str) -> dict[str, Any]:
     seconds = statistics.median(measured.seconds for measured in rounds)
     num_unique = build_forest([s.prompt_ids + s.completion_ids for s in samples]).num_tokens
     num_tokens = sum(len(s.prompt_ids) + len(s.completion_ids) for s in samples)
-    ratio = flop_ratio(samples)
+    ratio = dense_flops(samples, SHAPE) / forest_flops(samples, SHAPE)
     return {
         "row": name,
         "num_paths": len(samples),
