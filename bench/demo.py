@@ -1,4 +1,6 @@
-"""The demo with three seeds: bench/results/demo.json, a table, and the README's plot.
+"""The demo with three seeds, and its update with and without shared prefixes.
+
+Writes bench/results/demo.json and demo.png (the README's plot), and prints a table.
 
 python bench/demo.py [SEED ...]
 """
@@ -6,6 +8,7 @@ python bench/demo.py [SEED ...]
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -23,10 +26,11 @@ RESULTS = ROOT / "bench" / "results"
 
 
 def main(seeds: list[int]) -> None:
-    runs = {seed: run(seed) for seed in seeds}
+    runs = {seed: run(f"seed{seed}", f"train.seed={seed}") for seed in seeds}
     RESULTS.mkdir(exist_ok=True)
     summaries = {str(seed): summary for seed, (summary, _) in runs.items()}
-    report = {"command": "python bench/demo.py", "provenance": provenance(), "seeds": summaries}
+    update = compare_updates()
+    report = {"command": "python bench/demo.py", "provenance": provenance(), "seeds": summaries, "update": update}
     (RESULTS / "demo.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     plot({seed: rows for seed, (_, rows) in runs.items()}, RESULTS / "demo.png")
     print("seed  before  after  questions  steps  seconds  max gap   cache hits")
@@ -36,15 +40,30 @@ def main(seeds: list[int]) -> None:
             f"{s['num_steps']:5d}  {s['wall_seconds']:7.0f}  {s['max_logprob_gap']:.1e}  "
             f"{s['prefix_cache_hit_rate']:.3f}"
         )
+    print(f"update: {update['seconds_plain']:.2f} s plain, {update['seconds_shared']:.2f} s with shared prefixes")
 
 
-def run(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def compare_updates(num_steps: int = 10) -> dict[str, float]:
+    """Mean seconds of the update of the same first steps, with shared prefixes and without."""
+    short = (f"train.max_steps={num_steps}", "eval.at_start=false", "eval.num_questions=4")
+    seconds = {}
+    for shared_prefix in ("true", "false"):
+        plain = "train.per_device_train_batch_size=16"
+        _, rows = run(f"shared-{shared_prefix}", *short, plain, f"train.shared_prefix={shared_prefix}")
+        steps = [row["time/update_s"] for row in rows if "time/update_s" in row]
+        seconds[shared_prefix] = statistics.fmean(steps[1:])  # the first one warms up
+    return {
+        "seconds_shared": seconds["true"],
+        "seconds_plain": seconds["false"],
+        "speedup": seconds["false"] / seconds["true"],
+    }
+
+
+def run(name: str, *overrides: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One demo run; its summary and its metrics rows."""
-    folder = ROOT / "checkpoints" / f"demo-seed{seed}"
-    subprocess.run(
-        [str(ROOT / "launch" / "demo.sh"), f"train.seed={seed}", f"output_dir={folder.relative_to(ROOT)}"],
-        cwd=ROOT, check=True,
-    )  # fmt: skip
+    folder = ROOT / "checkpoints" / f"demo-{name}"
+    command = [str(ROOT / "launch" / "demo.sh"), *overrides, f"output_dir={folder.relative_to(ROOT)}"]
+    subprocess.run(command, cwd=ROOT, check=True)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return json.loads((folder / "summary.json").read_text(encoding="utf-8")), rows
 
