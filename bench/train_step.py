@@ -62,10 +62,13 @@ class Row:
     completion: int
     own_memory: int = 0
     """Tokens that differ between siblings before their completion: the memory each of them wrote."""
+    checkpointing: bool = False
+    """Gradient checkpointing, for all three."""
 
 
 ROWS = {
     "one prompt": Row((4096,), 1, 0, 8, 128),
+    "one prompt, checkpointed": Row((4096,), 1, 0, 8, 128, checkpointing=True),
     "four questions": Row((4096,), 4, 64, 8, 128),
     "three personas": Row((1024, 2048, 3072), 2, 64, 8, 128),
     "memory turns": Row((1024,), 2, 0, 8, 256, own_memory=256),
@@ -259,6 +262,9 @@ def run_row(name: str) -> dict[str, Any]:
         trl_model, trl = trl_path(make_model("sdpa"), folder)
     trl_model.load_state_dict(dense_model.state_dict())
     trl_model.train()
+    if row.checkpointing:
+        for model in (forest_model, dense_model, trl_model):
+            model.gradient_checkpointing_enable({"use_reentrant": False})
     measure(forest_model, forest, samples[:2], 2)  # warm up
     sizes = {"trl": best_size(trl_model, trl, samples), "dense": best_size(dense_model, dense, samples)}
     rounds = [measure(forest_model, forest, samples, len(samples))]
@@ -310,12 +316,12 @@ def main(names: Sequence[str]) -> None:
     known = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     rows = {row["row"]: row for row in known if row["row"] in ROWS}
     columns = ("speedup_vs_trl", "speedup_vs_dense", "flop_ratio", "token_ratio", "peak_memory_ratio")
-    print(f"{'row':16s}", *columns, "logprob_max_diff", "grad_rel_diff")
+    print(f"{'row':24s}", *columns, "logprob_max_diff", "grad_rel_diff")
     for name in names:
         out = subprocess.run([sys.executable, __file__, "--row", name], stdout=subprocess.PIPE, text=True, check=True)
         row = rows[name] = json.loads(out.stdout.splitlines()[-1])
         numbers = [f"{row[column]:{len(column)}.2f}" for column in columns]
-        print(f"{name:16s}", *numbers, f"{row['logprob_max_diff']:16.1e} {row['grad_rel_diff']:13.1e}", flush=True)
+        print(f"{name:24s}", *numbers, f"{row['logprob_max_diff']:16.1e} {row['grad_rel_diff']:13.1e}", flush=True)
         report = {
             "command": "python bench/train_step.py",
             "threads": torch.get_num_threads(),
