@@ -103,6 +103,25 @@ class RolloutConfig:
 
 
 @section
+class MemoryConfig:
+    """With `task: memory`: how a history becomes a memory. data.max_prompt_length then bounds one update's or one
+    answer's prompt, rollout.max_completion_length an answer."""
+
+    chunk_tokens: int = 5000
+    """Tokens of history read per update; a chunk ends where a message ends."""
+    max_memory_tokens: int = 2048
+    max_update_length: int = 2048
+    """Tokens a reply to an update may have, a thought included."""
+    query_aware: bool = False
+    """Show the question while the memory is written: one memory per question. For comparison; the memory of a person
+    cannot know what will be asked."""
+    credit: Literal["shared", "broadcast"] = "shared"
+    """How turns share a rollout's reward (grpo/credit.py)."""
+    answer_at_evidence: bool = False
+    """Also answer from the memory as it stood when a question's evidence had just been read."""
+
+
+@section
 class RewardConfig:
     rule: Literal["strict", "paper"] = "strict"
     """`strict`: one distinct boxed letter after the thought. `paper`: the last boxed letter wins."""
@@ -194,9 +213,12 @@ class Config:
     """A whole run."""
 
     output_dir: str = "checkpoints/run"
+    task: Literal["mcq", "memory"] = "mcq"
+    """`mcq`: the whole history in the prompt. `memory`: read in chunks, answered from a memory."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -207,7 +229,17 @@ class Config:
     @property
     def engine_window(self) -> int:
         """Tokens the engine must hold for one prompt and its completion."""
-        return self.rollout.vllm_max_model_length or self.data.max_prompt_length + self.rollout.max_completion_length
+        return self.rollout.vllm_max_model_length or self.longest_path
+
+    @property
+    def longest_path(self) -> int:
+        """Most tokens of a prompt and its completion."""
+        return self.data.max_prompt_length + self.longest_completion
+
+    @property
+    def longest_completion(self) -> int:
+        answer = self.rollout.max_completion_length
+        return max(answer, self.memory.max_update_length) if self.task == "memory" else answer
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from rft.config import LoraConfig, ModelConfig
 
@@ -67,8 +73,16 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def stop_token_ids(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def load_generation_config(config: ModelConfig) -> GenerationConfig | None:
+    """The model's own, None where it ships none."""
+    try:
+        return GenerationConfig.from_pretrained(config.model_name_or_path, revision=config.model_revision)
+    except OSError:
+        return None
+
+
+def stop_token_ids(settings: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Tokens that end a reply, ascending: those of the model's generation config and the tokenizer's end token."""
-    configured = policy.generation_config.eos_token_id if policy.generation_config is not None else None
+    configured = settings.eos_token_id if settings is not None else None
     ids = set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
     return tuple(sorted(ids - {None}))

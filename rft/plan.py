@@ -31,17 +31,18 @@ def check(config: Config, world_size: int) -> None:
         ValueError: one line that names the keys and the fix.
     """
     rollout, train, data = config.rollout, config.train, config.data
-    longest = data.max_prompt_length + rollout.max_completion_length
+    longest = config.longest_path
+    completion = "memory.max_update_length" if longest_is_update(config) else "rollout.max_completion_length"
     groups_per_update = rollout.questions_per_batch // (train.steps_per_generation * world_size)
     problems = [
         (
             longest > config.engine_window,
-            f"data.max_prompt_length + rollout.max_completion_length = {longest} does not fit "
+            f"data.max_prompt_length + {completion} = {longest} does not fit "
             f"rollout.vllm_max_model_length = {config.engine_window}; raise the window or shorten one of them",
         ),
         (
             train.shared_prefix and longest > train.max_tokens_per_microbatch,
-            f"data.max_prompt_length + rollout.max_completion_length = {longest} does not fit "
+            f"data.max_prompt_length + {completion} = {longest} does not fit "
             f"train.max_tokens_per_microbatch = {train.max_tokens_per_microbatch}; raise it or shorten one of them",
         ),
         (
@@ -97,10 +98,46 @@ def check(config: Config, world_size: int) -> None:
         "checkpoint.save_steps": config.checkpoint.save_steps,
         "checkpoint.save_total_limit": config.checkpoint.save_total_limit,
     }
+    if config.task == "memory":
+        problems += memory_problems(config, world_size)
+        positive |= {
+            "memory.chunk_tokens": config.memory.chunk_tokens,
+            "memory.max_memory_tokens": config.memory.max_memory_tokens,
+            "memory.max_update_length": config.memory.max_update_length,
+        }
     problems += [(value <= 0, f"{key} must be positive, not {value}") for key, value in positive.items()]
     for broken, message in sorted(problems, key=lambda problem: "must be positive" not in problem[1]):
         if broken:
             raise ValueError(message)
+
+
+def longest_is_update(config: Config) -> bool:
+    return config.longest_completion > config.rollout.max_completion_length
+
+
+def memory_problems(config: Config, world_size: int) -> list[tuple[bool, str]]:
+    """What cannot work with `task: memory`, each with its message."""
+    memory, per_history = config.memory, config.data.questions_per_history
+    per_update = config.rollout.questions_per_batch // config.train.steps_per_generation
+    per_rank = config.rollout.questions_per_batch // world_size
+    return [
+        (
+            memory.chunk_tokens + memory.max_memory_tokens >= config.data.max_prompt_length,
+            f"memory.chunk_tokens + memory.max_memory_tokens = {memory.chunk_tokens + memory.max_memory_tokens} leave "
+            f"no room for the instructions in data.max_prompt_length = {config.data.max_prompt_length}; raise it",
+        ),
+        (
+            memory.max_update_length < memory.max_memory_tokens,
+            f"memory.max_update_length = {memory.max_update_length} cannot hold a memory of memory.max_memory_tokens = "
+            f"{memory.max_memory_tokens}; raise it",
+        ),
+        (
+            per_history > per_update or per_rank % per_history != 0,
+            f"data.questions_per_history = {per_history} must divide the {per_rank} questions of a rank and fit into "
+            f"the {per_update} of an optimizer step, since the questions of one memory stay together; change "
+            "rollout.questions_per_batch",
+        ),
+    ]
 
 
 def updates_per_batch(config: Config) -> int:
@@ -162,6 +199,8 @@ def micro_batches(config: Config) -> str:
 def describe_batch(config: Config, world_size: int) -> str:
     """The part of the plan that does not depend on how much data there is."""
     rollout, data = config.rollout, config.data
+    if config.task == "memory":
+        return describe_memory_batch(config, world_size)
     completions = rollout.questions_per_batch * rollout.num_generations
     per_step_and_rank = completions // (config.train.steps_per_generation * world_size)
     histories = math.ceil(rollout.questions_per_batch / data.questions_per_history)
@@ -177,6 +216,24 @@ def describe_batch(config: Config, world_size: int) -> str:
             f"tokens           at most {data.max_prompt_length:,} of prompt + {rollout.max_completion_length:,} of "
             f"completion; about {per_step // config.train.steps_per_generation:,} per optimizer step, each history "
             f"computed {'once' if config.train.shared_prefix else 'with every completion'}",
+            f"checkpoints      every {config.checkpoint.save_steps} steps in {config.output_dir}",
+        ]
+    )
+
+
+def describe_memory_batch(config: Config, world_size: int) -> str:
+    rollout, memory = config.rollout, config.memory
+    units = rollout.questions_per_batch // (1 if memory.query_aware else config.data.questions_per_history)
+    return "\n".join(
+        [
+            f"rollout batch    {units} histories x {rollout.num_generations} memories = "
+            f"{units * rollout.num_generations:,}, with "
+            f"{rollout.questions_per_batch * rollout.num_generations:,} answers",
+            f"optimizer step   {units / config.train.steps_per_generation:g} histories on {world_size} ranks, in "
+            f"{micro_batches(config)}",
+            f"memory           rewritten after every {memory.chunk_tokens:,} tokens of history, at most "
+            f"{memory.max_memory_tokens:,} tokens; {'knows its question' if memory.query_aware else 'query-blind'}; "
+            f"credit {memory.credit}",
             f"checkpoints      every {config.checkpoint.save_steps} steps in {config.output_dir}",
         ]
     )

@@ -23,8 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rft.config import Config, DataConfig, ModelConfig, parse_config, section, to_dict
+from rft.config import Config, DataConfig, MemoryConfig, ModelConfig, parse_config, section, to_dict
 from rft.data import personamem, prompts, splits, traces
+from rft.data.memory_demonstrations import MemorySequences
+from rft.data.memory_demonstrations import training_texts as memory_texts
+from rft.data.memory_split import load_memory_split
 from rft.data.prepare import PreparedSplit, prepare
 from rft.types import Question
 
@@ -44,6 +47,8 @@ class SftModelConfig:
     qk_norm_start: float = 1.0
     """Where a new model's query and key norms start. They bound how sharp attention can be, so that a short training
     from scratch gains from a start above 1."""
+    warm_start: str | None = None
+    """A model of the same shape whose weights a new one starts from; words that both know keep their embeddings."""
     mimetic_start: bool = False
     """A new model starts with heads that look for the token they stand on and copy what they find."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -54,10 +59,13 @@ class SftModelConfig:
 class TargetConfig:
     """What the replies are, and how they are laid out."""
 
-    reply: Literal["letter", "trace"] = "letter"
-    """`letter`: the boxed letter and the option's text. `trace`: written-out reasoning, for synthetic data."""
+    reply: Literal["letter", "trace", "memory"] = "letter"
+    """`letter`: the boxed letter and the option's text. `trace`: written-out reasoning, for synthetic data. `memory`:
+    memories written chunk by chunk, and written-out answers from them, for synthetic data."""
     right_share_hard: float = 1.0
     """With `trace`: share of right demonstrations among the questions that a careless reader gets wrong."""
+    keep_share: float = 1.0
+    """With `memory`: share of the notes carried over that a demonstration keeps."""
     questions_per_sequence: int = 1
     """Questions of one history that follow each other in one sequence, each with its reply."""
 
@@ -94,6 +102,7 @@ class SftConfig:
     output_dir: str = "checkpoints/sft"
     model: SftModelConfig = field(default_factory=SftModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     target: TargetConfig = field(default_factory=TargetConfig)
     train: SftTrainConfig = field(default_factory=SftTrainConfig)
 
@@ -107,8 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config: SftConfig = parse_config(SftConfig, arguments.config, arguments.overrides)
         tokenizer = load_or_build_tokenizer(config)
-        split = prepare(Config(data=config.data), tokenizer, "train")
-        sequences = Sequences(split, tokenizer, config.target, config.train.seed)
+        sequences = load_sequences(config, tokenizer)
         # A reply that cannot be written shows here, before any model loads.
         sequences.sequence(sequences.indices()[0])
     except ValueError as error:
@@ -119,6 +127,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------------ data
+
+
+def load_sequences(config: SftConfig, tokenizer: Any) -> Sequences | MemorySequences:
+    target, seed = config.target, config.train.seed
+    if target.reply == "memory":
+        whole = Config(task="memory", data=config.data, memory=config.memory)
+        return MemorySequences(load_memory_split(whole, tokenizer, "train"), tokenizer, target.keep_share, seed)
+    return Sequences(prepare(Config(data=config.data), tokenizer, "train"), tokenizer, target, seed)
 
 
 def load_or_build_tokenizer(config: SftConfig) -> Any:
@@ -141,8 +157,12 @@ def training_texts(config: SftConfig) -> Iterator[str]:
     """All that a model may read or write on the training split, history by history."""
     data = config.data
     root = personamem.resolve_source(data.source, data.revision, data.window)
+    questions = splits.load_split(data, root, "train").questions
+    if config.target.reply == "memory":
+        yield from memory_texts(questions, lambda history_id: personamem.load_history(root, history_id)[0].messages)
+        return
     seen: set[str] = set()
-    for question in splits.load_split(data, root, "train").questions:
+    for question in questions:
         if question.history_id not in seen:
             seen.add(question.history_id)
             history = personamem.read_history(root, question.history_id, question.persona_id)
@@ -213,7 +233,7 @@ class Sequences:
 # -------------------------------------------------------------------------------------------------------- training
 
 
-def train(config: SftConfig, tokenizer: Any, sequences: Sequences) -> None:
+def train(config: SftConfig, tokenizer: Any, sequences: Sequences | MemorySequences) -> None:
     """Trains on `sequences` and saves model, tokenizer and resolved config in `output_dir`."""
     import datasets
     from trl import SFTConfig, SFTTrainer
@@ -263,12 +283,41 @@ def load_or_build_model(config: SftConfig, tokenizer: Any) -> Any:
         **config.model.config,
     )
     model = transformers.Qwen3ForCausalLM(model_config)
+    if config.model.warm_start is not None:
+        start_warm(model, tokenizer, config.model.warm_start)
+        return model
     for layer in model.model.layers:
         layer.self_attn.q_norm.weight.data.fill_(config.model.qk_norm_start)
         layer.self_attn.k_norm.weight.data.fill_(config.model.qk_norm_start)
         if config.model.mimetic_start:
             start_mimetic(layer.self_attn, model_config)
     return model
+
+
+def start_warm(model: Any, tokenizer: Any, name: str) -> None:
+    """Copies the weights of `name`; the embedding of a word it does not know stays as it is.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    import torch
+    import transformers
+
+    source = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).state_dict()
+    known = transformers.AutoTokenizer.from_pretrained(name).get_vocab()
+    shared = [(index, known[word]) for word, index in tokenizer.get_vocab().items() if word in known]
+    here, there = (torch.tensor(column) for column in zip(*shared, strict=True))
+    with torch.no_grad():
+        for key, weight in model.state_dict().items():
+            by_word = key in ("model.embed_tokens.weight", "lm_head.weight")
+            fixed = 1 if by_word else 0
+            given = source.get(key)
+            if given is None or given.shape[fixed:] != weight.shape[fixed:]:
+                raise ValueError(f"model.warm_start: {name} has another shape at {key}; give model.config the same")
+            if by_word:
+                weight[here] = given[there]
+            else:
+                weight.copy_(given)
 
 
 def start_mimetic(attention: Any, shape: Any) -> None:

@@ -7,7 +7,9 @@ The path of one training step, in the order the records appear:
     TurnRequest         what the engine is asked             (tasks/ -> rollout/)
     Completion          what the engine answered             (rollout/)
     Score               what the answer is worth             (reward/)
-    Rollout             prompt, completion and score         (rollout/ -> grpo/)
+    Answer              prompt, completion and score         (tasks/)
+    MemoryUpdate        one rewriting of a memory            (tasks/)
+    Rollout             all that one sibling did             (rollout/ -> grpo/)
     Sample              one token path with its advantage    (grpo/)
 
 Records are frozen: a step that needs another value makes another record. `reward` and `advantage`
@@ -93,6 +95,8 @@ class Question:
 class Prompt:
     """A question made ready for the engine: token ids, and the letter that is right.
 
+    With a memory the token ids are at first the question's own; the memory is put before them when it is written.
+
     Example:
         Prompt(question_id="train/17", persona_id=4, history_id="...", token_ids=(1, 5, 9, 2, 7),
                num_history_tokens=3, letters=("a", "b", "c", "d"), gold="c", option_order=(2, 3, 0, 1),
@@ -117,6 +121,11 @@ class Prompt:
     updated: bool
     sensitive: bool
     scenario: str
+    query: str = ""
+    """The user's words."""
+    evidence_turn: int | None = None
+    """With a memory: the update, from 0, after which the question's evidence has been read; None where it is not in
+    the history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,19 +193,68 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
-    """One sibling of a group: a prompt, one sampled reply, its score.
+class Answer:
+    """A question, one sampled reply, its score.
 
     Example:
-        Rollout(prompt=prompt, sibling=3, completion=completion, text="<think>...</think> \\boxed{c}", score=score)
+        Answer(prompt=prompt, sibling=3, completion=completion, text="<think>...</think> \\boxed{c}", score=score)
     """
 
     prompt: Prompt
     sibling: int
-    """0 .. num_generations-1; siblings of one question form a group."""
+    """0 .. num_generations-1"""
     completion: Completion
     text: str
     score: Score
+    turn: int = 0
+    """Memory updates made before this was asked; 0 with the whole history in the prompt."""
+
+
+class UpdateFailure(StrEnum):
+    """Why a rewritten memory was not taken, so that the one before it stayed."""
+
+    EMPTY = "empty"
+    TOO_LONG = "too_long"
+    """Over memory.max_memory_tokens, or cut at memory.max_update_length."""
+    TAGS = "tags"
+    """An unclosed thought, or tags of a chat or of a thought in the memory's text."""
+    REFUSAL = "refusal"
+    """The model talks about itself instead of writing a memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUpdate:
+    """One chunk of a history read, one memory written.
+
+    Example:
+        MemoryUpdate(prompt_ids=(1, 5, 9), completion=completion, memory="Likes jazz.", failure=None,
+                     num_memory_tokens=3, num_chunk_tokens=4_870)
+    """
+
+    prompt_ids: tuple[int, ...]
+    completion: Completion
+    memory: str
+    """As it stands after this update: the reply's, or the one before it where the reply failed."""
+    failure: UpdateFailure | None
+    num_memory_tokens: int
+    num_chunk_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One sibling: with a memory, its updates in order and then its answers; with the whole history, one answer.
+
+    Siblings form a group: they have the same questions in the same order, and the same chunks.
+
+    Example:
+        Rollout(updates=(update, update), answers=(answer, answer, answer))
+    """
+
+    updates: tuple[MemoryUpdate, ...]
+    answers: tuple[Answer, ...]
+    """From the final memory, or the whole history: one per question."""
+    early_answers: tuple[Answer, ...] = ()
+    """With memory.answer_at_evidence: from the memory as it stood when the question's evidence had just been read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,4 +274,9 @@ class Sample:
     advantage: float
     """Group-relative advantage, the same for every token of the completion."""
     group: str
-    """Question id: samples of one group share `prompt_ids`."""
+    """Samples of one group stand together and share most of their prompt: siblings of a question, siblings of a
+    memory update, or the answers from one memory."""
+    weight: float = 1.0
+    """What its tokens count in the loss: the samples of one rollout weigh 1 together."""
+    place: int = 0
+    """Position in the batch of the first question of its rollout: the order of samples, whatever the ranks."""

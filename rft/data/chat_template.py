@@ -9,6 +9,7 @@ them, write the last assistant message of a chat differently.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,6 +71,12 @@ class ChatTemplate:
         """Token ids of each text, nothing added; runs on all cores without holding the interpreter."""
         encodings = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
+
+    def cut(self, text: str, size: int) -> list[str]:
+        """The text in pieces of at most `size` tokens, no character lost."""
+        starts = [start for start, _ in self._encoder.encode(text, add_special_tokens=False).offsets]
+        cuts = [0, *starts[size::size], len(text)]
+        return [text[begin:end] for begin, end in itertools.pairwise(cuts) if end > begin]
 
     def split(self, messages: Sequence[Message]) -> ChatParts:
         """The parts of a chat made of `messages` and one more user message.

@@ -123,6 +123,7 @@ class PreparedSplit:
             updated=question.updated,
             sensitive=question.sensitive,
             scenario=question.scenario,
+            query=question.query,
         )
 
     def _tail(self, question: Question, parts: ChatParts, option_order: Sequence[int]) -> tuple[int, ...]:

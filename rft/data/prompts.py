@@ -22,6 +22,32 @@ Which reply suits this user best?
 {options}
 Think inside <think></think>, then answer with one letter: {boxes}."""
 
+MEMORY_SYSTEM_PROMPT = "You keep a memory about one user, so that later replies can suit them."
+
+MEMORY_UPDATE_HEAD = """Read the conversation, then write the memory anew. Note what it says about the user, openly or \
+by the way. Keep what still holds, replace what has changed, remove what the user asks to forget, and do not mistake \
+other people's preferences for the user's. Answer with the memory alone: short notes, one per line.
+
+Conversation:
+"""
+
+MEMORY_UPDATE_TAIL = """
+Memory so far:
+{memory}"""
+
+MEMORY_QUESTION = """
+
+The memory will be used to answer:
+{query}"""
+
+MEMORY_ANSWER_HEAD = """What you remember of this user:
+{memory}
+
+"""
+
+NO_MEMORY = "(nothing yet)"
+"""Shown where the memory is empty."""
+
 
 def history_messages(history: History, persona_card: str) -> list[Message]:
     """The system line and the history's messages; `persona_card` is `drop` or `keep`.
@@ -37,10 +63,15 @@ def history_messages(history: History, persona_card: str) -> list[Message]:
 def question_message(question: Question, option_order: Sequence[int]) -> Message:
     """The last user message: query, lettered options, answer format."""
     answers = (question.correct_answer, *question.incorrect_answers)
-    letters = LETTERS[: len(option_order)]
-    options = "\n".join(f"({letter}) {answers[index]}" for letter, index in zip(letters, option_order, strict=True))
+    return Message(role="user", content=ask(question.query, [answers[index] for index in option_order]))
+
+
+def ask(query: str, options: Sequence[str]) -> str:
+    """A query and its options, at most one per letter."""
+    letters = LETTERS[: len(options)]
+    shown = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
     boxes = " or ".join(f"\\boxed{{{letter}}}" for letter in letters)
-    return Message(role="user", content=MCQ_TEMPLATE.format(query=question.query, options=options, boxes=boxes))
+    return MCQ_TEMPLATE.format(query=query, options=shown, boxes=boxes)
 
 
 def paper_option_order(row: int, num_options: int = 4) -> tuple[int, ...]:

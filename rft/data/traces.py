@@ -34,15 +34,24 @@ def demonstrates_right(question: Question, right_share_hard: float, seed: int) -
 
 def trace_target(question: Question, option_order: Sequence[int], right: bool) -> str:
     """The reply that shows the right reading of the history, or with `right=False` the careless one."""
-    answers = (question.correct_answer, *question.incorrect_answers)
     chosen = 0 if right else 1
+    return written_out(question, option_order, reading(question, right), chosen)
+
+
+def written_out(question: Question, option_order: Sequence[int], reading: str, chosen: int | None) -> str:
+    """A trace that finds `reading` and takes answer `chosen` (0 is the correct one), or with None a letter at random
+    after no option fitted."""
+    answers = (question.correct_answer, *question.incorrect_answers)
     letters = LETTERS[: len(option_order)]
     verdicts = " ".join(
         f"({letter}) {gist(answers[index])} {'yes' if index == chosen else 'no'}"
         for letter, index in zip(letters, option_order, strict=True)
     )
-    letter = letters[list(option_order).index(chosen)]
-    return f"<think> {question.topic} : {reading(question, right)} . {verdicts} </think> \\boxed{{{letter}}}"
+    if chosen is None:
+        letter = random.Random(f"guess {question.question_id}").choice(letters)
+    else:
+        letter = letters[list(option_order).index(chosen)]
+    return f"<think> {question.topic} : {reading} . {verdicts} </think> \\boxed{{{letter}}}"
 
 
 def reading(question: Question, right: bool) -> str:

@@ -1,4 +1,4 @@
-"""From scored rollouts to accuracies with intervals that know questions of one persona are alike."""
+"""From scored answers to accuracies with intervals that know questions of one persona are alike."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from rft.types import Rollout
+from rft.eval.memory import MemoryResult, MemoryTrace, summarize_memories
+from rft.types import Answer
 
 Z95 = 1.959963984540054
 """Standard normal quantile of a two-sided 95% interval."""
 
-BREAKDOWNS: dict[str, Callable[[Rollout], str]] = {
-    "pref_type": lambda rollout: rollout.prompt.pref_type,
-    "who": lambda rollout: rollout.prompt.who,
-    "updated": lambda rollout: str(rollout.prompt.updated).lower(),
+BREAKDOWNS: dict[str, Callable[[Answer], str]] = {
+    "pref_type": lambda answer: answer.prompt.pref_type,
+    "who": lambda answer: answer.prompt.who,
+    "updated": lambda answer: str(answer.prompt.updated).lower(),
 }
 
 
@@ -51,41 +52,44 @@ class EvalResult:
     """Share of replies cut at max_completion_length."""
     failures: dict[str, int]
     letters: dict[str, int]
+    memory: MemoryResult | None = None
+    """Where answers came from a memory."""
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for results files."""
         return asdict(self)
 
 
-def summarize(rollouts: Sequence[Rollout]) -> EvalResult:
-    """Accuracy over all rollouts and by pref_type, who and updated.
+def summarize(answers: Sequence[Answer], traces: Sequence[MemoryTrace] = ()) -> EvalResult:
+    """Accuracy over all answers and by pref_type, who and updated; `traces` are of those that come from a memory.
 
     Raises:
-        ValueError: no rollouts.
+        ValueError: no answers.
     """
-    if not rollouts:
+    if not answers:
         raise ValueError("nothing to evaluate: the split has no questions; lower data.num_val_personas or check it")
     groups: dict[str, dict[str, Accuracy]] = {}
     for name, key in BREAKDOWNS.items():
-        members: dict[str, list[Rollout]] = defaultdict(list)
-        for rollout in rollouts:
-            members[key(rollout)].append(rollout)
+        members: dict[str, list[Answer]] = defaultdict(list)
+        for answer in answers:
+            members[key(answer)].append(answer)
         groups[name] = {value: accuracy_of(members[value]) for value in sorted(members)}
-    scores = [rollout.score for rollout in rollouts]
+    scores = [answer.score for answer in answers]
     return EvalResult(
-        overall=accuracy_of(rollouts),
+        overall=accuracy_of(answers),
         groups=groups,
         parse_rate=sum(score.letter is not None for score in scores) / len(scores),
-        truncation_rate=sum(r.completion.finish_reason == "length" for r in rollouts) / len(rollouts),
+        truncation_rate=sum(r.completion.finish_reason == "length" for r in answers) / len(answers),
         failures=dict(sorted(Counter(str(score.failure) for score in scores if score.failure).items())),
         letters=dict(sorted(Counter(score.letter for score in scores if score.letter).items())),
+        memory=summarize_memories(traces) if traces else None,
     )
 
 
-def accuracy_of(rollouts: Sequence[Rollout]) -> Accuracy:
+def accuracy_of(answers: Sequence[Answer]) -> Accuracy:
     """Mean reward with a clustered interval; the clusters are personas."""
-    rewards = [rollout.score.reward for rollout in rollouts]
-    low, high = clustered_interval(rewards, [rollout.prompt.persona_id for rollout in rollouts])
+    rewards = [answer.score.reward for answer in answers]
+    low, high = clustered_interval(rewards, [answer.prompt.persona_id for answer in answers])
     return Accuracy(n=len(rewards), accuracy=sum(rewards) / len(rewards), low=low, high=high)
 
 

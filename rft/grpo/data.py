@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from rft.config import Config
+from rft.data.chunks import Chunk
+from rft.data.memory_prompts import MemoryPrompts
+from rft.data.memory_split import MemorySplit, load_memory_split
 from rft.data.prepare import PreparedSplit, prepare
+from rft.data.splits import SplitName
 from rft.grpo.forest_attention import check_supported
 from rft.models import load_tokenizer
 
@@ -25,8 +29,8 @@ class Data:
     """
 
     tokenizer: PreTrainedTokenizerBase
-    train: PreparedSplit
-    evaluation: PreparedSplit
+    train: PreparedSplit | MemorySplit
+    evaluation: PreparedSplit | MemorySplit
 
 
 def load_data(config: Config) -> Data:
@@ -38,11 +42,38 @@ def load_data(config: Config) -> Data:
     """
     check_model(config)
     tokenizer = load_tokenizer(config.model)
-    return Data(
+    data = Data(
         tokenizer=tokenizer,
-        train=prepare(config, tokenizer, "train"),
-        evaluation=prepare(config, tokenizer, config.eval.split),
+        train=load_split(config, tokenizer, "train"),
+        evaluation=load_split(config, tokenizer, config.eval.split),
     )
+    for split in (data.train, data.evaluation):
+        if isinstance(split, MemorySplit):
+            check_prompt_lengths(config, MemoryPrompts(split.histories.chat), split)
+    return data
+
+
+def check_prompt_lengths(config: Config, prompts: MemoryPrompts, split: MemorySplit) -> None:
+    """Refuses a window that the longest update or answer could leave."""
+    chunk = Chunk(text="", token_ids=(0,) * config.memory.chunk_tokens, first=0, last=0)
+    longest = max(len(split.question_ids(index, split.eval_order(index))) for index in range(len(split)))
+    queries = split.questions if config.memory.query_aware else []
+    needed = {
+        "an update": config.memory.max_memory_tokens
+        + max(len(prompts.update(chunk, "", query)) for query in [None, *(question.query for question in queries)]),
+        "an answer": config.memory.max_memory_tokens + len(prompts.answer("", ())) + longest,
+    }
+    for what, tokens in needed.items():
+        if tokens > config.data.max_prompt_length:
+            raise ValueError(
+                f"the prompt of {what} can have {tokens} tokens, data.max_prompt_length is "
+                f"{config.data.max_prompt_length}; raise it, or lower memory.chunk_tokens or memory.max_memory_tokens"
+            )
+
+
+def load_split(config: Config, tokenizer: PreTrainedTokenizerBase, name: SplitName) -> PreparedSplit | MemorySplit:
+    load = load_memory_split if config.task == "memory" else prepare
+    return load(config, tokenizer, name)
 
 
 def check_model(config: Config) -> None:

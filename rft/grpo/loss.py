@@ -30,12 +30,13 @@ class StepTotals:
     """What the loss is divided by: counted over all micro-batches and ranks of one optimizer step.
 
     Example:
-        StepTotals(num_tokens=120_000, num_samples=256, max_completion_length=2048)
+        StepTotals(num_tokens=120_000.0, num_samples=256.0, max_completion_length=2048)
     """
 
-    num_tokens: int
-    """Completion tokens."""
-    num_samples: int
+    num_tokens: float
+    """Completion tokens, each counted with the weight of its sample."""
+    num_samples: float
+    """The sum of the samples' weights."""
     max_completion_length: int
 
 
@@ -119,17 +120,21 @@ def kl_divergence(logps: Tensor, ref_logps: Tensor) -> Tensor:
 
 
 def token_weights(tokens: TrainedTokens, config: TrainConfig, totals: StepTotals) -> Tensor:
-    """What a token's loss counts in the step's loss: [N], or [] where all count the same.
+    """What a token's loss counts in the step's loss: [N].
 
     `dapo`: 1 / tokens of the step (arXiv 2503.14476, equation 8).
     `grpo`: 1 / (samples of the step * tokens of its own sample) (arXiv 2402.03300, equation 3).
     `dr_grpo`: 1 / (samples of the step * max_completion_length), a constant (arXiv 2503.20783, section 3.2).
+
+    Times the sample's weight, with which it is also counted among the tokens or samples of the step.
     """
     if config.loss_type == "dapo":
-        return tokens.advantages.new_tensor(1 / totals.num_tokens)
-    if config.loss_type == "dr_grpo":
-        return tokens.advantages.new_tensor(1 / (totals.num_samples * totals.max_completion_length))
-    return 1 / (totals.num_samples * sample_lengths(tokens)[tokens.sample_index])
+        per_sample = tokens.weights / totals.num_tokens
+    elif config.loss_type == "dr_grpo":
+        per_sample = tokens.weights / (totals.num_samples * totals.max_completion_length)
+    else:
+        per_sample = tokens.weights / (totals.num_samples * sample_lengths(tokens))
+    return per_sample[tokens.sample_index]
 
 
 def sample_lengths(tokens: TrainedTokens) -> Tensor:

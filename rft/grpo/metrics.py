@@ -15,7 +15,7 @@ from accelerate import Accelerator
 
 from rft.distributed import gather_lists
 from rft.rollout.engine import EngineCounters
-from rft.types import Rollout
+from rft.types import Answer, Rollout, UpdateFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,19 +35,62 @@ class Outcome:
 
 
 def gather_outcomes(accelerator: Accelerator, groups: Sequence[Sequence[Rollout]]) -> list[Outcome]:
-    """The outcomes of all ranks."""
-    return gather_lists(accelerator, [outcome_of(rollout) for group in groups for rollout in group])
+    """The outcomes of all ranks: one per final answer."""
+    answers = [answer for group in groups for rollout in group for answer in rollout.answers]
+    return gather_lists(accelerator, [outcome_of(answer) for answer in answers])
 
 
-def outcome_of(rollout: Rollout) -> Outcome:
+def outcome_of(answer: Answer) -> Outcome:
     return Outcome(
-        group=rollout.prompt.question_id,
-        reward=rollout.score.reward,
-        letter=rollout.score.letter,
-        failure=str(rollout.score.failure) if rollout.score.failure else None,
-        num_tokens=len(rollout.completion.token_ids),
-        truncated=rollout.completion.finish_reason == "length",
+        group=answer.prompt.question_id,
+        reward=answer.score.reward,
+        letter=answer.score.letter,
+        failure=str(answer.score.failure) if answer.score.failure else None,
+        num_tokens=len(answer.completion.token_ids),
+        truncated=answer.completion.finish_reason == "length",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateOutcome:
+    """What is left of a memory update for the metrics.
+
+    Example:
+        UpdateOutcome(failure=None, num_tokens=412, num_memory_tokens=410, is_last=False)
+    """
+
+    failure: UpdateFailure | None
+    num_tokens: int
+    num_memory_tokens: int
+    is_last: bool
+
+
+def updates_of(groups: Sequence[Sequence[Rollout]]) -> list[UpdateOutcome]:
+    return [
+        UpdateOutcome(
+            failure=update.failure,
+            num_tokens=len(update.completion.token_ids),
+            num_memory_tokens=update.num_memory_tokens,
+            is_last=update is rollout.updates[-1],
+        )
+        for group in groups
+        for rollout in group
+        for update in rollout.updates
+    ]
+
+
+def memory_metrics(updates: Sequence[UpdateOutcome]) -> dict[str, float]:
+    """Length of the finished memories, turns, and updates that were not taken."""
+    final = [update.num_memory_tokens for update in updates if update.is_last]
+    failures = Counter(str(update.failure) for update in updates if update.failure)
+    return {
+        "memory/tokens_mean": statistics.fmean(final),
+        "memory/tokens_max": float(max(final)),
+        "memory/updates_per_rollout": len(updates) / len(final),
+        "memory/update_length_mean": statistics.fmean(update.num_tokens for update in updates),
+        "memory/failure_rate": sum(failures.values()) / len(updates),
+        **{f"memory/failures/{name}": count / len(updates) for name, count in sorted(failures.items())},
+    }
 
 
 def rollout_metrics(outcomes: Sequence[Outcome]) -> dict[str, float]:

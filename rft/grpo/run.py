@@ -14,6 +14,7 @@ from transformers import get_scheduler
 from rft import checkpoint
 from rft.checkpoint import TrainerState
 from rft.config import Config
+from rft.data.memory_split import MemorySplit
 from rft.data.sampler import BatchSampler
 from rft.eval.subset import stratified_subset
 from rft.grpo import forest_attention
@@ -24,6 +25,8 @@ from rft.plan import Plan, make_plan
 from rft.rollout.engine import Engine, Sampling
 from rft.rollout.vllm_local import VllmEngine
 from rft.tasks.mcq import McqTask
+from rft.tasks.memory import MemoryTask
+from rft.tasks.task import Task
 from rft.telemetry.provenance import write_provenance
 from rft.telemetry.run_log import RunLog
 from rft.weights import named_full_weights
@@ -39,7 +42,7 @@ class Run:
     plan: Plan
     sampler: BatchSampler
     eval_indices: list[int]
-    task: McqTask
+    task: Task
     sampling: Sampling
     policy: torch.nn.Module
     """As accelerate wrapped it."""
@@ -67,7 +70,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Data) -> Run:
         window=config.engine_window,
         dtype=resolve_dtype(config.model),
         seed=config.train.seed,
-        stop_token_ids=stop_token_ids(policy, data.tokenizer),
+        stop_token_ids=stop_token_ids(policy.generation_config, data.tokenizer),
         revision=config.model.model_revision,
     )
     trainable = [parameter for parameter in policy.parameters() if parameter.requires_grad]
@@ -108,7 +111,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Data) -> Run:
             config.train.seed,
         ),
         eval_indices=stratified_subset(data.evaluation.questions, config.eval.num_questions),
-        task=McqTask(data.tokenizer, config.reward, rollout.max_completion_length),
+        task=make_task(config, data),
         sampling=Sampling(temperature=rollout.temperature, top_p=rollout.top_p, top_k=rollout.top_k),
         policy=policy,
         reference=reference,
@@ -124,6 +127,13 @@ def build_run(config: Config, accelerator: Accelerator, data: Data) -> Run:
         ),
         state=state,
     )
+
+
+def make_task(config: Config, data: Data) -> Task:
+    if not isinstance(data.train, MemorySplit):
+        return McqTask(data.tokenizer, config.reward, config.rollout.max_completion_length)
+    # Both splits are read from one data set.
+    return MemoryTask(data.tokenizer, config, data.train.histories.chunks)
 
 
 def attention(config: Config) -> str:

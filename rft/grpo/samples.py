@@ -7,13 +7,13 @@ layout, whatever computed it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rft.grpo.advantage import group_advantages
+from rft.grpo.credit import Credit, CreditRule, Returns, assign_credit
 from rft.types import Rollout, Sample
 
 
@@ -23,7 +23,7 @@ class TrainedTokens:
 
     Example, two samples with 2 and 1 completion tokens:
         TrainedTokens(advantages=tensor([0.5, 0.5, -0.5]), sampling_logps=tensor([-0.1, -1.2, -0.3]),
-                      sample_index=tensor([0, 0, 1]), num_samples=2)
+                      sample_index=tensor([0, 0, 1]), weights=tensor([1.0, 1.0]), num_samples=2)
     """
 
     advantages: Tensor
@@ -32,6 +32,8 @@ class TrainedTokens:
     """float32 [N]: log-probs at sampling time, the engine's."""
     sample_index: Tensor
     """int64 [N]: which sample of the micro-batch a token belongs to, 0 .. B-1."""
+    weights: Tensor
+    """float32 [B]: what each sample counts in the loss."""
     num_samples: int
 
 
@@ -54,28 +56,81 @@ class DenseBatch:
     """int64 [N]: the trained tokens."""
 
 
-def samples_of(groups: Sequence[Sequence[Rollout]], scale_rewards: bool) -> list[Sample]:
-    """One sample per rollout, siblings next to each other, each with its group-relative advantage."""
+def samples_of(
+    groups: Sequence[Sequence[Rollout]], *, scale_rewards: bool, credit: CreditRule, places: Mapping[str, int]
+) -> list[Sample]:
+    """A sample per turn of every rollout, with its group-relative advantage.
+
+    Turns that share tokens stand next to each other: the siblings' versions of one memory update, then the answers
+    from one memory after another. `places` says where in the batch a question stands.
+    """
     samples = []
     for group in groups:
-        advantages = group_advantages([rollout.score.reward for rollout in group], scale_rewards)
-        for rollout, advantage in zip(group, advantages, strict=True):
-            assert rollout.prompt == group[0].prompt, "siblings of a group share their prompt"
-            assert rollout.completion.token_ids, "an engine samples at least one token"
-            samples.append(
-                Sample(
-                    prompt_ids=rollout.prompt.token_ids,
-                    completion_ids=rollout.completion.token_ids,
-                    sampling_logprobs=rollout.completion.logprobs,
-                    advantage=advantage,
-                    group=rollout.prompt.question_id,
-                )
+        assert len({questions_of(rollout) for rollout in group}) == 1, "siblings answer the same questions"
+        credits = assign_credit([returns_of(rollout) for rollout in group], credit, scale=scale_rewards)
+        place = places[group[0].answers[0].prompt.question_id]
+        samples += update_samples(group, credits, place) + answer_samples(group, credits, place)
+    return samples
+
+
+def questions_of(rollout: Rollout) -> tuple[str, ...]:
+    return tuple(answer.prompt.question_id for answer in rollout.answers)
+
+
+def returns_of(rollout: Rollout) -> Returns:
+    return Returns(
+        answers=tuple(answer.score.reward for answer in rollout.answers),
+        early=tuple((answer.turn - 1, answer.score.reward) for answer in rollout.early_answers),
+        num_updates=len(rollout.updates),
+    )
+
+
+def turn_weight(rollout: Rollout) -> float:
+    """A rollout counts once, whatever its number of turns."""
+    return 1 / (len(rollout.updates) + len(rollout.answers) + len(rollout.early_answers))
+
+
+def update_samples(group: Sequence[Rollout], credits: Sequence[Credit], place: int) -> list[Sample]:
+    name = group[0].answers[0].prompt.question_id
+    return [
+        Sample(
+            prompt_ids=update.prompt_ids,
+            completion_ids=update.completion.token_ids,
+            sampling_logprobs=update.completion.logprobs,
+            advantage=credit.updates[turn],
+            group=f"{name}/update/{turn}",
+            weight=turn_weight(rollout),
+            place=place,
+        )
+        for turn in range(len(group[0].updates))
+        for rollout, credit in zip(group, credits, strict=True)
+        for update in (rollout.updates[turn],)
+    ]
+
+
+def answer_samples(group: Sequence[Rollout], credits: Sequence[Credit], place: int) -> list[Sample]:
+    samples = []
+    for rollout, credit in zip(group, credits, strict=True):
+        name = rollout.answers[0].prompt.question_id
+        answered = zip((*rollout.answers, *rollout.early_answers), (*credit.answers, *credit.early), strict=True)
+        samples += [
+            Sample(
+                prompt_ids=answer.prompt.token_ids,
+                completion_ids=answer.completion.token_ids,
+                sampling_logprobs=answer.completion.logprobs,
+                advantage=advantage,
+                group=f"{name}/memory/{answer.sibling}" if rollout.updates else name,
+                weight=turn_weight(rollout),
+                place=place,
             )
+            for answer, advantage in answered
+        ]
     return samples
 
 
 def trained_tokens(samples: Sequence[Sample], device: torch.device) -> TrainedTokens:
     """The flat [N] tensors of a micro-batch."""
+    assert all(sample.completion_ids for sample in samples), "an engine samples at least one token"
     lengths = torch.tensor([len(sample.completion_ids) for sample in samples])
     advantages = torch.tensor([sample.advantage for sample in samples], dtype=torch.float32)
     sampling_logps = [logp for sample in samples for logp in sample.sampling_logprobs]
@@ -85,6 +140,7 @@ def trained_tokens(samples: Sequence[Sample], device: torch.device) -> TrainedTo
         advantages=advantages[sample_index].to(device),
         sampling_logps=torch.tensor(sampling_logps, dtype=torch.float32, device=device),
         sample_index=sample_index.to(device),
+        weights=torch.tensor([sample.weight for sample in samples], dtype=torch.float32, device=device),
         num_samples=len(samples),
     )
 

@@ -15,17 +15,27 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rft import checkpoint, hooks
+from rft.config import Config
 from rft.data.prompts import permuted_option_order
 from rft.data.sampler import shard
 from rft.distributed import gather_lists, max_over_ranks
+from rft.eval.memory import MemoryResult
 from rft.eval.run import evaluate
 from rft.eval.score import EvalResult
-from rft.grpo.metrics import engine_metrics, gather_outcomes, peak_memory_gib, rollout_metrics
+from rft.grpo.metrics import (
+    engine_metrics,
+    gather_outcomes,
+    memory_metrics,
+    peak_memory_gib,
+    rollout_metrics,
+    updates_of,
+)
 from rft.grpo.run import Run
 from rft.grpo.samples import samples_of
 from rft.grpo.update import ScoredSample, score_samples, update
@@ -74,7 +84,7 @@ def train_on_batch(run: Run) -> dict[str, float]:
         samples = all_samples(run, groups)
         scored = score_samples(config, accelerator, run.policy, run.reference, samples)
         updates = []
-        for part in shares(scored, config.train.steps_per_generation) * config.train.num_iterations:
+        for part in shares(config, scored) * config.train.num_iterations:
             updates.append(update(config, accelerator, run.policy, run.optimizer, run.scheduler, part))
             check_gap(updates[-1][GAP], config.train.max_logprob_gap)
     with clock.phase("sync"):
@@ -110,15 +120,23 @@ def roll_out(run: Run) -> tuple[list[list[Rollout]], dict[str, float]]:
     )
     used = run.engine.counters() - before
     run.log.rollouts(run.state.step + run.plan.updates_per_batch, groups)
-    return groups, rollout_metrics(gather_outcomes(accelerator, groups)) | engine_metrics(accelerator, used)
+    metrics = rollout_metrics(gather_outcomes(accelerator, groups)) | engine_metrics(accelerator, used)
+    if config.task == "memory":
+        metrics |= memory_metrics(gather_lists(accelerator, updates_of(groups)))
+    return groups, metrics
 
 
 def all_samples(run: Run, groups: Sequence[Sequence[Rollout]]) -> list[Sample]:
     """The samples of all ranks, in the order of the batch, so that their number of ranks makes no difference."""
+    config = run.config
     _, batch = run.sampler.batch(run.state.batch_index)
-    place = {run.data.train.questions[index].question_id: number for number, index in enumerate(batch)}
-    samples = gather_lists(run.accelerator, samples_of(groups, run.config.train.scale_rewards))
-    return sorted(samples, key=lambda sample: place[sample.group])
+    samples = samples_of(
+        groups,
+        scale_rewards=config.train.scale_rewards,
+        credit=config.memory.credit,
+        places={run.data.train.questions[index].question_id: place for place, index in enumerate(batch)},
+    )
+    return sorted(gather_lists(run.accelerator, samples), key=lambda sample: sample.place)
 
 
 def batch_prompts(run: Run) -> list[Prompt]:
@@ -136,10 +154,10 @@ def batch_prompts(run: Run) -> list[Prompt]:
     return [split.prompt(index, order) for index, order in zip(mine, orders, strict=True)]
 
 
-def shares(scored: Sequence[ScoredSample], num_shares: int) -> list[Sequence[ScoredSample]]:
-    """Equal consecutive parts, one per optimizer step; plan.check made sure that they are whole groups."""
-    size = len(scored) // num_shares
-    return [scored[start : start + size] for start in range(0, len(scored), size)]
+def shares(config: Config, scored: Sequence[ScoredSample]) -> list[Sequence[ScoredSample]]:
+    """Consecutive parts of equally many questions, one per optimizer step, each of whole rollouts."""
+    size = config.rollout.questions_per_batch // config.train.steps_per_generation
+    return [list(part) for _, part in groupby(scored, key=lambda item: item.sample.place // size)]
 
 
 def check_gap(gap: float, bound: float) -> None:
@@ -188,12 +206,25 @@ def eval_metrics(result: EvalResult) -> dict[str, float]:
         "eval/accuracy_high": result.overall.high,
         "eval/parse_rate": result.parse_rate,
         "eval/truncation_rate": result.truncation_rate,
+        **memory_eval_metrics(result.memory),
         **{
             f"eval/{breakdown}/{value}": accuracy.accuracy
             for breakdown, members in result.groups.items()
             for value, accuracy in members.items()
         },
     }
+
+
+def memory_eval_metrics(memory: MemoryResult | None) -> dict[str, float]:
+    if memory is None:
+        return {}
+    values = {
+        "memory_tokens_mean": memory.memory_tokens_mean,
+        "input_tokens_ratio": memory.input_tokens_ratio,
+        "retention": memory.retention,
+        "retention_entered": memory.entered,
+    }
+    return {f"eval/{name}": value for name, value in values.items() if value is not None}
 
 
 def describe(result: EvalResult) -> str:
@@ -241,4 +272,8 @@ def write_summary(run: Run, wall_seconds: float) -> None:
         "max_logprob_gap": max((row[GAP] for row in steps), default=None),
         "prefix_cache_hit_rate": (prompt_tokens - computed) / prompt_tokens if prompt_tokens else None,
     }
+    if run.config.task == "memory" and evals:
+        summary |= {name: evals[-1].get(f"eval/{name}") for name in ("memory_tokens_mean", "input_tokens_ratio")}
+        summary["retention_before"] = evals[0].get("eval/retention") if evals[0]["step"] == 0 else None
+        summary["retention_after"] = evals[-1].get("eval/retention")
     (output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -142,7 +142,7 @@ def update(
     return {
         **metric_values(merge_metrics([metrics for _, _, metrics in parts])),
         "loss": sum(loss for loss, _, _ in parts),
-        "completions/trained_ratio": len(trained) / totals.num_samples,
+        "completions/trained_ratio": len(trained) / len(samples),
         "update/num_tokens": float(num_computed),
         "update/unique_token_ratio": num_computed / num_path_tokens,
         "grad_norm": grad_norm,
@@ -165,9 +165,9 @@ def with_gradient(config: Config, samples: Sequence[ScoredSample]) -> Sequence[S
 def step_totals(config: Config, samples: Sequence[ScoredSample]) -> StepTotals:
     """What the loss is normalised by."""
     return StepTotals(
-        num_tokens=sum(len(scored.sample.completion_ids) for scored in samples),
-        num_samples=len(samples),
-        max_completion_length=config.rollout.max_completion_length,
+        num_tokens=sum(scored.sample.weight * len(scored.sample.completion_ids) for scored in samples),
+        num_samples=sum(scored.sample.weight for scored in samples),
+        max_completion_length=config.longest_completion,
     )
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 
 from rft.rollout.engine import GREEDY, Engine, Sampling
-from rft.tasks.mcq import McqTask
-from rft.tasks.task import Episode
+from rft.tasks.task import Episode, Task
 from rft.types import Prompt, Rollout
 
 
 def sample_groups(
-    task: McqTask,
+    task: Task,
     prompts: Sequence[Prompt],
     engine: Engine,
     sampling: Sampling,
@@ -21,23 +21,23 @@ def sample_groups(
     seed: int,
     batch_index: int,
 ) -> list[list[Rollout]]:
-    """One group of `num_generations` siblings per prompt, in the order of `prompts`.
+    """One group of `num_generations` siblings per unit of the task, in the order of `prompts`.
 
     Siblings, and the questions of one history, stand next to each other, so that the engine's prefix cache
     computes what they share once.
     """
     episodes = [
-        task.episode(prompt, sibling, sampling_seed(seed, batch_index, prompt.question_id, sibling))
-        for prompt in prompts
+        task.episode(unit, sibling, partial(sampling_seed, seed, batch_index, sibling))
+        for unit in task.units(prompts)
         for sibling in range(num_generations)
     ]
     rollouts = run(episodes, engine, sampling)
     return [rollouts[start : start + num_generations] for start in range(0, len(rollouts), num_generations)]
 
 
-def answer_greedily(task: McqTask, prompts: Sequence[Prompt], engine: Engine) -> list[Rollout]:
-    """One greedy rollout per prompt: what evaluation measures."""
-    return run([task.episode(prompt, 0, 0) for prompt in prompts], engine, GREEDY)
+def answer_greedily(task: Task, prompts: Sequence[Prompt], engine: Engine) -> list[Rollout]:
+    """One greedy rollout per unit, in the order of `prompts`: what evaluation measures."""
+    return run([task.episode(unit, 0, lambda name: 0) for unit in task.units(prompts)], engine, GREEDY)
 
 
 def run(episodes: Sequence[Episode], engine: Engine, sampling: Sampling) -> list[Rollout]:
@@ -49,7 +49,10 @@ def run(episodes: Sequence[Episode], engine: Engine, sampling: Sampling) -> list
     return [episode.rollout() for episode in episodes]
 
 
-def sampling_seed(seed: int, batch_index: int, question_id: str, sibling: int) -> int:
-    """Seed of one completion, in [0, 2**63): a rerun and a resumed run draw the same tokens, on any number of ranks."""
-    key = f"{seed}/{batch_index}/{question_id}/{sibling}".encode()
+def sampling_seed(seed: int, batch_index: int, sibling: int, name: str) -> int:
+    """Seed of one turn, in [0, 2**63): a rerun and a resumed run draw the same tokens, on any number of ranks.
+
+    `name` is the question's id, or that of a memory update.
+    """
+    key = f"{seed}/{batch_index}/{name}/{sibling}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1

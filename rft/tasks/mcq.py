@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from rft.config import RewardConfig
 from rft.reward.mcq import score
-from rft.types import Completion, Prompt, Rollout, TurnRequest
+from rft.tasks.task import SeedOf
+from rft.types import Answer, Completion, Prompt, Rollout, TurnRequest
 
 
 class McqTask:
@@ -26,19 +27,24 @@ class McqTask:
         self.rule = reward.rule
         self.max_completion_length = max_completion_length
 
-    def episode(self, prompt: Prompt, sibling: int, seed: int) -> McqEpisode:
-        """One sibling of one question."""
-        return McqEpisode(task=self, prompt=prompt, sibling=sibling, seed=seed)
+    def units(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+        return [[prompt] for prompt in prompts]
 
-    def scored(self, prompt: Prompt, sibling: int, completion: Completion) -> Rollout:
+    def episode(self, unit: Sequence[Prompt], sibling: int, seed_of: SeedOf) -> McqEpisode:
+        """One sibling of one question."""
+        (prompt,) = unit
+        return McqEpisode(task=self, prompt=prompt, sibling=sibling, seed=seed_of(prompt.question_id))
+
+    def scored(self, prompt: Prompt, sibling: int, completion: Completion, turn: int = 0) -> Answer:
         """Decodes and scores one reply."""
         text = self.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
-        return Rollout(
+        return Answer(
             prompt=prompt,
             sibling=sibling,
             completion=completion,
             text=text,
             score=score(text, prompt.letters, prompt.gold, rule=self.rule, thought_open=self.opens_thought(prompt)),
+            turn=turn,
         )
 
     def opens_thought(self, prompt: Prompt) -> bool:
@@ -68,4 +74,4 @@ class McqEpisode:
 
     def rollout(self) -> Rollout:
         assert self.completion is not None, "the episode is not over"
-        return self.task.scored(self.prompt, self.sibling, self.completion)
+        return Rollout(updates=(), answers=(self.task.scored(self.prompt, self.sibling, self.completion),))

@@ -6,10 +6,15 @@ serves them (rollout/collect.py) does not know the difference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from rft.types import Completion, Rollout, TurnRequest
+from transformers import PreTrainedTokenizerBase
+
+from rft.types import Completion, Prompt, Rollout, TurnRequest
+
+SeedOf = Callable[[str], int]
+"""The sampling seed of a turn, by a name that is unique within the episode's batch and sibling."""
 
 
 class Episode(Protocol):
@@ -25,4 +30,18 @@ class Episode(Protocol):
 
     def rollout(self) -> Rollout:
         """The finished, scored rollout; an episode that is not over has none (AssertionError)."""
+        ...
+
+
+class Task(Protocol):
+    """A way to ask questions."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def units(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+        """The prompts, in order, cut into those that one episode answers."""
+        ...
+
+    def episode(self, unit: Sequence[Prompt], sibling: int, seed_of: SeedOf) -> Episode:
+        """One sibling of a unit."""
         ...

@@ -18,12 +18,12 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from rft.config import Config, to_dict
-from rft.types import Rollout
+from rft.types import Answer, Rollout
 
 logger = logging.getLogger(__name__)
 
 PROMPT_TAIL_CHARS = 2000
-"""How much of a question is kept with a logged rollout."""
+"""How much of a question is kept with a logged answer."""
 
 
 class RunLog:
@@ -34,7 +34,7 @@ class RunLog:
         first_step: optimizer steps already taken; rows after it are left over from work that a resume repeats,
             and are removed.
         num_steps: length of the progress bar.
-        tokenizer: decodes the question of a logged rollout.
+        tokenizer: decodes the question of a logged answer.
         main: whether this process writes at all.
     """
 
@@ -75,7 +75,7 @@ class RunLog:
         if not self.main:
             return
         for group in groups[: self.rollouts_per_step]:
-            ordered = sorted(group, key=lambda rollout: (rollout.score.reward, rollout.sibling))
+            ordered = sorted(group, key=mean_reward)
             for rollout in {id(r): r for r in (ordered[-1], ordered[0])}.values():
                 append_json(self.output_dir / "rollouts.jsonl", {"step": step, **rollout_row(rollout, self.tokenizer)})
 
@@ -92,26 +92,53 @@ class RunLog:
             self.wandb_run.finish()
 
 
+def mean_reward(rollout: Rollout) -> float:
+    return sum(answer.score.reward for answer in rollout.answers) / len(rollout.answers)
+
+
 def rollout_row(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """One rollout as plain values: the question's text, not the history's 32k tokens before it."""
-    question_ids = rollout.prompt.token_ids[rollout.prompt.num_history_tokens :]
+    """One rollout as plain values: its answer, or its memory after each update and its answers."""
+    answers = [answer_row(answer, tokenizer) for answer in rollout.answers]
+    if not rollout.updates:
+        return answers[0]
     return {
-        "question_id": rollout.prompt.question_id,
-        "persona_id": rollout.prompt.persona_id,
-        "pref_type": rollout.prompt.pref_type,
-        "who": rollout.prompt.who,
-        "updated": rollout.prompt.updated,
-        "sibling": rollout.sibling,
-        "option_order": list(rollout.prompt.option_order),
-        "gold": rollout.prompt.gold,
-        "letter": rollout.score.letter,
-        "reward": rollout.score.reward,
-        "failure": rollout.score.failure,
-        "finish_reason": rollout.completion.finish_reason,
+        "persona_id": answers[0]["persona_id"],
+        "sibling": answers[0]["sibling"],
+        "reward": mean_reward(rollout),
+        "updates": [
+            {
+                "memory": update.memory,
+                "failure": update.failure,
+                "memory_tokens": update.num_memory_tokens,
+                "chunk_tokens": update.num_chunk_tokens,
+                "completion_tokens": len(update.completion.token_ids),
+            }
+            for update in rollout.updates
+        ],
+        "answers": answers,
+    }
+
+
+def answer_row(answer: Answer, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """One answer as plain values: the question's text, not the history's 32k tokens before it."""
+    question_ids = answer.prompt.token_ids[answer.prompt.num_history_tokens :]
+    return {
+        "question_id": answer.prompt.question_id,
+        "persona_id": answer.prompt.persona_id,
+        "pref_type": answer.prompt.pref_type,
+        "who": answer.prompt.who,
+        "updated": answer.prompt.updated,
+        "sibling": answer.sibling,
+        "option_order": list(answer.prompt.option_order),
+        "gold": answer.prompt.gold,
+        "letter": answer.score.letter,
+        "reward": answer.score.reward,
+        "failure": answer.score.failure,
+        "finish_reason": answer.completion.finish_reason,
         "prompt_tail": tokenizer.decode(question_ids)[-PROMPT_TAIL_CHARS:],
-        "prompt_tokens": len(rollout.prompt.token_ids),
-        "completion_tokens": len(rollout.completion.token_ids),
-        "text": rollout.text,
+        "prompt_tokens": len(answer.prompt.token_ids),
+        "completion_tokens": len(answer.completion.token_ids),
+        "text": answer.text,
     }
 
 

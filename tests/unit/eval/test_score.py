@@ -6,17 +6,17 @@ import random
 import pytest
 
 from rft.eval.score import clustered_interval, summarize
-from rft.types import Completion, FailureReason, Prompt, Rollout, Score
+from rft.types import Answer, Completion, FailureReason, Prompt, Score
 
 
-def rollout(persona: int, reward: float, *, who: str = "self", letter: str | None = "a") -> Rollout:
+def answer(persona: int, reward: float, *, who: str = "self", letter: str | None = "a") -> Answer:
     prompt = Prompt(
         question_id=f"val/{persona}", persona_id=persona, history_id="h", token_ids=(1,), num_history_tokens=0,
         letters=("a", "b"), gold="a", option_order=(0, 1), pref_type="neutral_preferences", who=who, updated=False,
         sensitive=False, scenario="translation",
     )  # fmt: skip
     failure = None if letter else FailureReason.NO_BOX
-    return Rollout(
+    return Answer(
         prompt=prompt,
         sibling=0,
         completion=Completion(token_ids=(1,), logprobs=(0.0,), finish_reason="stop", policy_version=0),
@@ -63,7 +63,7 @@ def test_interval_covers_the_truth_about_95_times_in_100():
 
 def test_summary_counts_by_category():
     result = summarize(
-        [rollout(0, 1.0), rollout(1, 0.0), rollout(2, 0.0, who="others", letter=None), rollout(3, 1.0, who="others")]
+        [answer(0, 1.0), answer(1, 0.0), answer(2, 0.0, who="others", letter=None), answer(3, 1.0, who="others")]
     )
     assert result.overall.accuracy == 0.5
     assert result.groups["who"]["self"].n == 2

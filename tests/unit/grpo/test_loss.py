@@ -20,13 +20,19 @@ TOTALS = StepTotals(num_tokens=3, num_samples=2, max_completion_length=4)
 NO_CORRECTION: dict[str, Any] = {"vllm_importance_sampling_correction": False}
 
 
-def tokens(advantages: list[float], lengths: list[int], sampling_logps: list[float] | None = None) -> TrainedTokens:
+def tokens(
+    advantages: list[float],
+    lengths: list[int],
+    sampling_logps: list[float] | None = None,
+    weights: list[float] | None = None,
+) -> TrainedTokens:
     """Samples of the given lengths, one advantage each."""
     index = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     return TrainedTokens(
         advantages=torch.tensor(advantages)[index],
         sampling_logps=torch.tensor(sampling_logps) if sampling_logps else torch.full((sum(lengths),), -1.0),
         sample_index=index,
+        weights=torch.tensor(weights) if weights else torch.ones(len(lengths)),
         num_samples=len(lengths),
     )
 
@@ -63,6 +69,17 @@ def test_what_a_token_counts(loss_type: str, weights: list[float]) -> None:
     assert terms.loss.item() == pytest.approx(-sum(w * a for w, a in zip(weights, advantages, strict=True)))
     expected = [-w * a for w, a in zip(weights, advantages, strict=True)]
     assert terms.metrics["grad"].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
+def test_a_sample_of_weight_two_is_the_sample_twice(loss_type: str) -> None:
+    heavy = tokens([0.5, -0.5], [2, 1], weights=[2.0, 1.0])
+    once = loss_at([1.0, 1.1, 0.9], heavy, StepTotals(num_tokens=5.0, num_samples=3.0, max_completion_length=4),
+                   loss_type=loss_type, **NO_CORRECTION)  # fmt: skip
+    double = tokens([0.5, 0.5, -0.5], [2, 2, 1])
+    twice = loss_at([1.0, 1.1, 1.0, 1.1, 0.9], double, StepTotals(num_tokens=5, num_samples=3, max_completion_length=4),
+                    loss_type=loss_type, **NO_CORRECTION)  # fmt: skip
+    assert once.loss.item() == pytest.approx(twice.loss.item())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import torch
 
 from rft.rollout.collect import run, sample_groups, sampling_seed
 from rft.rollout.engine import EngineCounters, Sampling
-from rft.types import Completion, Prompt, Rollout, Score, TurnRequest
+from rft.tasks.task import SeedOf
+from rft.types import Answer, Completion, Prompt, Rollout, Score, TurnRequest
 
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0)
 
@@ -68,7 +69,7 @@ class CountdownEpisode:
         self.asked += 1
 
     def rollout(self) -> Rollout:
-        return Rollout(
+        answer = Answer(
             prompt=self.prompt,
             sibling=self.sibling,
             completion=Completion(
@@ -77,11 +78,17 @@ class CountdownEpisode:
             text="",
             score=Score(reward=0.0, letter=None, failure=None),
         )
+        return Rollout(updates=(), answers=(answer,))
 
 
 class CountdownTask:
-    def episode(self, prompt: Prompt, sibling: int, seed: int) -> CountdownEpisode:
-        return CountdownEpisode(prompt=prompt, sibling=sibling, seed=seed)
+    tokenizer = None
+
+    def units(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+        return [[prompt] for prompt in prompts]
+
+    def episode(self, unit: Sequence[Prompt], sibling: int, seed_of: SeedOf) -> CountdownEpisode:
+        return CountdownEpisode(prompt=unit[0], sibling=sibling, seed=seed_of(unit[0].question_id))
 
 
 def test_groups_keep_the_order_of_prompts_and_siblings():
@@ -89,12 +96,12 @@ def test_groups_keep_the_order_of_prompts_and_siblings():
     groups = sample_groups(
         CountdownTask(), [prompt(3), prompt(7)], engine, SAMPLING, num_generations=3, seed=0, batch_index=5
     )
-    assert [[r.prompt.question_id for r in group] for group in groups] == [["train/3"] * 3, ["train/7"] * 3]
-    assert [[r.sibling for r in group] for group in groups] == [[0, 1, 2]] * 2
+    assert [[r.answers[0].prompt.question_id for r in group] for group in groups] == [["train/3"] * 3, ["train/7"] * 3]
+    assert [[r.answers[0].sibling for r in group] for group in groups] == [[0, 1, 2]] * 2
     (call,) = engine.calls
     assert [request.prompt_ids for request in call] == [(30,)] * 3 + [(70,)] * 3
     assert len({request.seed for request in call}) == 6
-    assert call[4].seed == sampling_seed(0, 5, "train/7", 1)
+    assert call[4].seed == sampling_seed(0, 5, 1, "train/7")
 
 
 def test_episodes_of_different_lengths_share_calls_and_get_their_own_replies():
@@ -102,14 +109,14 @@ def test_episodes_of_different_lengths_share_calls_and_get_their_own_replies():
     episodes = [CountdownEpisode(prompt(i), 0, 0, turns=turns) for i, turns in ((1, 3), (2, 1), (3, 2))]
     rollouts = run(episodes, engine, SAMPLING)
     assert [len(call) for call in engine.calls] == [3, 4, 3]
-    assert rollouts[0].completion.token_ids == (10, 11, 11, 12, 12, 12)
-    assert rollouts[1].completion.token_ids == (20,)
-    assert rollouts[2].completion.token_ids == (30, 31, 31)
+    assert rollouts[0].answers[0].completion.token_ids == (10, 11, 11, 12, 12, 12)
+    assert rollouts[1].answers[0].completion.token_ids == (20,)
+    assert rollouts[2].answers[0].completion.token_ids == (30, 31, 31)
 
 
 def test_seeds_are_reproducible_and_all_different():
     seeds = {
-        sampling_seed(seed, batch, f"train/{question}", sibling)
+        sampling_seed(seed, batch, sibling, f"train/{question}")
         for seed in range(3)
         for batch in range(5)
         for question in range(20)
@@ -117,4 +124,4 @@ def test_seeds_are_reproducible_and_all_different():
     }
     assert len(seeds) == 3 * 5 * 20 * 8
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert sampling_seed(0, 1, "train/17", 3) == 417_235_859_636_091_806
+    assert sampling_seed(0, 1, 3, "train/17") == 417_235_859_636_091_806

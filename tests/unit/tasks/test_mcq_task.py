@@ -28,20 +28,22 @@ def task(rule: str = "strict") -> McqTask:
 
 
 def test_an_episode_asks_once_and_scores_the_reply():
-    episode = task().episode(prompt("hi"), sibling=3, seed=7)
+    episode = task().episode([prompt("hi")], sibling=3, seed_of={"val/0": 7}.__getitem__)
     (request,) = episode.requests()
     assert (request.prompt_ids, request.seed, request.max_tokens) == (prompt("hi").token_ids, 7, 40)
     assert list(episode.requests()) == [request]
     episode.observe([reply("<think>hm</think> \\boxed{b}")])
     assert list(episode.requests()) == []
     rollout = episode.rollout()
-    assert (rollout.sibling, rollout.text) == (3, "<think>hm</think> \\boxed{b}")
-    assert (rollout.score.reward, rollout.score.letter) == (1.0, "b")
+    (answer,) = rollout.answers
+    assert (rollout.updates, rollout.early_answers) == ((), ())
+    assert (answer.sibling, answer.text, answer.turn) == (3, "<think>hm</think> \\boxed{b}", 0)
+    assert (answer.score.reward, answer.score.letter) == (1.0, "b")
 
 
 def test_an_unfinished_episode_has_no_rollout():
     with pytest.raises(AssertionError, match="not over"):
-        task().episode(prompt("hi"), sibling=0, seed=0).rollout()
+        task().episode([prompt("hi")], sibling=0, seed_of=lambda name: 0).rollout()
 
 
 def test_a_template_that_opens_the_thought_makes_an_endless_thought_no_answer():

@@ -1,0 +1,122 @@
+"""The cold start of a memory: every update and every answer of a demonstration is one sequence to learn from."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from rft.data import memory_traces, prompts
+from rft.data.memory_prompts import MemoryPrompts, update_tail
+from rft.data.memory_split import MemorySplit
+from rft.data.memory_traces import Event, Step
+from rft.data.traces import gist
+from rft.types import Message, Question
+
+UPDATE, ANSWER = 0, 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """One history's memory, written carelessly.
+
+    Example:
+        Demonstration(timeline=(Event(...), ...), steps=(Step(...), ...), full={"music": "jazz"})
+    """
+
+    timeline: list[Event]
+    steps: list[Step]
+    full: dict[str, str]
+    """The notes of a right memory at the end."""
+
+
+class MemorySequences:
+    """Turns (history, kind, number) into a prompt and its reply, when the trainer asks for it.
+
+    Args:
+        split: synthetic data.
+        tokenizer: of the model to train.
+        keep_share: probability with which a demonstration carries over a note.
+        seed: of the demonstrations.
+    """
+
+    def __init__(self, split: MemorySplit, tokenizer: Any, keep_share: float, seed: int) -> None:
+        self.split = split
+        self.tokenizer = tokenizer
+        self.keep_share = keep_share
+        self.seed = seed
+        self.prompts = MemoryPrompts(split.histories.chat)
+        self.of_history: dict[str, list[int]] = {}
+        for index, question in enumerate(split.questions):
+            self.of_history.setdefault(question.history_id, []).append(index)
+        self.histories = list(self.of_history)
+        self.demonstration = lru_cache(maxsize=256)(self._demonstration)
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        # datasets names a transform by the hash of its pickle; this one holds a whole split.
+        return str, (type(self).__name__,)
+
+    def _demonstration(self, number: int) -> Demonstration:
+        history_id = self.histories[number]
+        messages, chunks = self.split.histories.read(history_id)
+        questions = [self.split.questions[index] for index in self.of_history[history_id]]
+        timeline = memory_traces.events(questions, messages)
+        rng = random.Random(f"memory {self.seed} {history_id}")
+        steps = memory_traces.demonstrate(timeline, chunks, self.keep_share, rng)
+        return Demonstration(timeline=timeline, steps=steps, full=memory_traces.rewrite({}, timeline, lambda: True))
+
+    def indices(self) -> list[list[int]]:
+        """(history, kind, update or question) of every sequence, history by history."""
+        return [
+            item
+            for number, history_id in enumerate(self.histories)
+            for item in (
+                *([number, UPDATE, turn] for turn in range(len(self.split.histories.chunks(history_id)))),
+                *([number, ANSWER, index] for index in self.of_history[history_id]),
+            )
+        ]
+
+    def __call__(self, batch: dict[str, list[list[int]]]) -> dict[str, list[list[int]]]:
+        """A transform of datasets: `{"indices": [...]}` to `{"input_ids": [...], "labels": [...]}`."""
+        built = [self.sequence(indices) for indices in batch["indices"]]
+        return {"input_ids": [ids for ids, _ in built], "labels": [labels for _, labels in built]}
+
+    def sequence(self, indices: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Token ids, and labels that are -100 wherever no reply stands."""
+        number, kind, which = indices
+        asked, text = self.update(number, which) if kind == UPDATE else self.answer(number, which)
+        reply = [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+        return [*asked, *reply], [*([-100] * len(asked)), *reply]
+
+    def update(self, number: int, turn: int) -> tuple[tuple[int, ...], str]:
+        step = self.demonstration(number).steps[turn]
+        before = memory_traces.text_of(step.before) if turn else ""
+        chunk = self.split.histories.chunks(self.histories[number])[turn]
+        return self.prompts.update(chunk, before, None), memory_traces.text_of(step.after)
+
+    def answer(self, number: int, index: int) -> tuple[tuple[int, ...], str]:
+        """A question answered from a right or a careless memory, by a draw."""
+        shown, question, order = self.demonstration(number), self.split.questions[index], self.split.eval_order(index)
+        careless = random.Random(f"answer {self.seed} {question.question_id}").random() < 0.5
+        notes = shown.steps[-1].after if careless else shown.full
+        asked = self.prompts.answer(memory_traces.text_of(notes), self.split.question_ids(index, order))
+        return asked, memory_traces.answer_from(question, order, notes)
+
+
+def training_texts(questions: Sequence[Question], histories: Callable[[str], Iterable[Message]]) -> Iterator[str]:
+    """All that a model may read or write on these questions: what a tokenizer for it must know."""
+    yield from (prompts.SYSTEM_PROMPT, prompts.MEMORY_SYSTEM_PROMPT, prompts.MEMORY_UPDATE_HEAD)
+    yield update_tail("", "") + prompts.MEMORY_ANSWER_HEAD + memory_traces.text_of({})
+    seen: set[str] = set()
+    for question in questions:
+        if question.history_id not in seen:
+            seen.add(question.history_id)
+            messages = (message for message in histories(question.history_id) if message.role != "system")
+            yield from (f"{message.role}: {message.content}\n" for message in messages)
+        order = prompts.paper_option_order(question.row)
+        yield prompts.question_message(question, order).content
+        for answer in (question.correct_answer, *question.incorrect_answers):
+            yield memory_traces.text_of({question.topic: gist(answer)})
+        yield memory_traces.answer_from(question, order, {})

@@ -1,0 +1,118 @@
+r"""Memories written out, for the cold start of a small model on the synthetic data.
+
+    - music: jazz
+    - insurance: passport
+
+A note per topic of which a chunk says what the user goes by. A right memory replaces what has changed, drops what is
+to be forgotten, and holds nothing about other people. The careless one of the demonstrations loses each note it
+should carry over with some probability, so that the model starts forgetful and sometimes is not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rft.data.chunks import Chunk, last_message_of, turn_that_reads
+from rft.data.traces import gist, written_out
+from rft.types import Message, Question
+
+Notes = dict[str, str]
+"""Topic -> value, in the order they were noted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What one message says about one topic.
+
+    Example:
+        Event(message=12, topic="music", value="jazz")
+    """
+
+    message: int
+    """Index in the history."""
+    topic: str
+    value: str | None
+    """None: forget it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One update of a demonstration.
+
+    Example:
+        Step(turn=1, before={"music": "jazz"}, after={"music": "jazz", "pet": "geckos"})
+    """
+
+    turn: int
+    before: Notes
+    after: Notes
+
+
+def text_of(notes: Notes) -> str:
+    """The memory that these notes are; a memory of none is a line that says so."""
+    return "\n".join(f"- {topic}: {value}" for topic, value in notes.items()) or "- nothing"
+
+
+def events(questions: Sequence[Question], messages: Sequence[Message]) -> list[Event]:
+    """What a history says about the topics of its questions, in its order."""
+    found = [event for question in questions for event in events_of(question, messages)]
+    return sorted(found, key=lambda event: event.message)
+
+
+def events_of(question: Question, messages: Sequence[Message]) -> list[Event]:
+    """In the history's order; none for what is another person's."""
+    last = last_message_of(question.evidence, messages)
+    assert last is not None, "synthetic evidence stands in its history"
+    topic = question.topic
+    if question.who == "others":
+        return []
+    if question.pref_type == "ask_to_forget":
+        shown = last - len(question.evidence) + 1
+        value = gist(question.incorrect_answers[0])
+        return [Event(message=shown, topic=topic, value=value), Event(message=last, topic=topic, value=None)]
+    shown = last - len(question.evidence) + 1
+    found = [Event(message=shown, topic=topic, value=gist(question.correct_answer))]
+    if question.updated:
+        old = gist(question.incorrect_answers[0])
+        earlier = next(i for i, message in enumerate(messages) if f"{topic}, {old}," in message.content)
+        found.insert(0, Event(message=earlier, topic=topic, value=old))
+    return found
+
+
+def rewrite(notes: Notes, news: Sequence[Event], keeps: Callable[[], bool]) -> Notes:
+    """The notes after a chunk that says `news`: what it says is noted, of the rest what `keeps` draws stays."""
+    changed = {event.topic for event in news}
+    after = {topic: value for topic, value in notes.items() if topic not in changed and keeps()}
+    for event in news:
+        after.pop(event.topic, None)
+        if event.value is not None:
+            after[event.topic] = event.value
+    return after
+
+
+def demonstrate(
+    timeline: Sequence[Event], chunks: Sequence[Chunk], keep_share: float, rng: random.Random
+) -> list[Step]:
+    """A careless writing of one history's memory, update by update.
+
+    In every second demonstration the notes carried over are complete all the same, so that the model also sees what to
+    do with a full memory.
+    """
+    complete = rng.random() < 0.5
+    notes: Notes = {}
+    steps = []
+    for turn in range(len(chunks)):
+        news = [event for event in timeline if turn_that_reads(event.message, chunks) == turn]
+        after = rewrite(notes, news, lambda: rng.random() < keep_share)
+        steps.append(Step(turn=turn, before=notes, after=after))
+        notes = rewrite(notes, news, lambda: True) if complete else after
+    return steps
+
+
+def answer_from(question: Question, option_order: Sequence[int], notes: Notes) -> str:
+    """The trace that answers from these notes: the option that is noted, the generic one where nothing is."""
+    read = notes.get(question.topic, "nothing")
+    gists = [gist(answer) for answer in (question.correct_answer, *question.incorrect_answers)]
+    return written_out(question, option_order, read, gists.index(read) if read in gists else None)

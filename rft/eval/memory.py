@@ -1,0 +1,125 @@
+"""What a memory costs and what it keeps, beside the accuracy of the answers from it."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rft.eval.retention import Retention, follow
+from rft.types import Question, Rollout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryTrace:
+    """One question's view of the memory it was answered from.
+
+    Example:
+        MemoryTrace(history_id="h", memories=("Likes jazz.",), failures=(None,), memory_tokens=3,
+                    history_tokens=4_870, input_tokens=61, retention=None)
+    """
+
+    history_id: str
+    memories: tuple[str, ...]
+    """After each update."""
+    failures: tuple[str | None, ...]
+    memory_tokens: int
+    """Of the final memory."""
+    history_tokens: int
+    """Of all chunks."""
+    input_tokens: int
+    """Prompt of the answer."""
+    retention: Retention | None
+    """None where the evidence is not in the history, or has no key words."""
+
+    def as_row(self) -> dict[str, Any]:
+        """For predictions.jsonl."""
+        return {
+            "memory": self.memories[-1],
+            "memory_tokens": self.memory_tokens,
+            "history_tokens": self.history_tokens,
+            "update_failures": list(self.failures),
+            "retention": asdict(self.retention) if self.retention else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryResult:
+    """The memories of one evaluation.
+
+    Example:
+        MemoryResult(num_memories=60, memory_tokens_mean=412.0, memory_tokens_max=733, updates_mean=6.8,
+                     input_tokens_mean=655.0, input_tokens_ratio=0.02, failures={"too_long": 3}, num_measured=204,
+                     entered=0.81, retention=0.64, retention_by_age={0: 0.81, 1: 0.77})
+    """
+
+    num_memories: int
+    memory_tokens_mean: float
+    memory_tokens_max: int
+    updates_mean: float
+    input_tokens_mean: float
+    """Prompt tokens of an answer."""
+    input_tokens_ratio: float
+    """Mean over questions of an answer's prompt tokens / tokens of the whole history."""
+    failures: dict[str, int]
+    """Updates that were not taken, by reason."""
+    num_measured: int
+    """Questions whose evidence can be followed."""
+    entered: float | None
+    """Share of those whose evidence was ever in the memory; None when none is measured."""
+    retention: float | None
+    """Share of those whose evidence is in the final memory."""
+    retention_by_age: dict[int, float]
+    """Updates since the evidence was read -> share of the questions that old whose evidence is in the memory."""
+
+
+def trace_memories(rollout: Rollout, questions: Sequence[Question]) -> list[MemoryTrace]:
+    """One per answer of a rollout with a memory, in order."""
+    memories = tuple(update.memory for update in rollout.updates)
+    traces = []
+    for answer, question in zip(rollout.answers, questions, strict=True):
+        turn = answer.prompt.evidence_turn
+        traces.append(
+            MemoryTrace(
+                history_id=question.history_id,
+                memories=memories,
+                failures=tuple(str(update.failure) if update.failure else None for update in rollout.updates),
+                memory_tokens=rollout.updates[-1].num_memory_tokens,
+                history_tokens=sum(update.num_chunk_tokens for update in rollout.updates),
+                input_tokens=len(answer.prompt.token_ids),
+                retention=None if turn is None else follow(question, turn, memories),
+            )
+        )
+    return traces
+
+
+def summarize_memories(traces: Sequence[MemoryTrace]) -> MemoryResult:
+    """Over the questions' traces; those of one memory count once where memories are counted."""
+    memories = list({(trace.history_id, trace.memories): trace for trace in traces}.values())
+    followed = [trace.retention for trace in traces if trace.retention is not None]
+    failures = Counter(failure for trace in memories for failure in trace.failures if failure)
+    return MemoryResult(
+        num_memories=len(memories),
+        memory_tokens_mean=statistics.fmean(trace.memory_tokens for trace in memories),
+        memory_tokens_max=max(trace.memory_tokens for trace in memories),
+        updates_mean=statistics.fmean(len(trace.memories) for trace in memories),
+        input_tokens_mean=statistics.fmean(trace.input_tokens for trace in traces),
+        input_tokens_ratio=statistics.fmean(trace.input_tokens / trace.history_tokens for trace in traces),
+        failures=dict(sorted(failures.items())),
+        num_measured=len(followed),
+        entered=statistics.fmean(one.entered is not None for one in followed) if followed else None,
+        retention=statistics.fmean(one.kept for one in followed) if followed else None,
+        retention_by_age=by_age(followed),
+    )
+
+
+def by_age(followed: Sequence[Retention]) -> dict[int, float]:
+    held: dict[int, list[bool]] = {}
+    for one in followed:
+        for age in range(one.num_turns - one.evidence_turn):
+            turn = one.evidence_turn + age
+            there = one.entered is not None and one.entered <= turn and (one.lost is None or turn < one.lost)
+            held.setdefault(age, []).append(there)
+    return {age: statistics.fmean(values) for age, values in sorted(held.items())}

@@ -1,0 +1,71 @@
+"""Who gets the credit, on numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from rft.grpo.credit import Credit, CreditRule, Returns, assign_credit
+
+
+def returns(*answers: float, early: tuple[tuple[int, float], ...] = (), num_updates: int = 2) -> Returns:
+    return Returns(answers=answers, early=early, num_updates=num_updates)
+
+
+def test_shared_compares_answers_by_question_and_updates_by_the_mean_over_questions() -> None:
+    # Returns of the three memories: 2/3, 1/3, 0; their mean 1/3.
+    group = [returns(1, 1, 0), returns(0, 1, 0), returns(0, 0, 0)]
+    found = assign_credit(group, "shared", scale=False)
+    assert [c.updates for c in found] == [pytest.approx((r, r)) for r in (1 / 3, 0.0, -1 / 3)]
+    assert [c.answers for c in found] == [
+        pytest.approx((2 / 3, 1 / 3, 0)),
+        pytest.approx((-1 / 3, 1 / 3, 0)),
+        pytest.approx((-1 / 3, -2 / 3, 0)),
+    ]
+
+
+def test_broadcast_gives_every_turn_the_final_return() -> None:
+    group = [returns(1, 1, 0), returns(0, 1, 0), returns(0, 0, 0)]
+    found = assign_credit(group, "broadcast", scale=False)
+    for credit, advantage in zip(found, (1 / 3, 0.0, -1 / 3), strict=True):
+        assert credit.updates == pytest.approx((advantage,) * 2)
+        assert credit.answers == pytest.approx((advantage,) * 3)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_with_one_question_the_rules_agree(scale: bool) -> None:
+    group = [returns(1), returns(0), returns(0)]
+    assert assign_credit(group, "shared", scale=scale) == assign_credit(group, "broadcast", scale=scale)
+
+
+def test_scaling_divides_each_turn_by_its_own_deviation() -> None:
+    # Over the memories: 1 and 1/2, deviation 0.3536. Over the second question: 1 and 0, deviation 0.7071.
+    first, second = assign_credit([returns(1, 1), returns(1, 0)], "shared", scale=True)
+    assert first.updates == pytest.approx((0.25 / (0.125**0.5 + 1e-4),) * 2)
+    assert second.answers == pytest.approx((0, -0.5 / (0.5**0.5 + 1e-4)))
+
+
+def test_an_early_answer_counts_for_the_updates_before_it_only() -> None:
+    group = [returns(0, early=((0, 1.0),)), returns(0, early=((0, 0.0),))]
+    first, second = assign_credit(group, "shared", scale=False)
+    assert first == Credit(updates=(0.25, 0.0), answers=(0.0,), early=(0.5,))
+    assert second == Credit(updates=(-0.25, 0.0), answers=(0.0,), early=(-0.5,))
+
+
+def test_broadcast_keeps_early_answers_out_of_the_return() -> None:
+    group = [returns(0, early=((0, 1.0),)), returns(0, early=((0, 0.0),))]
+    first, _ = assign_credit(group, "broadcast", scale=False)
+    assert first == Credit(updates=(0.0, 0.0), answers=(0.0,), early=(0.5,))
+
+
+@pytest.mark.parametrize("rule", ["shared", "broadcast"])
+def test_without_a_memory_it_is_plain_grpo(rule: CreditRule) -> None:
+    found = assign_credit([returns(1, num_updates=0), returns(0, num_updates=0)], rule, scale=False)
+    assert found == [
+        Credit(updates=(), answers=(0.5,), early=()),
+        Credit(updates=(), answers=(-0.5,), early=()),
+    ]
+
+
+def test_siblings_with_other_turns_are_a_bug() -> None:
+    with pytest.raises(AssertionError, match="the same turns"):
+        assign_credit([returns(1, num_updates=2), returns(0, num_updates=3)], "shared", scale=False)
