@@ -65,7 +65,7 @@ class TargetConfig:
     right_share_hard: float = 1.0
     """With `trace`: share of right demonstrations among the questions that a careless reader gets wrong."""
     keep_share: float = 1.0
-    """With `memory`: share of the notes carried over that a demonstration keeps."""
+    """With `memory`: share of the updates that carry the notes over; the others start anew with what they read."""
     questions_per_sequence: int = 1
     """Questions of one history that follow each other in one sequence, each with its reply."""
 

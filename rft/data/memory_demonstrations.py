@@ -38,7 +38,7 @@ class MemorySequences:
     Args:
         split: synthetic data.
         tokenizer: of the model to train.
-        keep_share: probability with which a demonstration carries over a note.
+        keep_share: probability with which an update carries the notes over.
         seed: of the demonstrations.
     """
 
@@ -65,7 +65,7 @@ class MemorySequences:
         timeline = memory_traces.events(questions, messages)
         rng = random.Random(f"memory {self.seed} {history_id}")
         steps = memory_traces.demonstrate(timeline, chunks, self.keep_share, rng)
-        return Demonstration(timeline=timeline, steps=steps, full=memory_traces.rewrite({}, timeline, lambda: True))
+        return Demonstration(timeline=timeline, steps=steps, full=memory_traces.rewrite({}, timeline))
 
     def indices(self) -> list[list[int]]:
         """(history, kind, update or question) of every sequence, history by history."""

@@ -4,14 +4,14 @@ r"""Memories written out, for the cold start of a small model on the synthetic d
     - insurance: passport
 
 A note per topic of which a chunk says what the user goes by. A right memory replaces what has changed, drops what is
-to be forgotten, and holds nothing about other people. The careless one of the demonstrations loses each note it
-should carry over with some probability, so that the model starts forgetful and sometimes is not.
+to be forgotten, and holds nothing about other people. In the demonstrations a careless update starts over: it holds
+what the chunk says and nothing from before. So the model starts forgetful, and at times is not.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rft.data.chunks import Chunk, last_message_of, turn_that_reads
@@ -81,10 +81,9 @@ def events_of(question: Question, messages: Sequence[Message]) -> list[Event]:
     return found
 
 
-def rewrite(notes: Notes, news: Sequence[Event], keeps: Callable[[], bool]) -> Notes:
-    """The notes after a chunk that says `news`: what it says is noted, of the rest what `keeps` draws stays."""
-    changed = {event.topic for event in news}
-    after = {topic: value for topic, value in notes.items() if topic not in changed and keeps()}
+def rewrite(notes: Notes, news: Sequence[Event], *, keep: bool = True) -> Notes:
+    """The notes after a chunk that says `news`; those from before stay or, carelessly, all go."""
+    after = dict(notes) if keep else {}
     for event in news:
         after.pop(event.topic, None)
         if event.value is not None:
@@ -105,9 +104,9 @@ def demonstrate(
     steps = []
     for turn in range(len(chunks)):
         news = [event for event in timeline if turn_that_reads(event.message, chunks) == turn]
-        after = rewrite(notes, news, lambda: rng.random() < keep_share)
+        after = rewrite(notes, news, keep=rng.random() < keep_share)
         steps.append(Step(turn=turn, before=notes, after=after))
-        notes = rewrite(notes, news, lambda: True) if complete else after
+        notes = rewrite(notes, news) if complete else after
     return steps
 
 

@@ -228,8 +228,11 @@ def memory_eval_metrics(memory: MemoryResult | None) -> dict[str, float]:
 
 
 def describe(result: EvalResult) -> str:
-    overall = result.overall
-    return f"accuracy {overall.accuracy:.3f} [{overall.low:.3f}, {overall.high:.3f}] on {overall.n} held-out questions"
+    overall, memory = result.overall, result.memory
+    text = f"accuracy {overall.accuracy:.3f} [{overall.low:.3f}, {overall.high:.3f}] on {overall.n} held-out questions"
+    if memory is None or memory.retention is None:
+        return text
+    return f"{text}, memories of {memory.memory_tokens_mean:.0f} tokens hold {memory.retention:.0%} of what they read"
 
 
 class StopRequest:

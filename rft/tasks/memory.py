@@ -35,7 +35,7 @@ class MemoryWriter:
         self.tokenizer = tokenizer
         self.config = config
         self.prompts = MemoryPrompts(ChatTemplate(tokenizer))
-        self.markers = [str(token) for token in tokenizer.all_special_tokens]
+        self.markers = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         self.thought_open = self.prompts.footer.rstrip().endswith("<think>")
 
     def updated(self, prompt_ids: tuple[int, ...], chunk: Chunk, before: str, completion: Completion) -> MemoryUpdate:
