@@ -1,18 +1,12 @@
 #!/usr/bin/env bash
-# The demos: a small model learns to answer personalization questions by GRPO, with real vLLM rollouts, on a CPU.
-# Usage: launch/demo.sh [memory] [section.key=value ...]        (`make demo` and `make demo-memory` set up and call it)
-# Without `memory` the whole history is in the prompt; with it the model writes a memory and answers from that.
+# The demo: a small model learns to answer personalization questions by GRPO, with real vLLM rollouts, on a CPU.
+# Usage: launch/demo.sh [section.key=value ...]        (`make demo` sets up and calls it)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-name=demo
-if [ "${1:-}" = memory ]; then
-  name=demo_memory
-  shift
-fi
 bin=${BIN:-.venv/bin}
 data=.cache/demo/data
-out=checkpoints/$name
+out=checkpoints/demo
 for override in "$@"; do
   case "$override" in output_dir=*) out=${override#output_dir=} ;; esac
 done
@@ -26,9 +20,9 @@ if [ ! -d "$data" ]; then
   mv "$data.tmp" "$data"
 fi
 
-# A demo is a run of its own each time; checkpoint.resume=auto would continue the last one.
+# The demo is a run of its own each time; checkpoint.resume=auto would continue the last one.
 rm -rf "$out"
-command=("$bin/accelerate" launch --config_file configs/accelerate/cpu.yaml rft/train.py "configs/$name.yaml" "$@")
+command=("$bin/accelerate" launch --config_file configs/accelerate/cpu.yaml rft/train.py configs/demo.yaml "$@")
 echo "${command[*]}"
 "${command[@]}"
 echo

@@ -1,7 +1,7 @@
 """A memory of one user, in a Markdown file that a person can read, edit and compare.
 
-    python rft/memory_cli.py build HISTORY.json MEMORY.md --model checkpoints/demo_memory/best
-    python rft/memory_cli.py update NEW_CONVERSATION.json MEMORY.md --model checkpoints/demo_memory/best
+    python rft/memory_cli.py build HISTORY.json MEMORY.md --model checkpoints/qwen3_4b_memory/best
+    python rft/memory_cli.py update NEW_CONVERSATION.json MEMORY.md --model checkpoints/qwen3_4b_memory/best
     python rft/memory_cli.py ask MEMORY.md "Any ideas for my weekend?" --model NAME --endpoint http://localhost:8000/v1
 
 A conversation is a JSON list of {"role", "content"} messages, or a history file of PersonaMem-v2. Exit status 2 and

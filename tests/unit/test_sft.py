@@ -132,7 +132,7 @@ def test_cold_start_makes_a_model_that_loads(config_file: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(out)
     tokenizer = AutoTokenizer.from_pretrained(out)
     assert model.config.vocab_size == len(tokenizer)
-    assert stop_token_ids(model, tokenizer) == (tokenizer.eos_token_id,)
+    assert stop_token_ids(model.generation_config, tokenizer) == (tokenizer.eos_token_id,)
     torch.testing.assert_close(model.lm_head.weight, model.model.embed_tokens.weight)
     assert tokenizer.apply_chat_template(
         [{"role": "user", "content": "music"}], tokenize=False, add_generation_prompt=True
