@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,10 +41,11 @@ class Endpoint:
     """
 
     def __init__(self, base_url: str | None, model: str, *, timeout: float = 600.0, max_retries: int = 5) -> None:
-        key = os.environ.get("OPENAI_API_KEY")
+        key = os.environ.get("OPENAI_API_KEY") or None
         if key is None and base_url is None:
             raise ValueError("set OPENAI_API_KEY, or name the endpoint that needs no key")
         self.model = model
+        self.key = key
         self.base_url = base_url
         self.client = openai.OpenAI(base_url=base_url, api_key=key or "none", timeout=timeout, max_retries=max_retries)
 
@@ -56,9 +58,10 @@ class Endpoint:
                 max_tokens=max_tokens,
                 temperature=0.0,
             )
-        except openai.OpenAIError as error:
-            where = self.base_url or "the endpoint"
-            raise ValueError(f"{where}, model {self.model}: {' '.join(str(error).split())}") from None
+        except (openai.OpenAIError, json.JSONDecodeError) as error:
+            raise self.failed(str(error)) from None
+        if not getattr(response, "choices", None):
+            raise self.failed("it answers, but not with a chat completion; an address often ends in /v1")
         choice, usage = response.choices[0], response.usage
         return Reply(
             text=choice.message.content or "",
@@ -66,3 +69,8 @@ class Endpoint:
             prompt_tokens=usage.prompt_tokens if usage else 0,
             completion_tokens=usage.completion_tokens if usage else 0,
         )
+
+    def failed(self, message: str) -> ValueError:
+        """One line with address and model; a key that the endpoint repeats is left out."""
+        line = " ".join((message.replace(self.key, "[key]") if self.key else message).split())
+        return ValueError(f"{self.base_url or 'the endpoint'}, model {self.model}: {line}")
