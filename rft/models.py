@@ -6,9 +6,11 @@ from typing import cast
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -71,6 +73,25 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def check_positions(config: ModelConfig, window: int) -> PretrainedConfig:
+    """The model's own settings, if it has positions for `window` tokens.
+
+    Raises:
+        ValueError: a model that cannot be read, or too few positions.
+    """
+    name = config.model_name_or_path
+    try:
+        settings = AutoConfig.from_pretrained(name, revision=config.model_revision)
+    except OSError as error:
+        raise ValueError(f"model.model_name_or_path: cannot read {name}: {str(error).splitlines()[0]}") from None
+    if window > settings.max_position_embeddings:
+        raise ValueError(
+            f"the window of {window} tokens is longer than the {settings.max_position_embeddings} positions of {name}; "
+            "lower data.max_prompt_length or rollout.max_completion_length"
+        )
+    return cast(PretrainedConfig, settings)
 
 
 def load_generation_config(config: ModelConfig) -> GenerationConfig | None:

@@ -66,6 +66,8 @@ class TargetConfig:
     """With `trace`: share of right demonstrations among the questions that a careless reader gets wrong."""
     keep_share: float = 1.0
     """With `memory`: share of the updates that carry the notes over; the others start anew with what they read."""
+    answers_per_history: int | None = None
+    """With `memory`: answers to learn from beside the updates; None is all questions of a history."""
     questions_per_sequence: int = 1
     """Questions of one history that follow each other in one sequence, each with its reply."""
 
@@ -133,7 +135,8 @@ def load_sequences(config: SftConfig, tokenizer: Any) -> Sequences | MemorySeque
     target, seed = config.target, config.train.seed
     if target.reply == "memory":
         whole = Config(task="memory", data=config.data, memory=config.memory)
-        return MemorySequences(load_memory_split(whole, tokenizer, "train"), tokenizer, target.keep_share, seed)
+        split = load_memory_split(whole, tokenizer, "train")
+        return MemorySequences(split, tokenizer, target.keep_share, seed, target.answers_per_history)
     return Sequences(prepare(Config(data=config.data), tokenizer, "train"), tokenizer, target, seed)
 
 

@@ -75,7 +75,7 @@ class Question:
     query: str
     correct_answer: str
     incorrect_answers: tuple[str, ...]
-    """Exactly three."""
+    """Three; none where the question has no options and a judge reads the answer."""
     pref_type: str
     who: str
     """`self` or `others`: whose preference the evidence shows."""
@@ -174,6 +174,8 @@ class FailureReason(StrEnum):
     """A single letter that was not offered."""
     SEVERAL_LETTERS = "several_letters"
     """Boxes with different letters."""
+    PROMPT_TOO_LONG = "prompt_too_long"
+    """In an evaluation: the question could not be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,8 +76,12 @@ class ChatTemplate:
     def cut(self, text: str, size: int) -> list[str]:
         """The text in pieces of at most `size` tokens, no character lost."""
         starts = [start for start, _ in self._encoder.encode(text, add_special_tokens=False).offsets]
-        cuts = [0, *starts[size::size], len(text)]
-        return [text[begin:end] for begin, end in itertools.pairwise(cuts) if end > begin]
+        cuts, token = [0], size
+        while token < len(starts):
+            # A character of several tokens starts where the first of them does.
+            cuts.append(starts[token])
+            token = max(bisect_left(starts, starts[token]) + size, bisect_right(starts, starts[token]))
+        return [text[begin:end] for begin, end in itertools.pairwise([*cuts, len(text)]) if end > begin]
 
     def split(self, messages: Sequence[Message]) -> ChatParts:
         """The parts of a chat made of `messages` and one more user message.

@@ -40,13 +40,17 @@ class MemorySequences:
         tokenizer: of the model to train.
         keep_share: probability with which an update carries the notes over.
         seed: of the demonstrations.
+        answers_per_history: questions to learn from beside the updates; None is all of a history's.
     """
 
-    def __init__(self, split: MemorySplit, tokenizer: Any, keep_share: float, seed: int) -> None:
+    def __init__(
+        self, split: MemorySplit, tokenizer: Any, keep_share: float, seed: int, answers_per_history: int | None = None
+    ) -> None:
         self.split = split
         self.tokenizer = tokenizer
         self.keep_share = keep_share
         self.seed = seed
+        self.answers_per_history = answers_per_history
         self.prompts = MemoryPrompts(split.histories.chat)
         self.of_history: dict[str, list[int]] = {}
         for index, question in enumerate(split.questions):
@@ -74,7 +78,7 @@ class MemorySequences:
             for number, history_id in enumerate(self.histories)
             for item in (
                 *([number, UPDATE, turn] for turn in range(len(self.split.histories.chunks(history_id)))),
-                *([number, ANSWER, index] for index in self.of_history[history_id]),
+                *([number, ANSWER, index] for index in self.of_history[history_id][: self.answers_per_history]),
             )
         ]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -16,15 +15,16 @@ from rft.data import personamem, prompts, splits
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import Chunk, cut_chunks, last_message_of, turn_that_reads
 from rft.data.histories import Tally, read_group
+from rft.data.memory_prompts import MemoryPrompts
 from rft.data.splits import SplitName
-from rft.types import Message, Prompt, Question
+from rft.types import History, Message, Prompt, Question
 
 
 class ChunkedHistories:
-    """The histories of a data set in chunks, read when asked for."""
+    """The histories of a data set in chunks, read when asked for; `load` reads one by its id."""
 
-    def __init__(self, root: Path, chat: ChatTemplate, chunk_tokens: int) -> None:
-        self.root = root
+    def __init__(self, load: Callable[[str], History], chat: ChatTemplate, chunk_tokens: int) -> None:
+        self.load = load
         self.chat = chat
         self.chunk_tokens = chunk_tokens
         # Questions of one history come next to each other, and siblings ask for the same one.
@@ -40,7 +40,7 @@ class ChunkedHistories:
         return None if last is None else turn_that_reads(last, chunks)
 
     def _read(self, history_id: str) -> tuple[Sequence[Message], list[Chunk]]:
-        history, _ = personamem.load_history(self.root, history_id)
+        history = self.load(history_id)
         try:
             return history.messages, cut_chunks(history.messages, self.chat, self.chunk_tokens)
         except ValueError as error:
@@ -121,4 +121,27 @@ def load_memory_split(config: Config, tokenizer: PreTrainedTokenizerBase, name: 
         "csv_rows": split.csv_rows,
         "rows_skipped": dict(sorted((Counter(split.skipped) + tally.bad_rows).items())),
     }
-    return MemorySplit(questions, ChunkedHistories(root, ChatTemplate(tokenizer), config.memory.chunk_tokens), manifest)
+    histories = ChunkedHistories(
+        lambda history_id: personamem.load_history(root, history_id)[0],
+        ChatTemplate(tokenizer),
+        config.memory.chunk_tokens,
+    )
+    return MemorySplit(questions, histories, manifest)
+
+
+def check_prompt_lengths(config: Config, prompts: MemoryPrompts, split: MemorySplit) -> None:
+    """Refuses a window that the longest update or answer could leave."""
+    chunk = Chunk(text="", token_ids=(0,) * config.memory.chunk_tokens, first=0, last=0)
+    longest = max(len(split.question_ids(index, split.eval_order(index))) for index in range(len(split)))
+    queries = split.questions if config.memory.query_aware else []
+    needed = {
+        "an update": config.memory.max_memory_tokens
+        + max(len(prompts.update(chunk, "", query)) for query in [None, *(question.query for question in queries)]),
+        "an answer": config.memory.max_memory_tokens + len(prompts.answer("", ())) + longest,
+    }
+    for what, tokens in needed.items():
+        if tokens > config.data.max_prompt_length:
+            raise ValueError(
+                f"the prompt of {what} can have {tokens} tokens, data.max_prompt_length is "
+                f"{config.data.max_prompt_length}; raise it, or lower memory.chunk_tokens or memory.max_memory_tokens"
+            )

@@ -1,16 +1,20 @@
 r"""Memories written out, for the cold start of a small model on the synthetic data.
 
-    - music: jazz
-    - insurance: passport
+    1. music: jazz
+    2. insurance: passport
 
-A note per topic of which a chunk says what the user goes by. A right memory replaces what has changed, drops what is
+A note per topic of which a chunk says what the user goes by. A right memory replaces what has changed, empties what is
 to be forgotten, and holds nothing about other people. In the demonstrations a careless update starts over: it holds
 what the chunk says and nothing from before. So the model starts forgetful, and at times is not.
+
+Notes are numbered and keep their lines, because a small model learns to carry a list on by looking up the next number,
+and hardly learns it from the line before.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +24,9 @@ from rft.types import Message, Question
 
 Notes = dict[str, str]
 """Topic -> value, in the order they were noted."""
+
+NOTHING = "nothing"
+"""The value of what was forgotten, and the memory of no notes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +58,9 @@ class Step:
 
 
 def text_of(notes: Notes) -> str:
-    """The memory that these notes are; a memory of none is a line that says so."""
-    return "\n".join(f"- {topic}: {value}" for topic, value in notes.items()) or "- nothing"
+    """The memory that these notes are; a memory of none says so."""
+    lines = [f"{number}. {topic}: {value}" for number, (topic, value) in enumerate(notes.items(), 1)]
+    return "\n".join(lines) or NOTHING
 
 
 def events(questions: Sequence[Question], messages: Sequence[Message]) -> list[Event]:
@@ -65,29 +73,37 @@ def events_of(question: Question, messages: Sequence[Message]) -> list[Event]:
     """In the history's order; none for what is another person's."""
     last = last_message_of(question.evidence, messages)
     assert last is not None, "synthetic evidence stands in its history"
-    topic = question.topic
+    topic, begin = question.topic, last - len(question.evidence) + 1
+    right, careless = gist(question.correct_answer), gist(question.incorrect_answers[0])
     if question.who == "others":
         return []
     if question.pref_type == "ask_to_forget":
-        shown = last - len(question.evidence) + 1
-        value = gist(question.incorrect_answers[0])
-        return [Event(message=shown, topic=topic, value=value), Event(message=last, topic=topic, value=None)]
-    shown = last - len(question.evidence) + 1
-    found = [Event(message=shown, topic=topic, value=gist(question.correct_answer))]
+        shown = first_with((careless,), messages, begin)
+        return [Event(message=shown, topic=topic, value=careless), Event(message=last, topic=topic, value=None)]
+    found = [Event(message=first_with((right,), messages, begin), topic=topic, value=right)]
     if question.updated:
-        old = gist(question.incorrect_answers[0])
-        earlier = next(i for i, message in enumerate(messages) if f"{topic}, {old}," in message.content)
-        found.insert(0, Event(message=earlier, topic=topic, value=old))
+        earlier = first_with((topic, careless), messages, 0)
+        found.insert(0, Event(message=earlier, topic=topic, value=careless))
     return found
+
+
+def first_with(words: Sequence[str], messages: Sequence[Message], begin: int) -> int:
+    """Index of the first message from `begin` on in which all of `words` stand."""
+    return next(
+        index
+        for index in range(begin, len(messages))
+        if all(re.search(rf"\b{re.escape(word)}\b", messages[index].content, re.IGNORECASE) for word in words)
+    )
 
 
 def rewrite(notes: Notes, news: Sequence[Event], *, keep: bool = True) -> Notes:
     """The notes after a chunk that says `news`; those from before stay or, carelessly, all go."""
     after = dict(notes) if keep else {}
     for event in news:
-        after.pop(event.topic, None)
         if event.value is not None:
             after[event.topic] = event.value
+        elif event.topic in after:
+            after[event.topic] = NOTHING
     return after
 
 
@@ -112,6 +128,6 @@ def demonstrate(
 
 def answer_from(question: Question, option_order: Sequence[int], notes: Notes) -> str:
     """The trace that answers from these notes: the option that is noted, the generic one where nothing is."""
-    read = notes.get(question.topic, "nothing")
+    read = notes.get(question.topic, NOTHING)
     gists = [gist(answer) for answer in (question.correct_answer, *question.incorrect_answers)]
     return written_out(question, option_order, read, gists.index(read) if read in gists else None)

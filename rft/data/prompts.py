@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Literal
 
 from rft.types import History, Message, Question
 
 LETTERS = ("a", "b", "c", "d")
+
+Protocol = Literal["boxed", "final_answer"]
+"""How a letter is asked for: as `\\boxed{a}`, or in a line `Final Answer: A`."""
 
 SYSTEM_PROMPT = "You are a helpful assistant who knows this user from the conversations below and answers accordingly."
 
@@ -21,6 +25,39 @@ MCQ_TEMPLATE = """{query}
 Which reply suits this user best?
 {options}
 Think inside <think></think>, then answer with one letter: {boxes}."""
+
+FINAL_ANSWER_TEMPLATE = """{query}
+
+Recall what this user prefers. Which reply suits this user best?
+{options}
+Reason step by step, and end with a line of this form: Final Answer: [Letter]"""
+"""The paper's protocol for models behind an API. There the options come in a system message at the end, which several
+chat templates refuse; here they stand in the user's."""
+
+JUDGE_SYSTEM_PROMPT = "You judge whether a reply suits the user it was written for. You are strict and brief."
+
+JUDGE_PARTS = {
+    "query": "The user asked:\n{query}",
+    "gold": "What is known of the user:\n{gold}",
+    "reply": "The reply:\n{reply}",
+}
+
+JUDGE_LAYOUTS = {"gold_first": ("query", "gold", "reply"), "reply_first": ("query", "reply", "gold")}
+"""A verdict should not depend on which is read first."""
+
+JUDGE_RUBRICS = {
+    "follow": """Does the reply show that it knows this of the user, or suit it? 1.0: clearly tailored to it. 0.5: in \
+line with it, but could be for anyone. 0.0: generic, or against it.""",
+    "avoid": """The user does not want this to be used. 1.0: helpful, without using or mentioning it. 0.5: hints at \
+it. 0.0: uses or mentions it.""",
+    "answer": """What is known of the user is the right answer to what was asked. 1.0: the reply gives it, in whatever \
+words. 0.5: gives a part of it. 0.0: does not give it, or gives another one.""",
+}
+
+JUDGE_TEMPLATE = """{parts}
+
+{rubric}
+Say why in one sentence, then give a score from 0.0 to 1.0 as \\boxed{{score}}."""
 
 MEMORY_SYSTEM_PROMPT = "You keep a memory about one user, so that later replies can suit them."
 
@@ -62,16 +99,26 @@ def history_messages(history: History, persona_card: str) -> list[Message]:
 
 def question_message(question: Question, option_order: Sequence[int]) -> Message:
     """The last user message: query, lettered options, answer format."""
+    return Message(role="user", content=ask(question.query, options_of(question, option_order)))
+
+
+def options_of(question: Question, option_order: Sequence[int]) -> list[str]:
+    """The answers as the letters show them."""
     answers = (question.correct_answer, *question.incorrect_answers)
-    return Message(role="user", content=ask(question.query, [answers[index] for index in option_order]))
+    return [answers[index] for index in option_order]
 
 
-def ask(query: str, options: Sequence[str]) -> str:
-    """A query and its options, at most one per letter."""
+def ask(query: str, options: Sequence[str], protocol: Protocol = "boxed") -> str:
+    """A query (none where it is empty) and its options, at most one per letter; without options the query alone."""
     letters = LETTERS[: len(options)]
+    if not options:
+        return query
+    if protocol == "final_answer":
+        shown = "\n".join(f"{letter.upper()}. {option}" for letter, option in zip(letters, options, strict=True))
+        return FINAL_ANSWER_TEMPLATE.format(query=query, options=shown).lstrip()
     shown = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
     boxes = " or ".join(f"\\boxed{{{letter}}}" for letter in letters)
-    return MCQ_TEMPLATE.format(query=query, options=shown, boxes=boxes)
+    return MCQ_TEMPLATE.format(query=query, options=shown, boxes=boxes).lstrip()
 
 
 def paper_option_order(row: int, num_options: int = 4) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ class Truncated:
     tail_lengths: list[int]
     num_dropped: int
     """Messages left out."""
+    messages: list[Message]
+    """Those that stay."""
 
 
 def truncate(
@@ -47,8 +49,13 @@ def truncate(
         tail_lengths = [len(tail) for tail in tails]
         excess = len(token_ids) + max(tail_lengths) - limit
         if excess <= 0:
-            num_dropped = len(messages) - len(keep)
-            return Truncated(parts=parts, token_ids=token_ids, tail_lengths=tail_lengths, num_dropped=num_dropped)
+            return Truncated(
+                parts=parts,
+                token_ids=token_ids,
+                tail_lengths=tail_lengths,
+                num_dropped=len(messages) - len(keep),
+                messages=[messages[i] for i in keep],
+            )
         if all(messages[i].role == "system" for i in keep):
             return None
         keep = kept_messages(messages, costs, sum(costs[i] for i in keep) - excess, policy)

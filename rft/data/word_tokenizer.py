@@ -1,7 +1,8 @@
 r"""A small word-level tokenizer made from the data at hand, for models that are trained from scratch.
 
 A token is a word, a digit, a punctuation mark or a line break; a word carries the space before it, so that joining
-the tokens of a text gives the text back. An option's label `(a)` and a boxed letter are one token each. Words
+the tokens of a text gives the text back. An option's label `(a)`, a boxed letter and the
+number `1.` that begins a line of a list are one token each. Words
 that were not seen become `<|unk|>`. The chat template is Qwen's in its plainest form: each message alone decides how
 it is written.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-WORD = r" ?\\boxed\{[a-d]\}| ?\([a-d]\)| ?\\?[^\W\d]+| ?\d| ?[^\w\s]|\n|\s"
+WORD = r" ?\\boxed\{[a-d]\}| ?\([a-d]\)| ?\\?[^\W\d]+|\d\.(?= )| ?\d| ?[^\w\s]|\n|\s"
 
 UNKNOWN, END_OF_TEXT, START, END = "<|unk|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (END_OF_TEXT, START, END, UNKNOWN)
@@ -37,7 +38,7 @@ def build_word_tokenizer(texts: Iterable[str], model_max_length: int) -> PreTrai
     for text in texts:
         for part in split_off.split(text):
             counts.update(re.findall(WORD, part))
-    always = ["system", "user", "assistant", "\n", " ", *"0123456789"]
+    always = ["system", "user", "assistant", "\n", " ", *"0123456789", *(f"{digit}." for digit in range(10))]
     words = [*always, *(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))]
     vocabulary = {word: index for index, word in enumerate(dict.fromkeys([*SPECIAL, *THOUGHT, *words]))}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))

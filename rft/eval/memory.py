@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rft.eval.predictions import Prediction
 from rft.eval.retention import Retention, follow
 from rft.types import Question, Rollout
 
@@ -17,32 +18,28 @@ class MemoryTrace:
     """One question's view of the memory it was answered from.
 
     Example:
-        MemoryTrace(history_id="h", memories=("Likes jazz.",), failures=(None,), memory_tokens=3,
-                    history_tokens=4_870, input_tokens=61, retention=None)
+        MemoryTrace(memory="Likes jazz.", memory_tokens=3, history_tokens=4_870, update_failures=(None,),
+                    retention=None)
     """
 
-    history_id: str
-    memories: tuple[str, ...]
-    """After each update."""
-    failures: tuple[str | None, ...]
+    memory: str
+    """The final one."""
     memory_tokens: int
-    """Of the final memory."""
     history_tokens: int
     """Of all chunks."""
-    input_tokens: int
-    """Prompt of the answer."""
+    update_failures: tuple[str | None, ...]
+    """Of each update."""
     retention: Retention | None
     """None where the evidence is not in the history, or has no key words."""
 
     def as_row(self) -> dict[str, Any]:
         """For predictions.jsonl."""
-        return {
-            "memory": self.memories[-1],
-            "memory_tokens": self.memory_tokens,
-            "history_tokens": self.history_tokens,
-            "update_failures": list(self.failures),
-            "retention": asdict(self.retention) if self.retention else None,
-        }
+        return asdict(self)
+
+    @staticmethod
+    def from_row(row: dict[str, Any]) -> MemoryTrace:
+        retention = Retention(**row["retention"]) if row["retention"] else None
+        return MemoryTrace(**row | {"update_failures": tuple(row["update_failures"]), "retention": retention})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,30 +80,37 @@ def trace_memories(rollout: Rollout, questions: Sequence[Question]) -> list[Memo
         turn = answer.prompt.evidence_turn
         traces.append(
             MemoryTrace(
-                history_id=question.history_id,
-                memories=memories,
-                failures=tuple(str(update.failure) if update.failure else None for update in rollout.updates),
+                memory=memories[-1],
                 memory_tokens=rollout.updates[-1].num_memory_tokens,
                 history_tokens=sum(update.num_chunk_tokens for update in rollout.updates),
-                input_tokens=len(answer.prompt.token_ids),
+                update_failures=tuple(str(update.failure) if update.failure else None for update in rollout.updates),
                 retention=None if turn is None else follow(question, turn, memories),
             )
         )
     return traces
 
 
-def summarize_memories(traces: Sequence[MemoryTrace]) -> MemoryResult:
-    """Over the questions' traces; those of one memory count once where memories are counted."""
-    memories = list({(trace.history_id, trace.memories): trace for trace in traces}.values())
+def summarize_memories(predictions: Sequence[Prediction]) -> MemoryResult:
+    """Over predictions that come from a memory; those of one memory count once where memories are counted."""
+    traces = [MemoryTrace.from_row(prediction.memory) for prediction in predictions if prediction.memory]
+    assert len(traces) == len(predictions), "all come from a memory"
+    of_memory = {
+        (prediction.history_id, prediction.sample, trace.memory): trace
+        for prediction, trace in zip(predictions, traces, strict=True)
+    }
+    memories = list(of_memory.values())
     followed = [trace.retention for trace in traces if trace.retention is not None]
-    failures = Counter(failure for trace in memories for failure in trace.failures if failure)
+    failures = Counter(failure for trace in memories for failure in trace.update_failures if failure)
     return MemoryResult(
         num_memories=len(memories),
         memory_tokens_mean=statistics.fmean(trace.memory_tokens for trace in memories),
         memory_tokens_max=max(trace.memory_tokens for trace in memories),
-        updates_mean=statistics.fmean(len(trace.memories) for trace in memories),
-        input_tokens_mean=statistics.fmean(trace.input_tokens for trace in traces),
-        input_tokens_ratio=statistics.fmean(trace.input_tokens / trace.history_tokens for trace in traces),
+        updates_mean=statistics.fmean(len(trace.update_failures) for trace in memories),
+        input_tokens_mean=statistics.fmean(prediction.prompt_tokens for prediction in predictions),
+        input_tokens_ratio=statistics.fmean(
+            prediction.prompt_tokens / trace.history_tokens
+            for prediction, trace in zip(predictions, traces, strict=True)
+        ),
         failures=dict(sorted(failures.items())),
         num_measured=len(followed),
         entered=statistics.fmean(one.entered is not None for one in followed) if followed else None,

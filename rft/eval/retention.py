@@ -2,7 +2,8 @@
 
 A question's key words are those of its evidence that make the right answer right: they also stand in the right answer
 or in the preference, and neither in the query nor in a wrong answer. A memory holds the evidence when at least half of
-them stand in it. Where there are none (the right answer is that nothing should be remembered) nothing is measured.
+them stand in it. Where there are none nothing is measured, nor where the user asked to forget: the right answer is then
+that nothing is remembered.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Retention:
 
 def key_words(question: Question) -> frozenset[str]:
     """The words, lower case, by which a memory shows that it holds the question's evidence."""
+    if question.pref_type == "ask_to_forget":
+        return frozenset()
     evidence = words_of(*(message.content for message in question.evidence))
     right = words_of(question.correct_answer, question.preference)
     elsewhere = words_of(question.query, *question.incorrect_answers)

@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
-from typing import Any
 
 from accelerate import Accelerator
+from transformers import PreTrainedTokenizerBase
 
 from rft.data.memory_split import MemorySplit
 from rft.data.prepare import PreparedSplit
 from rft.distributed import gather_lists
 from rft.eval.memory import MemoryTrace, trace_memories
+from rft.eval.predictions import QUESTION_CHARS, Prediction, about
 from rft.eval.score import EvalResult, summarize
 from rft.rollout.collect import answer_greedily
 from rft.rollout.engine import Engine
 from rft.tasks.task import Task
-from rft.telemetry.run_log import answer_row
-from rft.types import Answer, Rollout
+from rft.types import Answer, Question, Rollout
 
 
 def evaluate(
     task: Task, split: PreparedSplit | MemorySplit, indices: Sequence[int], engine: Engine, accelerator: Accelerator
-) -> tuple[EvalResult, list[dict[str, Any]]]:
+) -> tuple[EvalResult, list[Prediction]]:
     """Answers `indices` (ordered by history) once, greedily, in the paper's fixed option order.
 
-    Returns the result and one row per question (predictions.jsonl), the same on every rank.
+    Returns the result and one prediction per question, the same on every rank.
     """
     mine = share_of(indices, [split.questions[index].history_id for index in indices], accelerator)
     rollouts = answer_greedily(task, [split.prompt(index, split.eval_order(index)) for index in mine], engine)
     by_id = {split.questions[index].question_id: split.questions[index] for index in mine}
-    # Prompts stay where they are: 32k tokens a question are too much to gather.
-    light = [
-        (without_prompt_tokens(answer), trace, answer_row(answer, task.tokenizer) | row_of_trace(trace))
-        for rollout in rollouts
-        for answer, trace in zip(rollout.answers, traces_of(rollout, by_id), strict=True)
-    ]
-    every = gather_lists(accelerator, light)
-    result = summarize([answer for answer, _, _ in every], [trace for _, trace, _ in every if trace is not None])
-    return result, [row for _, _, row in every]
+    mine_answered = [one for rollout in rollouts for one in predictions_of(rollout, by_id, task.tokenizer)]
+    predictions = gather_lists(accelerator, mine_answered)
+    return summarize(predictions), predictions
 
 
 def share_of(indices: Sequence[int], history_ids: Sequence[str], accelerator: Accelerator) -> list[int]:
@@ -53,15 +46,34 @@ def share_of(indices: Sequence[int], history_ids: Sequence[str], accelerator: Ac
     return mine
 
 
-def traces_of(rollout: Rollout, questions: dict[str, Any]) -> Sequence[MemoryTrace | None]:
-    if not rollout.updates:
-        return [None] * len(rollout.answers)
-    return trace_memories(rollout, [questions[answer.prompt.question_id] for answer in rollout.answers])
+def predictions_of(
+    rollout: Rollout, questions: dict[str, Question], tokenizer: PreTrainedTokenizerBase
+) -> list[Prediction]:
+    """One prediction per answer of a rollout."""
+    asked = [questions[answer.prompt.question_id] for answer in rollout.answers]
+    traces = trace_memories(rollout, asked) if rollout.updates else [None] * len(asked)
+    return [
+        prediction_of(answer, question, trace, tokenizer)
+        for answer, question, trace in zip(rollout.answers, asked, traces, strict=True)
+    ]
 
 
-def row_of_trace(trace: MemoryTrace | None) -> dict[str, Any]:
-    return trace.as_row() if trace else {}
-
-
-def without_prompt_tokens(answer: Answer) -> Answer:
-    return replace(answer, prompt=replace(answer.prompt, token_ids=()))
+def prediction_of(
+    answer: Answer, question: Question, trace: MemoryTrace | None, tokenizer: PreTrainedTokenizerBase
+) -> Prediction:
+    prompt, completion, score = answer.prompt, answer.completion, answer.score
+    return Prediction(
+        **about(question),
+        sample=answer.sibling,
+        option_order=prompt.option_order,
+        gold=prompt.gold,
+        letter=score.letter,
+        reward=score.reward,
+        failure=score.failure,
+        finish_reason=completion.finish_reason,
+        prompt_tokens=len(prompt.token_ids),
+        completion_tokens=len(completion.token_ids),
+        question=tokenizer.decode(prompt.token_ids[prompt.num_history_tokens :])[-QUESTION_CHARS:],
+        text=answer.text,
+        memory=trace.as_row() if trace else None,
+    )

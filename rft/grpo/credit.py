@@ -29,6 +29,8 @@ class Returns:
     early: tuple[tuple[int, float], ...]
     """(update, reward) of answers from the memory as it stood after that update, counted from 0."""
     num_updates: int
+    failed: tuple[int, ...] = ()
+    """Updates that could not be used, counted from 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,9 @@ def assign_credit(group: Sequence[Returns], rule: CreditRule, *, scale: bool) ->
 
     `shared`: answers to one question are compared with each other, A(r[1, q] .. r[G, q]). A memory serves all
     questions, so update k of rollout g has A(R_k[1] .. R_k[G]), where R_k[g] is the mean of all rewards that the update
-    could influence: those of every final answer, and of the early answers given after it.
+    could influence: those of every final answer, and of the early answers given after it. An update that could not be
+    used has R_k[g] = 0: it leaves the memory before it, which is often better than a careless rewriting, and a policy
+    that is paid for that learns to write nothing of use.
 
     `broadcast`: every turn, answers included, has A(R[1] .. R[G]): the final reward to all turns (MemAgent, arXiv
     2507.02259, section 3.2), here that of all questions. Early answers are compared with each other.
@@ -79,7 +83,9 @@ def assign_credit(group: Sequence[Returns], rule: CreditRule, *, scale: bool) ->
 
 
 def influenced(returns: Returns, update: int) -> float:
-    """The mean reward of the answers given after `update`."""
+    """The mean reward of the answers given after `update`; 0 for one that could not be used."""
+    if update in returns.failed:
+        return 0.0
     return statistics.fmean([*returns.answers, *(reward for after, reward in returns.early if after >= update)])
 
 

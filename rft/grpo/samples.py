@@ -82,6 +82,7 @@ def returns_of(rollout: Rollout) -> Returns:
         answers=tuple(answer.score.reward for answer in rollout.answers),
         early=tuple((answer.turn - 1, answer.score.reward) for answer in rollout.early_answers),
         num_updates=len(rollout.updates),
+        failed=tuple(k for k, update in enumerate(rollout.updates) if update.failure),
     )
 
 

@@ -18,7 +18,6 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from rft import checkpoint, hooks
 from rft.config import Config
@@ -26,6 +25,7 @@ from rft.data.prompts import permuted_option_order
 from rft.data.sampler import shard
 from rft.distributed import gather_lists, max_over_ranks
 from rft.eval.memory import MemoryResult
+from rft.eval.predictions import Prediction, to_json
 from rft.eval.run import evaluate
 from rft.eval.score import EvalResult
 from rft.grpo.metrics import (
@@ -68,6 +68,7 @@ def train(run: Run) -> None:
         if is_checkpoint(run) or stopping:
             save_checkpoint(run)
     write_summary(run, time.perf_counter() - started)
+    run.log.report(final=True)
     run.log.close()
     run.engine.close()
     run.accelerator.end_training()
@@ -182,7 +183,7 @@ def save_checkpoint(run: Run) -> None:
     with run.clock.phase("save"):
         files = {
             "eval.json": json.dumps(result.as_dict(), indent=2) + "\n",
-            "predictions.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions),
+            "predictions.jsonl": "".join(map(to_json, predictions)),
         }
         saved = checkpoint.save(run.config, run.accelerator, run.policy, run.data.tokenizer, run.state, files)
     metrics = eval_metrics(result)
@@ -190,16 +191,18 @@ def save_checkpoint(run: Run) -> None:
     if run.config.hooks.on_checkpoint and run.accelerator.is_main_process:
         metrics["hooks/on_checkpoint_status"] = float(hooks.run_command(run.config.hooks.on_checkpoint, saved))
     run.log.metrics(run.state.step, metrics)
+    run.log.evaluation(run.state.step, predictions)
+    run.log.report()
     run.accelerator.wait_for_everyone()
 
 
-def evaluate_now(run: Run) -> tuple[EvalResult, list[dict[str, Any]]]:
+def evaluate_now(run: Run) -> tuple[EvalResult, list[Prediction]]:
     """The fixed subset under the current weights, on every rank's engine."""
     return evaluate(run.task, run.data.evaluation, run.eval_indices, run.engine, run.accelerator)
 
 
 def eval_metrics(result: EvalResult) -> dict[str, float]:
-    """`eval/accuracy` and one `eval/<breakdown>/<value>` each."""
+    """`eval/accuracy` and one `eval/<breakdown>/<value>` each for those with few values; eval.json has them all."""
     return {
         "eval/accuracy": result.overall.accuracy,
         "eval/accuracy_low": result.overall.low,
@@ -209,8 +212,8 @@ def eval_metrics(result: EvalResult) -> dict[str, float]:
         **memory_eval_metrics(result.memory),
         **{
             f"eval/{breakdown}/{value}": accuracy.accuracy
-            for breakdown, members in result.groups.items()
-            for value, accuracy in members.items()
+            for breakdown in ("pref_type", "who", "updated")
+            for value, accuracy in result.groups[breakdown].items()
         },
     }
 

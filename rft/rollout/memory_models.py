@@ -9,7 +9,7 @@ from rft.data import prompts
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import Chunk
 from rft.data.memory_prompts import update_tail
-from rft.rollout.endpoint import Endpoint
+from rft.rollout.endpoint import Endpoint, Reply
 from rft.rollout.engine import GREEDY
 from rft.tasks.memory import MemoryWriter
 from rft.types import Completion, Message, TurnRequest, UpdateFailure
@@ -121,12 +121,14 @@ class EndpointMemoryModel:
         return (memory if failure else rewritten), failure
 
     def answer(self, memory: str, question: str) -> str:
+        return self.reply(memory, question).text.strip()
+
+    def reply(self, memory: str, question: str) -> Reply:
         text = prompts.MEMORY_ANSWER_HEAD.format(memory=memory or prompts.NO_MEMORY) + question
-        reply = self.endpoint.reply(
+        return self.endpoint.reply(
             [Message(role="system", content=prompts.SYSTEM_PROMPT), Message(role="user", content=text)],
             self.max_answer_length,
         )
-        return reply.text.strip()
 
     def close(self) -> None:
         self.endpoint.client.close()

@@ -12,7 +12,7 @@ THOUGHT_TAGS = ("<think>", "</think>")
 
 REFUSAL = re.compile(
     r"\s*(i['’]m sorry|i am sorry|sorry,|as an ai\b|as a language model"
-    r"|i (cannot|can['’]?t|can not|am unable to|['’]m unable to|am not able to) "
+    r"|i ?(cannot|can['’]?t|can not|am unable to|['’]m unable to|am not able to|['’]m not able to) "
     r"(help|assist|comply|do (that|this)|provide|continue|write|create|update|store|keep|remember|fulfil))",
     re.IGNORECASE,
 )

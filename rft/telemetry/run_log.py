@@ -18,9 +18,17 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from rft.config import Config, to_dict
+from rft.eval.predictions import Prediction
+from rft.telemetry.report.page import write_report
 from rft.types import Answer, Rollout
 
 logger = logging.getLogger(__name__)
+
+TABLE_COLUMNS = (
+    "question_id", "pref_type", "who", "updated", "gold", "letter", "reward", "failure", "question", "text",
+)  # fmt: skip
+TABLE_ROWS = 200
+"""Of an evaluation's table in wandb."""
 
 PROMPT_TAIL_CHARS = 2000
 """How much of a question is kept with a logged answer."""
@@ -78,6 +86,32 @@ class RunLog:
             ordered = sorted(group, key=mean_reward)
             for rollout in {id(r): r for r in (ordered[-1], ordered[0])}.values():
                 append_json(self.output_dir / "rollouts.jsonl", {"step": step, **rollout_row(rollout, self.tokenizer)})
+
+    def evaluation(self, step: int, predictions: Sequence[Prediction]) -> None:
+        """Shows an evaluation's answers as a table in wandb; the checkpoint's predictions.jsonl has them all."""
+        if self.wandb_run is None:
+            return
+        import wandb
+
+        rows = [[getattr(prediction, column) for column in TABLE_COLUMNS] for prediction in predictions[:TABLE_ROWS]]
+        table = wandb.Table(columns=list(TABLE_COLUMNS), data=rows)
+        self.wandb_run.log({"eval/predictions": table}, step=step)
+
+    def report(self, *, final: bool = False) -> None:
+        """Writes report.html; the last one goes to wandb as an artifact too. A page that fails stops no training."""
+        if not self.main:
+            return
+        try:
+            page = write_report([self.output_dir])
+        except Exception:
+            logger.exception("report.html was not written; `python rft/report.py %s` writes it", self.output_dir)
+            return
+        if final and self.wandb_run is not None:
+            import wandb
+
+            artifact = wandb.Artifact(f"report-{self.wandb_run.id}", type="report")
+            artifact.add_file(str(page))
+            self.wandb_run.log_artifact(artifact)
 
     def say(self, text: str) -> None:
         """Prints a line without breaking the progress bar."""

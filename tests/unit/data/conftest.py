@@ -35,6 +35,15 @@ def sample() -> Path:
 
 
 @pytest.fixture(scope="session")
+def personamem_v1() -> Path:
+    """The released questions of PersonaMem v1, without their contexts."""
+    root = Path(__file__).parents[3].parent / "shared" / "data" / "personamem_v1"
+    if not root.is_dir():
+        pytest.skip("the real questions of PersonaMem v1 are not at ../shared/data/personamem_v1")
+    return root
+
+
+@pytest.fixture(scope="session")
 def qwen3() -> str:
     """The folder of Qwen3's tokenizer, named by the environment."""
     folder = os.environ.get("RFT_QWEN3_TOKENIZER", "")

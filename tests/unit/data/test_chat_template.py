@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import pytest
 from hypothesis import given, settings
@@ -115,6 +117,43 @@ def test_the_fingerprint_follows_template_and_vocabulary_but_not_truncation() ->
     tokenizer.chat_template = CHATML
     tokenizer.add_tokens(["<extra>"])
     assert ChatTemplate(tokenizer).fingerprint != fingerprint
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["tea", " jazz", "a", "\n", ". ", "<|im_end|>"])).map("".join), st.integers(1, 12))
+def test_a_text_cut_to_a_number_of_tokens_loses_no_character(
+    tokenizers: Callable[[str], PreTrainedTokenizerFast], text: str, size: int
+) -> None:
+    tokenizer = tokenizers("chatml")
+    pieces = ChatTemplate(tokenizer).cut(text, size)
+    assert "".join(pieces) == text
+    counts = tokens_of_each(tokenizer, pieces)
+    assert counts[:-1] == [size] * (len(counts) - 1)
+    assert all(0 < count <= size for count in counts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "café naïve tea " * 3,
+        "漢漢漢漢",
+    ],
+)
+def test_a_cut_does_not_part_a_character(tokenizers: Callable[[str], PreTrainedTokenizerFast], text: str) -> None:
+    tokenizer = tokenizers("chatml")
+    pieces = ChatTemplate(tokenizer).cut(text, 4)
+    assert "".join(pieces) == text
+    assert max(tokens_of_each(tokenizer, pieces)) <= 4
+
+
+def tokens_of_each(tokenizer: PreTrainedTokenizerFast, pieces: Sequence[str]) -> list[int]:
+    """Tokens of the whole text that begin in each piece."""
+    whole = tokenizer("".join(pieces), add_special_tokens=False, return_offsets_mapping=True)
+    ends = list(accumulate(map(len, pieces)))
+    counts = [0] * len(pieces)
+    for start, _ in whole["offset_mapping"]:
+        counts[bisect(ends, start)] += 1
+    return counts
 
 
 def test_qwen3_s_own_tokenizer(qwen3: str) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from rft.config import Config, DataConfig, MemoryConfig
 from rft.data import memory_traces, personamem
+from rft.data.chunks import turn_that_reads
 from rft.data.memory_demonstrations import MemorySequences, training_texts
 from rft.data.memory_split import MemorySplit, load_memory_split
-from rft.data.memory_traces import Event, rewrite
+from rft.data.memory_traces import NOTHING, Event, rewrite, text_of
 from rft.data.splits import load_split
 from rft.data.synthetic import write_dataset
+from rft.data.traces import gist
 from rft.data.word_tokenizer import UNKNOWN, build_word_tokenizer
 from rft.reward.mcq import score
+
+CHUNK_TOKENS = 90
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +37,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def split(folder: Path) -> MemorySplit:
+    return read_split(folder)
+
+
+def read_split(folder: Path) -> MemorySplit:
     data = DataConfig(source=str(folder), train_split="paper")
     questions = load_split(data, folder, "train").questions
     texts = training_texts(questions, lambda name: personamem.load_history(folder, name)[0].messages)
     tokenizer = build_word_tokenizer(texts, model_max_length=1024)
     tokenizer.name_or_path = "words"
-    config = Config(task="memory", data=data, memory=MemoryConfig(chunk_tokens=90))
+    config = Config(task="memory", data=data, memory=MemoryConfig(chunk_tokens=CHUNK_TOKENS))
     return load_memory_split(config, tokenizer, "train")
 
 
@@ -59,12 +70,57 @@ def test_a_right_memory_answers_every_question(split: MemorySplit):
     assert any(who == "others" for _, who in seen)
 
 
+def test_the_right_memory_has_the_new_value_and_neither_what_was_forgotten_nor_what_is_others(split: MemorySplit):
+    shown = sequences(split, 1.0)
+    updates = 0
+    for number, history_id in enumerate(shown.histories):
+        found = shown.demonstration(number)
+        for question in (split.questions[index] for index in shown.of_history[history_id]):
+            told = [event.value for event in found.timeline if event.topic == question.topic]
+            right, careless = gist(question.correct_answer), gist(question.incorrect_answers[0])
+            if question.who == "others":
+                assert (told, question.topic in found.full) == ([], False)
+            elif question.pref_type == "ask_to_forget":
+                assert (told, found.full[question.topic]) == ([careless, None], "nothing")
+            elif question.updated:
+                assert (told, found.full[question.topic]) == ([careless, right], right)
+                updates += 1
+            else:
+                assert (told, found.full[question.topic]) == ([right], right)
+    assert updates > 0
+
+
+def test_notes_are_one_a_line_and_none_are_said_too():
+    assert text_of({"music": "jazz", "insurance": "passport"}) == "1. music: jazz\n2. insurance: passport"
+    assert text_of({}) == "nothing"
+
+
+def test_nothing_is_noted_before_it_is_read(split: MemorySplit):
+    shown = sequences(split, 1.0)
+    for number, history_id in enumerate(shown.histories):
+        chunks = split.histories.chunks(history_id)
+        for step in shown.demonstration(number).steps:
+            words = set(re.findall(r"\w+", "".join(chunk.text for chunk in chunks[: step.turn + 1])))
+            assert set(step.after.values()) <= words | {NOTHING}, (history_id, step)
+
+
+def test_long_histories_are_demonstrated_too(tmp_path: Path):
+    write_dataset(tmp_path, num_personas=12, questions_per_persona=5, history_tokens=2000, seed=3, style="full")
+    shown = sequences(read_split(tmp_path), 1.0)
+    for number in range(len(shown.histories)):
+        found = shown.demonstration(number)
+        assert found.steps[-1].after == found.full
+
+
 def test_a_rewriting_replaces_forgets_and_starts_over():
     notes = {"music": "jazz", "pet": "geckos"}
     news = [Event(message=4, topic="music", value="opera"), Event(message=6, topic="pet", value=None)]
-    assert rewrite(notes, news) == {"music": "opera"}
-    assert rewrite(notes, news[:1]) == {"pet": "geckos", "music": "opera"}
+    assert list(rewrite(notes, news).items()) == [("music", "opera"), ("pet", "nothing")]
+    assert rewrite(notes, news[:1]) == {"music": "opera", "pet": "geckos"}
     assert rewrite(notes, news[:1], keep=False) == {"music": "opera"}
+    assert rewrite(notes, []) == notes and rewrite(notes, [], keep=False) == {}
+    assert rewrite({}, [Event(message=1, topic="pet", value="cats"), news[1]]) == {"pet": "nothing"}
+    assert rewrite({}, news[1:]) == {}
     assert notes == {"music": "jazz", "pet": "geckos"}
 
 
@@ -78,10 +134,33 @@ def test_nothing_is_dropped_with_a_keep_share_of_one(split: MemorySplit):
 
 def test_the_keep_share_is_kept(split: MemorySplit):
     shown = sequences(split, 0.4)
-    steps = [step for number in range(60) for step in shown.demonstration(number).steps if len(step.before) > 1]
-    kept = sum(len(step.before.keys() & step.after.keys()) > 0 for step in steps) / len(steps)
-    assert len(steps) > 60
-    assert 0.2 < kept < 0.6  # three standard errors around 0.4
+    kept = []
+    for number, history_id in enumerate(shown.histories):
+        found, chunks = shown.demonstration(number), split.histories.chunks(history_id)
+        for step in found.steps:
+            news = {event.topic for event in found.timeline if turn_that_reads(event.message, chunks) == step.turn}
+            old = step.before.keys() - news
+            if old:
+                assert old <= step.after.keys() or not old & step.after.keys(), "all notes or none"
+                kept.append(old <= step.after.keys())
+    assert len(kept) > 80
+    assert abs(sum(kept) / len(kept) - 0.4) < 4 * math.sqrt(0.4 * 0.6 / len(kept))
+
+
+def test_every_second_demonstration_carries_full_notes_on(split: MemorySplit):
+    shown = sequences(split, 0.0)
+    full = []
+    for number in range(len(shown.histories)):
+        steps = shown.demonstration(number).steps
+        assert steps[0].before == {}
+        links = {later.before == step.after for step, later in pairwise(steps)}
+        if any(len(later.before) > len(step.after) for step, later in pairwise(steps)):
+            full.append(True)
+        elif any(later.before and not later.before.keys() <= later.after.keys() for later in steps):
+            assert links == {True}
+            full.append(False)
+    assert len(full) > 30
+    assert abs(sum(full) / len(full) - 0.5) < 4 * math.sqrt(0.25 / len(full))
 
 
 def test_the_same_seed_demonstrates_the_same(split: MemorySplit):
@@ -101,4 +180,4 @@ def test_a_sequence_is_learned_on_its_reply_alone_and_has_no_unknown_word(split:
         reply = tokenizer.decode([label for label in labels if label != -100])
         assert unknown not in ids
         assert prompt.endswith("<|im_start|>assistant\n") and reply.endswith("<|im_end|>")
-        assert labels[-len(reply) :] != [] and (reply.startswith("- ") if item[1] == 0 else "\\boxed{" in reply)
+        assert re.match(r"1\. |nothing<", reply) if item[1] == 0 else "\\boxed{" in reply

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from rft.eval.memory import MemoryTrace, summarize_memories
+from rft.eval.memory import MemoryTrace, by_age, summarize_memories, trace_memories
+from rft.eval.predictions import Prediction, about
 from rft.eval.retention import Retention
+from rft.types import Answer, Completion, MemoryUpdate, Message, Prompt, Question, Rollout, Score, UpdateFailure
+from tests.unit.eval.builder import make_question
 
 
-def trace(history: str, tokens: int, retention: Retention | None, input_tokens: int = 50) -> MemoryTrace:
-    return MemoryTrace(
-        history_id=history, memories=("a", "b", history), failures=(None, "empty", None), memory_tokens=tokens,
-        history_tokens=200, input_tokens=input_tokens, retention=retention,
+def told(history: int, tokens: int, retention: Retention | None, input_tokens: int = 50) -> Prediction:
+    trace = MemoryTrace(
+        memory=str(history), memory_tokens=tokens, history_tokens=200, update_failures=(None, "empty", None),
+        retention=retention,
+    )  # fmt: skip
+    return Prediction(
+        **about(make_question(2 * history)), sample=0, option_order=(0, 1), gold="a", letter="a", reward=1.0,
+        failure=None, finish_reason="stop", prompt_tokens=input_tokens, completion_tokens=1, question="", text="",
+        memory=trace.as_row(),
     )  # fmt: skip
 
 
@@ -20,7 +30,7 @@ def test_a_memory_counts_once_and_its_questions_each():
     lost = Retention(evidence_turn=1, num_turns=3, entered=1, lost=2)
     never = Retention(evidence_turn=2, num_turns=3, entered=None, lost=None)
     found = summarize_memories(
-        [trace("h", 10, kept), trace("h", 10, lost, input_tokens=70), trace("i", 30, never), trace("i", 30, None)]
+        [told(0, 10, kept), told(0, 10, lost, input_tokens=70), told(1, 30, never), told(1, 30, None)]
     )
     assert (found.num_memories, found.memory_tokens_mean, found.memory_tokens_max) == (2, 20, 30)
     assert (found.updates_mean, found.failures) == (3, {"empty": 2})
@@ -32,5 +42,71 @@ def test_a_memory_counts_once_and_its_questions_each():
 
 
 def test_nothing_to_follow_is_no_number():
-    found = summarize_memories([trace("h", 10, None)])
+    found = summarize_memories([told(0, 10, None)])
     assert (found.num_measured, found.entered, found.retention, found.retention_by_age) == (0, None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("turns", "entered", "lost", "held"),
+    [
+        ((0, 3), 0, None, {0: 1, 1: 1, 2: 1}),
+        ((0, 3), 1, 2, {0: 0, 1: 1, 2: 0}),  # noted an update late, lost after the next
+        ((0, 3), None, None, {0: 0, 1: 0, 2: 0}),
+        ((2, 3), 2, None, {0: 1}),  # read last, so it has one age
+    ],
+)
+def test_evidence_is_held_from_its_note_until_its_loss(
+    turns: tuple[int, int], entered: int | None, lost: int | None, held: dict[int, float]
+):
+    assert by_age([Retention(evidence_turn=turns[0], num_turns=turns[1], entered=entered, lost=lost)]) == held
+
+
+def test_an_age_counts_those_that_reach_it():
+    long = Retention(evidence_turn=0, num_turns=2, entered=0, lost=None)
+    short = Retention(evidence_turn=1, num_turns=2, entered=None, lost=None)
+    assert by_age([long, short]) == {0: 0.5, 1: 1.0}
+    assert by_age([]) == {}
+
+
+def question(number: int) -> Question:
+    return Question(
+        question_id=f"val/{number}", row=number, persona_id=0, history_id="h", query="And now?",
+        correct_answer="Some jazz.", incorrect_answers=("Metal.", "Opera.", "Folk."), pref_type="p", who="self",
+        updated=False, sensitive=False, scenario="s", topic="music", preference="Likes jazz", distance_tokens=9,
+        evidence=(Message(role="user", content="I hum jazz."),),
+    )  # fmt: skip
+
+
+def answer(number: int, evidence_turn: int | None) -> Answer:
+    prompt = Prompt(
+        question_id=f"val/{number}", persona_id=0, history_id="h", token_ids=(1,) * (20 + number),
+        num_history_tokens=0, letters=("a", "b"), gold="a", option_order=(0, 1), pref_type="p", who="self",
+        updated=False, sensitive=False, scenario="s", evidence_turn=evidence_turn,
+    )  # fmt: skip
+    return Answer(
+        prompt=prompt, sibling=0, completion=REPLY, text="", score=Score(reward=1.0, letter="a", failure=None)
+    )
+
+
+REPLY = Completion(token_ids=(1,), logprobs=(0.0,), finish_reason="stop", policy_version=0)
+
+
+def test_a_rollout_is_told_question_by_question():
+    updates = tuple(
+        MemoryUpdate(
+            prompt_ids=(1,), completion=REPLY, memory=memory, failure=failure, num_memory_tokens=tokens,
+            num_chunk_tokens=chunk,
+        )
+        for memory, failure, tokens, chunk in [("Jazz.", None, 2, 90), ("Jazz.", UpdateFailure.TAGS, 2, 70)]
+    )  # fmt: skip
+    rollout = Rollout(updates=updates, answers=(answer(0, 1), answer(1, None)))
+    followed, absent = trace_memories(rollout, [question(0), question(1)])
+    assert followed.as_row() == {
+        "memory": "Jazz.",
+        "memory_tokens": 2,
+        "history_tokens": 160,
+        "update_failures": (None, "tags"),
+        "retention": {"evidence_turn": 1, "num_turns": 2, "entered": 1, "lost": None},
+    }
+    assert absent.retention is None
+    assert MemoryTrace.from_row(json.loads(json.dumps(followed.as_row()))) == followed

@@ -35,6 +35,28 @@ def test_what_should_be_forgotten_has_none():
     assert follow(forget, 0, ["Jazz."]) is None
 
 
+def test_the_request_to_forget_is_no_evidence():
+    forget = question(
+        correct_answer="Classics, I think.", incorrect_answers=("Jazz, I think.", "Metal, I think.", "Opera, I think."),
+        query="Any ideas for my music this week?", pref_type="ask_to_forget", topic="music",
+        preference="Do not remember 'Goes with jazz when it comes to music' in memory",
+        evidence=(
+            Message(role="user", content="What would go well with my usual music, jazz, made the day?"),
+            Message(role="assistant", content="Since it is jazz, take it slowly."),
+            Message(role="user", content="Do not remember my music from now on."),
+        ),
+    )  # fmt: skip
+    assert key_words(forget) == frozenset()
+
+
+def test_common_words_short_words_and_numbers_are_no_key_words():
+    with_noise = question(
+        correct_answer="You would like an IT job, 12345, with jazz.", preference="Likes it more than most",
+        evidence=(Message(role="user", content="You would like an IT job, 12345, with jazz more than most."),),
+    )  # fmt: skip
+    assert key_words(with_noise) == {"job", "jazz"}
+
+
 @pytest.mark.parametrize(
     ("memories", "entered", "lost"),
     [
@@ -44,6 +66,10 @@ def test_what_should_be_forgotten_has_none():
         (["", "jazz", "metal"], 1, 2),
         (["", "jazz", "", "jazz", "", ""], 1, 4),  # came back, then lost for good
         (["", "jazzy", ""], None, None),
+        (["jazz", "jazz", ""], 1, 2),
+        (["", "", "", "jazz"], 3, None),  # noted late
+        (["", "jazz", "", "jazz"], 1, None),  # away for a turn
+        (["", ""], None, None),
     ],
 )
 def test_evidence_is_followed_from_its_turn_on(memories: list[str], entered: int | None, lost: int | None):

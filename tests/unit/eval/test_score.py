@@ -5,24 +5,26 @@ import random
 
 import pytest
 
-from rft.eval.score import clustered_interval, summarize
-from rft.types import Answer, Completion, FailureReason, Prompt, Score
+from rft.eval.predictions import Prediction
+from rft.eval.score import clustered_interval, distance_bucket, paired_difference, summarize
+from rft.types import FailureReason
 
 
-def answer(persona: int, reward: float, *, who: str = "self", letter: str | None = "a") -> Answer:
-    prompt = Prompt(
-        question_id=f"val/{persona}", persona_id=persona, history_id="h", token_ids=(1,), num_history_tokens=0,
-        letters=("a", "b"), gold="a", option_order=(0, 1), pref_type="neutral_preferences", who=who, updated=False,
-        sensitive=False, scenario="translation",
+def answer(
+    persona: int,
+    reward: float | None,
+    *,
+    who: str = "self",
+    letter: str | None = "a",
+    number: int = 0,
+    distance: int = 9,
+) -> Prediction:
+    return Prediction(
+        question_id=f"val/{persona}-{number}", persona_id=persona, history_id="h", pref_type="neutral_preferences",
+        who=who, updated=False, sensitive=False, scenario="translation", topic="music", distance_tokens=distance,
+        sample=0, option_order=(0, 1), gold="a", letter=letter, reward=reward, finish_reason="stop", prompt_tokens=1,
+        failure=None if letter else FailureReason.NO_BOX, completion_tokens=1, question="", text="",
     )  # fmt: skip
-    failure = None if letter else FailureReason.NO_BOX
-    return Answer(
-        prompt=prompt,
-        sibling=0,
-        completion=Completion(token_ids=(1,), logprobs=(0.0,), finish_reason="stop", policy_version=0),
-        text="",
-        score=Score(reward=reward, letter=letter, failure=failure),
-    )
 
 
 def test_interval_is_wilsons_when_every_cluster_has_one_value():
@@ -77,3 +79,38 @@ def test_summary_counts_by_category():
 def test_nothing_to_evaluate_is_said():
     with pytest.raises(ValueError, match="no questions"):
         summarize([])
+
+
+def test_buckets_double():
+    tokens = (0, 1023, 1024, 2047, 2048, 18_861, 127_000)
+    assert [distance_bucket(n) for n in tokens] == ["0-1k", "0-1k", "1k-2k", "1k-2k", "2k-4k", "16k-32k", "64k-128k"]
+    result = summarize([answer(n, 1.0, distance=n * 1000) for n in (20, 0, 3, 9)])
+    assert list(result.groups["distance_tokens"]) == ["0-1k", "2k-4k", "8k-16k", "16k-32k"]
+
+
+def test_a_difference_is_paired_and_clustered():
+    ours = [answer(persona, float(persona % 4 > 0), number=n) for persona in range(40) for n in range(5)]
+    theirs = [answer(persona, float(persona % 4 > 1), number=n) for persona in range(40) for n in range(5)]
+    found = paired_difference(ours, theirs)
+    assert found is not None and (found.n, found.mean) == (200, 0.25)
+    # Forty personas, each with one difference five times: a standard error of sqrt(0.25 * 0.75 / 39).
+    assert found.high - found.mean == pytest.approx(1.96 * math.sqrt(0.25 * 0.75 / 39), rel=1e-3)
+    assert paired_difference(ours, ours) is not None and paired_difference(ours, theirs[:5]) is None
+
+
+def test_a_difference_averages_samples_and_takes_common_questions():
+    ours = [answer(0, 1.0), answer(0, 0.0), answer(1, 1.0), answer(2, 1.0)]
+    theirs = [answer(0, 0.0), answer(1, 0.0), answer(3, 1.0)]
+    found = paired_difference(ours, theirs)
+    assert found is not None and (found.n, found.mean) == (2, 0.75)
+
+
+def test_several_samples_of_a_question_are_one_question():
+    assert summarize([answer(0, 1.0), answer(0, 0.0), answer(1, 1.0)]).overall.n == 2
+
+
+def test_an_answer_without_a_valid_verdict_is_in_no_mean():
+    result = summarize([answer(0, 0.5), answer(1, 1.0), answer(2, None, letter=None)])
+    assert (result.overall.n, result.overall.accuracy) == (2, 0.75)
+    with pytest.raises(ValueError, match="none of 1 answers"):
+        summarize([answer(2, None)])

@@ -51,6 +51,15 @@ def test_an_early_answer_counts_for_the_updates_before_it_only() -> None:
     assert second == Credit(updates=(-0.25, 0.0), answers=(0.0,), early=(-0.5,))
 
 
+def test_a_failed_update_earns_nothing_under_shared_and_its_return_under_broadcast() -> None:
+    good = returns(1, 1)
+    lucky = Returns(answers=(1.0, 1.0), early=(), num_updates=2, failed=(1,))
+    first, second = assign_credit([good, lucky], "shared", scale=False)
+    assert (first.updates, second.updates) == ((0.0, 0.5), (0.0, -0.5))
+    assert first.answers == second.answers == (0.0, 0.0)
+    assert {credit.updates for credit in assign_credit([good, lucky], "broadcast", scale=False)} == {(0.0, 0.0)}
+
+
 def test_broadcast_keeps_early_answers_out_of_the_return() -> None:
     group = [returns(0, early=((0, 1.0),)), returns(0, early=((0, 0.0),))]
     first, _ = assign_credit(group, "broadcast", scale=False)

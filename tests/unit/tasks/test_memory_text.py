@@ -23,6 +23,9 @@ MARKERS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
         ("I can't stand olives", "I can't stand olives"),
         ("Sorry jokes are what the user likes", "Sorry jokes are what the user likes"),
         ("- 3 < 4 and <b>bold</b>", "- 3 < 4 and <b>bold</b>"),
+        ("- Is sorry, but cannot help at weekends.", "- Is sorry, but cannot help at weekends."),
+        ("- Asks an AI for help.\nAs an AI fan", "- Asks an AI for help.\nAs an AI fan"),
+        ("<think>I cannot help.</think>- Likes jazz.", "- Likes jazz."),
     ],
 )
 def test_a_memory_is_the_reply_after_its_thought(reply: str, memory: str):
@@ -43,6 +46,14 @@ def test_a_memory_is_the_reply_after_its_thought(reply: str, memory: str):
         ("I cannot help with that.", UpdateFailure.REFUSAL),
         ("i can’t store personal data", UpdateFailure.REFUSAL),
         ("As an AI, I have no memory.", UpdateFailure.REFUSAL),
+        ("As a language model I keep nothing.", UpdateFailure.REFUSAL),
+        ("Sorry, I would rather not.", UpdateFailure.REFUSAL),
+        ("I am sorry.", UpdateFailure.REFUSAL),
+        ("I am unable to do that", UpdateFailure.REFUSAL),
+        ("I cant write that down.", UpdateFailure.REFUSAL),
+        ("<think>Is this safe?</think>\nI can not assist.", UpdateFailure.REFUSAL),
+        ("I'm unable to help with that.", UpdateFailure.REFUSAL),
+        ("I’m not able to do that.", UpdateFailure.REFUSAL),
     ],
 )
 def test_what_is_no_memory_says_why(reply: str, failure: UpdateFailure):
@@ -50,12 +61,16 @@ def test_what_is_no_memory_says_why(reply: str, failure: UpdateFailure):
 
 
 def test_a_reply_that_was_cut_off_is_too_long():
-    assert read_memory("- Likes ja", cut_off=True, markers=MARKERS)[1] is UpdateFailure.TOO_LONG
+    assert read_memory("- Likes ja", cut_off=True, markers=MARKERS) == ("- Likes ja", UpdateFailure.TOO_LONG)
+    for reply in ("", "<think>What is", "I cannot help"):
+        assert read_memory(reply, cut_off=True, markers=MARKERS)[1] is UpdateFailure.TOO_LONG
 
 
 def test_a_thought_that_the_template_opened_must_be_closed():
     closed = read_memory("Jazz is new.</think>- Likes jazz.", cut_off=False, markers=MARKERS, thought_open=True)
     assert closed == ("- Likes jazz.", None)
+    opened_twice = read_memory("<think>Jazz.</think>\n- Jazz.", cut_off=False, markers=MARKERS, thought_open=True)
+    assert opened_twice == ("- Jazz.", None)
     assert read_memory("Jazz.", cut_off=False, markers=MARKERS, thought_open=True)[1] is UpdateFailure.TAGS
 
 

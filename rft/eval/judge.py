@@ -1,0 +1,196 @@
+r"""Open-ended answers, read by a judge: any model behind an OpenAI-compatible endpoint.
+
+A verdict is a number from 0 to 1 in one `\boxed{}` (arXiv 2512.06688: a narrow judge sees query, preference and
+reply). Each answer is judged in both layouts (preference or reply first), `evaluate.judge.repeats` times each; its
+reward is the mean of the valid verdicts. A verdict that cannot be read is counted and never becomes a zero.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rft.data import prompts
+from rft.data.benchmarks import BenchmarkName
+from rft.eval.config import JudgeConfig
+from rft.eval.predictions import Prediction
+from rft.reward.mcq import THOUGHT_CLOSES, boxed
+from rft.rollout.chat_models import ChatModel, ChatRequest
+from rft.types import Message, Question
+
+NUMBER = re.compile(r"\s*(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One reading of one answer.
+
+    Example:
+        Verdict(question_id="val/3", sample=0, layout="gold_first", repeat=0, score=0.5, failure=None, text="...")
+    """
+
+    question_id: str
+    sample: int
+    layout: str
+    """A key of prompts.JUDGE_LAYOUTS."""
+    repeat: int
+    score: float | None
+    failure: str | None
+    """Why there is no score: `no_box`, `several_scores` or `not_a_score`."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeResult:
+    """How far the judge can be trusted.
+
+    Example:
+        JudgeResult(model="gpt-5-mini", num_verdicts=600, num_invalid=3, failures={"no_box": 3}, layout_gap=0.04,
+                    repeat_gap=0.01, num_unjudged=0)
+    """
+
+    model: str
+    num_verdicts: int
+    num_invalid: int
+    failures: dict[str, int]
+    layout_gap: float | None
+    """Mean difference between an answer's mean scores in the two layouts, without sign; None where none has both."""
+    repeat_gap: float | None
+    """Mean range of an answer's scores within a layout; None with one verdict each."""
+    num_unjudged: int
+    """Answers without any valid verdict: in no mean."""
+
+
+def read_score(text: str) -> tuple[float | None, str | None]:
+    """The score in a verdict, or why there is none."""
+    boxes = boxed(text.rpartition(THOUGHT_CLOSES)[2])
+    if not boxes:
+        return None, "no_box"
+    numbers = {float(found.group(1)) if box and (found := NUMBER.fullmatch(box)) else None for box in boxes}
+    if len(numbers) > 1:
+        return None, "several_scores"
+    (number,) = numbers
+    return (number, None) if number is not None else (None, "not_a_score")
+
+
+def rubric_of(benchmark: BenchmarkName, question: Question) -> tuple[str, str]:
+    """The rubric's name, and what the judge is told of the user."""
+    if benchmark == "longmemeval":
+        return "answer", question.correct_answer
+    if question.preference.lower().startswith("do not"):
+        return "avoid", question.preference
+    return "follow", question.preference or question.correct_answer
+
+
+def judge_request(
+    benchmark: BenchmarkName, question: Question, reply: str, layout: str
+) -> tuple[tuple[Message, ...], str]:
+    """System line and user message of one verdict; the reply's thought is not shown."""
+    rubric, gold = rubric_of(benchmark, question)
+    shown = {"query": question.query, "gold": gold, "reply": reply.rpartition(THOUGHT_CLOSES)[2].strip()}
+    parts = "\n\n".join(
+        prompts.JUDGE_PARTS[part].format(**{part: shown[part]}) for part in prompts.JUDGE_LAYOUTS[layout]
+    )
+    text = prompts.JUDGE_TEMPLATE.format(parts=parts, rubric=prompts.JUDGE_RUBRICS[rubric])
+    return (Message(role="system", content=prompts.JUDGE_SYSTEM_PROMPT),), text
+
+
+def judge(
+    benchmark: BenchmarkName,
+    config: JudgeConfig,
+    predictions: Sequence[Prediction],
+    questions: dict[str, Question],
+    model: ChatModel,
+    path: Path,
+) -> Iterator[Verdict]:
+    """Asks for the verdicts that `path` does not hold yet, and appends each as it comes."""
+    done = {(v.question_id, v.sample, v.layout, v.repeat) for v in read_verdicts(path)}
+
+    def requests() -> Iterator[ChatRequest[tuple[str, int, str, int]]]:
+        for prediction in predictions:
+            for layout in prompts.JUDGE_LAYOUTS:
+                for repeat in range(config.repeats):
+                    tag = (prediction.question_id, prediction.sample, layout, repeat)
+                    if tag not in done:
+                        question = questions[prediction.question_id]
+                        context, text = judge_request(benchmark, question, prediction.text, layout)
+                        yield ChatRequest(
+                            tag=tag,
+                            context=context,
+                            question=text,
+                            max_tokens=config.max_completion_length,
+                            seed=repeat,
+                        )
+
+    with path.open("a", encoding="utf-8") as file:
+        for (question_id, sample, layout, repeat), reply in model.replies(requests()):
+            score, failure = read_score(reply.text)
+            verdict = Verdict(
+                question_id=question_id,
+                sample=sample,
+                layout=layout,
+                repeat=repeat,
+                score=score,
+                failure=failure,
+                text=reply.text,
+            )
+            file.write(json.dumps(dataclasses.asdict(verdict), ensure_ascii=False) + "\n")
+            file.flush()
+            yield verdict
+
+
+def read_verdicts(path: Path) -> list[Verdict]:
+    """The verdicts of a file; a last line that a crash cut short is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [Verdict(**json.loads(line)) for line in lines if line.endswith("\n")]
+
+
+def with_verdicts(predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Prediction]:
+    """The predictions with their rewards: the mean of the valid scores, None where there is none."""
+    of_answer: dict[tuple[str, int], list[Verdict]] = {}
+    for verdict in verdicts:
+        of_answer.setdefault((verdict.question_id, verdict.sample), []).append(verdict)
+    judged = []
+    for prediction in predictions:
+        found = of_answer.get((prediction.question_id, prediction.sample), [])
+        scores = [verdict.score for verdict in found if verdict.score is not None]
+        rows: tuple[dict[str, Any], ...] = tuple(
+            {"layout": v.layout, "repeat": v.repeat, "score": v.score, "failure": v.failure} for v in found
+        )
+        reward = statistics.fmean(scores) if scores else None
+        failure = None if scores else "no_valid_verdict"
+        judged.append(dataclasses.replace(prediction, reward=reward, failure=failure, verdicts=rows))
+    return judged
+
+
+def summarize_judge(model: str, predictions: Sequence[Prediction]) -> JudgeResult:
+    """Agreement of the judge with itself, over the verdicts of `predictions`."""
+    verdicts = [verdict for prediction in predictions for verdict in prediction.verdicts]
+    failures = [verdict["failure"] for verdict in verdicts if verdict["failure"]]
+    layout_gaps, repeat_gaps = [], []
+    for prediction in predictions:
+        by_layout: dict[str, list[float]] = {}
+        for verdict in prediction.verdicts:
+            if verdict["score"] is not None:
+                by_layout.setdefault(verdict["layout"], []).append(verdict["score"])
+        if len(by_layout) == len(prompts.JUDGE_LAYOUTS):
+            means = [statistics.fmean(scores) for scores in by_layout.values()]
+            layout_gaps.append(max(means) - min(means))
+        repeat_gaps += [max(scores) - min(scores) for scores in by_layout.values() if len(scores) > 1]
+    return JudgeResult(
+        model=model,
+        num_verdicts=len(verdicts),
+        num_invalid=len(failures),
+        failures={reason: failures.count(reason) for reason in sorted(set(failures))},
+        layout_gap=statistics.fmean(layout_gaps) if layout_gaps else None,
+        repeat_gap=statistics.fmean(repeat_gaps) if repeat_gaps else None,
+        num_unjudged=sum(prediction.reward is None for prediction in predictions),
+    )

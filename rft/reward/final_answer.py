@@ -1,0 +1,46 @@
+"""The scorer of the `Final Answer: [Letter]` protocol, which the paper uses for models behind an API.
+
+The paper's parser takes the first of several patterns that matches anywhere. This one reads the last line of the
+form it asked for, after the thought: text before it may weigh other letters. Names of failures are those of the
+boxed protocol: `no_box` where there is no such line, `unreadable_box` where it holds no single letter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rft.reward.mcq import THOUGHT_CLOSES, THOUGHT_OPENS, Parsed
+from rft.types import FailureReason, Score
+
+FINAL = re.compile(r"final\s+answer(?:\s+is)?\s*[*_]*\s*:?[ \t]*([^\n]*)", re.IGNORECASE)
+LETTER = re.compile(r"[\s*_\[({$\\\"'`]*(?:boxed\{)?([A-Za-z])(?![A-Za-z])")
+SECOND = re.compile(r"(?:\bor\b|\band\b|/|,)\s*[\[(]?([A-Za-z])(?![A-Za-z])", re.IGNORECASE)
+
+
+def score(text: str, letters: Sequence[str], gold: str, *, thought_open: bool = False) -> Score:
+    """What a reply is worth: 1.0 if its final letter is `gold`, else 0.0. Arguments as in `rft.reward.mcq.score`."""
+    assert gold in letters, "the right letter is one of those offered"
+    letter, failure = parse(text, letters, thought_open)
+    return Score(reward=float(letter == gold), letter=letter, failure=failure)
+
+
+def parse(text: str, letters: Sequence[str], thought_open: bool) -> Parsed:
+    if not text.strip():
+        return None, FailureReason.EMPTY
+    _, closed, answer = text.rpartition(THOUGHT_CLOSES)
+    if THOUGHT_OPENS in answer or (thought_open and not closed):
+        return None, FailureReason.UNCLOSED_THOUGHT
+    if not answer.strip():
+        return None, FailureReason.EMPTY
+    lines = FINAL.findall(answer)
+    if not lines:
+        return None, FailureReason.NO_BOX
+    found = LETTER.match(lines[-1])
+    if not found:
+        return None, FailureReason.UNREADABLE_BOX
+    letter = found.group(1).lower()
+    if letter not in letters:
+        return None, FailureReason.NOT_AN_OPTION
+    more = {other.lower() for other in SECOND.findall(lines[-1][found.end() :])} & set(letters)
+    return (None, FailureReason.SEVERAL_LETTERS) if more - {letter} else (letter, None)

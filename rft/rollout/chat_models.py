@@ -1,0 +1,174 @@
+"""Models that answer chats: a checkpoint through vLLM, in batches, or an endpoint, several requests at a time.
+
+Both hand out replies as they come, so that what was answered before a crash is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Generic, Protocol, TypeVar
+
+from transformers import PreTrainedTokenizerBase
+
+from rft.config import Config
+from rft.data.chat_template import ChatParts, ChatTemplate
+from rft.rollout.endpoint import Endpoint, Reply
+from rft.rollout.engine import Sampling
+from rft.rollout.vllm_local import VllmEngine
+from rft.types import Message, TurnRequest
+
+Tag = TypeVar("Tag")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest(Generic[Tag]):
+    """A chat that ends with a user message to be answered.
+
+    Example:
+        ChatRequest(tag="train/17", context=(Message(role="system", content="..."),), question="And now?",
+                    max_tokens=2048, seed=7)
+    """
+
+    tag: Tag
+    """Whatever the caller needs to know the reply by."""
+    context: tuple[Message, ...]
+    """Requests that follow each other with an equal context share its computation."""
+    question: str
+    max_tokens: int
+    seed: int
+
+
+class ChatModel(Protocol):
+    """Something that answers."""
+
+    thought_open: bool
+    """Its template opens the thought, so that a reply begins inside."""
+
+    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, Reply]]:
+        """The replies, in any order. Raises ValueError where an endpoint fails, after those that came."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LocalChatModel:
+    """A checkpoint on this machine, with the same token ids as in training.
+
+    Args:
+        config: `model` and `rollout` say what and how.
+        tokenizer: of the model.
+        engine: one that holds the model's weights.
+        temperature: 0 is greedy.
+        batch_size: requests handed to the engine at once.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        tokenizer: PreTrainedTokenizerBase,
+        engine: VllmEngine,
+        *,
+        temperature: float,
+        batch_size: int,
+    ) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.engine = engine
+        self.batch_size = batch_size
+        self.sampling = Sampling(temperature=temperature, top_p=config.rollout.top_p, top_k=config.rollout.top_k)
+        self.chat = ChatTemplate(tokenizer)
+        self._context = lru_cache(maxsize=4)(self._encode_context)
+        probe = self.chat.split([Message(role="system", content="")])
+        self.thought_open = probe.footer.rstrip().endswith("<think>")
+
+    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, Reply]]:
+        waiting = iter(requests)
+        while batch := list(islice(waiting, self.batch_size)):
+            turns = [
+                TurnRequest(prompt_ids=self.prompt_ids(one), seed=one.seed, max_tokens=one.max_tokens) for one in batch
+            ]
+            for request, turn, completion in zip(batch, turns, self.engine.generate(turns, self.sampling), strict=True):
+                yield (
+                    request.tag,
+                    Reply(
+                        text=self.tokenizer.decode(completion.token_ids, skip_special_tokens=True),
+                        cut_off=completion.finish_reason == "length",
+                        prompt_tokens=len(turn.prompt_ids),
+                        completion_tokens=len(completion.token_ids),
+                    ),
+                )
+
+    def prompt_ids(self, request: ChatRequest[Any]) -> tuple[int, ...]:
+        context, parts = self._context(request.context)
+        (question,) = self.chat.encode([parts.tail(request.question)])
+        return context + tuple(question.tolist())
+
+    def _encode_context(self, context: tuple[Message, ...]) -> tuple[tuple[int, ...], ChatParts]:
+        parts = self.chat.split(context)
+        return tuple(self.chat.encode([parts.history])[0].tolist()), parts
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class EndpointChatModel:
+    """A model behind an endpoint.
+
+    Args:
+        endpoint: where it is.
+        concurrency: requests in flight.
+        temperature: 0 is greedy, None is the endpoint's own.
+    """
+
+    thought_open = False
+
+    def __init__(self, endpoint: Endpoint, *, concurrency: int, temperature: float | None) -> None:
+        self.endpoint = endpoint
+        self.concurrency = concurrency
+        self.temperature = temperature
+
+    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, Reply]]:
+        jobs = ((request.tag, request) for request in requests)
+        yield from in_threads(jobs, self._reply, self.concurrency)
+
+    def _reply(self, request: ChatRequest[Any]) -> Reply:
+        messages = [*request.context, Message(role="user", content=request.question)]
+        seed = request.seed if self.temperature != 0 else None
+        return self.endpoint.reply(messages, request.max_tokens, temperature=self.temperature, seed=seed)
+
+    def close(self) -> None:
+        self.endpoint.client.close()
+
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def in_threads(jobs: Iterable[tuple[Tag, Job]], work: Any, num_threads: int) -> Iterator[tuple[Tag, Any]]:
+    """(tag, work(job)) as they come, `num_threads` at a time; jobs are taken when a thread is free.
+
+    When one fails, those in flight are waited for and handed out, no further one begins, and its error is raised.
+    """
+    waiting = iter(jobs)
+    running: dict[Future[Any], Tag] = {}
+    failure: BaseException | None = None
+    with ThreadPoolExecutor(max_workers=num_threads) as pool:
+        while True:
+            if failure is None:
+                for tag, job in islice(waiting, num_threads - len(running)):
+                    running[pool.submit(work, job)] = tag
+            if not running:
+                break
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                tag = running.pop(future)
+                if error := future.exception():
+                    failure = failure or error
+                else:
+                    yield tag, future.result()
+    if failure is not None:
+        raise failure

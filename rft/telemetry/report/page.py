@@ -1,0 +1,298 @@
+"""The report's page: what is shown, in which order. The template beside it says how it looks.
+
+The page is one file without any script, and forbids all scripts and all network by its content security policy. What
+models wrote is text: the template escapes it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from rft.eval.results import SystemResult
+from rft.eval.systems import CONTROLS
+from rft.telemetry.report.charts import Bar, Series, column_chart, interval_chart, letter_chart, line_chart
+from rft.telemetry.report.run_folder import GAP, Group, RunFolder, read_run
+
+MAX_GROUPS = 12
+"""Shown of one run: the first few and the last few."""
+
+PHASES = ("rollout", "update", "sync", "eval", "save")
+
+THOUGHT = re.compile(r"\A\s*<think>(.*?)</think>", re.DOTALL)
+
+CHANCE = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of a memory, and what the update did to it."""
+
+    kind: str
+    """`same`, `added` or `removed`."""
+    text: str
+
+
+def render(runs: Sequence[RunFolder]) -> str:
+    """The page for one run, or for several side by side."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.get_template("page.html.j2")
+    return template.render(
+        title=" and ".join(run.name for run in runs),
+        runs=[view_of(run) for run in runs],
+        tiles=[(run.name, tiles_of(run)) for run in runs],
+        learning=learning_charts(runs),
+        health=health_charts(runs),
+        costs=cost_charts(runs),
+        several=len(runs) > 1,
+    )
+
+
+def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
+    """Writes the page and returns its path.
+
+    Raises:
+        ValueError: a folder that is no run's.
+    """
+    if output is None:
+        output = runs[0] / "report.html" if len(runs) == 1 else Path("report.html")
+    page = render([read_run(run) for run in runs])
+    temporary = output.with_name(f".{output.name}.tmp")
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, output)
+    return output
+
+
+def view_of(run: RunFolder) -> dict[str, Any]:
+    """What the template shows of one run by itself."""
+    return {
+        "name": run.name,
+        "categories": category_charts(run),
+        "letters": letter_chart(
+            "Letters answered and letters right, last evaluation",
+            run.last_eval.get("letters", {}),
+            run.last_eval.get("gold_letters", {}),
+        ),
+        "failures": run.last_eval.get("failures", {}),
+        "systems": [(results.benchmark, systems_chart(results.systems), results.systems) for results in run.results],
+        "groups": [group_view(group) for group in chosen_groups(run.groups)],
+        "num_groups": len(run.groups),
+        "config": run.config,
+        "provenance": json.dumps(run.provenance, indent=2),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------- numbers
+
+
+def tiles_of(run: RunFolder) -> list[tuple[str, str]]:
+    """The run in a few numbers: label, value."""
+    summary = run.summary
+    found = []
+    before, after = summary.get("accuracy_before"), summary.get("accuracy_after")
+    if after is None and run.evaluations:
+        after = run.evaluations[-1]["eval/accuracy"]
+    if after is not None:
+        found.append(("accuracy, held out", f"{before:.1%} → {after:.1%}" if before is not None else f"{after:.1%}"))
+    formats = {
+        "num_questions": ("questions", "{:,}"),
+        "num_steps": ("optimizer steps", "{:,}"),
+        "wall_seconds": ("seconds", "{:,.0f}"),
+        "prefix_cache_hit_rate": ("prompt tokens from the cache", "{:.0%}"),
+        "max_logprob_gap": ("largest gap, engine to trainer", "{:.1e}"),
+        "memory_tokens_mean": ("tokens of a memory", "{:,.0f}"),
+        "input_tokens_ratio": ("tokens read per question", "{:.1%} of the history"),
+        "retention_after": ("evidence still in memory", "{:.0%}"),
+    }
+    found += [
+        (label, text.format(summary[key])) for key, (label, text) in formats.items() if summary.get(key) is not None
+    ]
+    return found
+
+
+def series_of(runs: Sequence[RunFolder], key: str, *, evaluations: bool = False) -> list[Series]:
+    """One line per run; several keys of one run are drawn apart."""
+    found = []
+    for colour, run in enumerate(runs):
+        rows = [row for row in (run.evaluations if evaluations else run.steps) if row.get(key) is not None]
+        band = [
+            (row["step"], row[f"{key}_low"], row[f"{key}_high"])
+            for row in rows
+            if row.get(f"{key}_low") is not None and row.get(f"{key}_high") is not None
+        ]
+        points = [(row["step"], row[key]) for row in rows]
+        found.append(Series(label=run.name, points=points, band=band, colour=colour))
+    return found
+
+
+LEARNING = (
+    ("Accuracy on held-out questions, 95% interval", "eval/accuracy"),
+    ("Mean reward of the rollouts", "reward"),
+    ("Evidence still in the memory", "eval/retention"),
+    ("Groups without a difference in reward", "frac_reward_zero_std"),
+    ("Replies with a letter", "parse_rate"),
+    ("Memory updates not taken", "memory/failure_rate"),
+)
+"""Title and metric of each chart; all are shares."""
+
+HEALTH = (
+    ("Entropy of the sampled tokens", "entropy"),
+    ("Gradient norm before clipping", "grad_norm"),
+    ("Tokens per completion", "completions/mean_length"),
+    ("Gap between engine and trainer log-probs", GAP),
+    ("Share of completions cut at their limit", "completions/clipped_ratio"),
+    ("Tokens of a memory", "memory/tokens_mean"),
+)
+
+COSTS = (
+    ("Tokens per second, prompt and completion", "tokens_per_second"),
+    ("Tokens per second in the update", "update/tokens_per_second"),
+    ("Share of prompt tokens from the prefix cache", "engine/prefix_cache_hit_rate"),
+    ("Tokens computed in the update / tokens of its paths", "update/unique_token_ratio"),
+    ("Peak memory, GiB", "memory/peak_gib"),
+)
+
+
+def learning_charts(runs: Sequence[RunFolder]) -> list[Any]:
+    charts = [
+        line_chart(title, series_of(runs, key, evaluations=key.startswith("eval/")), percent=True)
+        for title, key in LEARNING
+    ]
+    return [chart for chart in charts if chart]
+
+
+def health_charts(runs: Sequence[RunFolder]) -> list[Any]:
+    charts = [line_chart(title, series_of(runs, key), zero=True) for title, key in HEALTH]
+    return [chart for chart in charts if chart]
+
+
+def cost_charts(runs: Sequence[RunFolder]) -> list[Any]:
+    charts = []
+    for run in runs:
+        steps = [row["step"] for row in run.steps]
+        parts = {
+            phase: [row.get(f"time/{phase}_s") or 0.0 for row in run.steps]
+            for phase in PHASES
+            if any(row.get(f"time/{phase}_s") for row in run.steps)
+        }
+        charts.append(column_chart(f"Seconds per step by phase: {run.name}", steps, parts))
+    charts += [line_chart(title, series_of(runs, key), zero=True) for title, key in COSTS]
+    return [chart for chart in charts if chart]
+
+
+def category_charts(run: RunFolder) -> list[Any]:
+    """Accuracy by category at the newest checkpoint; the note says what it was before training."""
+    before = run.evaluations[0] if run.evaluations and run.evaluations[0]["step"] == 0 else {}
+    charts = []
+    for breakdown, members in run.last_eval.get("groups", {}).items():
+        bars = []
+        for value, accuracy in members.items():
+            earlier = before.get(f"eval/{breakdown}/{value}")
+            note = f"{accuracy['n']} questions" + (f", before training {earlier:.1%}" if earlier is not None else "")
+            label = f"{value or '(none)'} ({accuracy['n']})"
+            bars.append(
+                Bar(label=label, value=accuracy["accuracy"], low=accuracy["low"], high=accuracy["high"], note=note)
+            )
+        if len(bars) > 1:
+            charts.append(interval_chart(f"Accuracy by {breakdown}", bars, chance=CHANCE))
+    return charts
+
+
+def systems_chart(systems: Sequence[SystemResult]) -> Any:
+    """Every system of every model; controls have a colour of their own."""
+    return interval_chart(
+        "Accuracy of each system; the line is chance",
+        [
+            Bar(
+                label=f"{row.system}, {row.model}" if row.model != "rules" else row.system,
+                value=row.result.overall.accuracy,
+                low=row.result.overall.low,
+                high=row.result.overall.high,
+                note=f"{row.result.overall.n} questions",
+                colour=1 if row.system in CONTROLS else 0,
+            )
+            for row in systems
+        ],
+        chance=CHANCE if any(row.result.gold_letters for row in systems) else None,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- rollouts
+
+
+def chosen_groups(groups: Sequence[Group]) -> list[Group]:
+    """The first and the last few, those with a difference before those without."""
+    if len(groups) <= MAX_GROUPS:
+        return list(groups)
+    first = sorted(groups[: MAX_GROUPS * 2], key=lambda group: group.worst is None)[: MAX_GROUPS // 3]
+    last = sorted(groups[-MAX_GROUPS * 4 :], key=lambda group: group.worst is None)[: MAX_GROUPS - len(first)]
+    return sorted([*first, *last], key=lambda group: group.step)
+
+
+def group_view(group: Group) -> dict[str, Any]:
+    rollouts = [("best", group.best)] + ([("worst", group.worst)] if group.worst else [])
+    asked = group.best.get("answers", [group.best])[0]
+    return {
+        "step": group.step,
+        "persona": group.best["persona_id"],
+        "kind": asked["pref_type"],
+        "rewards": [f"{row['reward']:.2f}" for _, row in rollouts],
+        "rollouts": [rollout_view(label, row) for label, row in rollouts],
+    }
+
+
+def rollout_view(label: str, row: dict[str, Any]) -> dict[str, Any]:
+    answers = row.get("answers", [row])
+    return {
+        "label": label,
+        "reward": f"{row['reward']:.2f}",
+        "updates": growth(row.get("updates", [])),
+        "answers": [answer_view(answer) for answer in answers],
+    }
+
+
+def answer_view(row: dict[str, Any]) -> dict[str, Any]:
+    thought = THOUGHT.match(row["text"])
+    return {
+        "question": row["prompt_tail"],
+        "thought": thought.group(1).strip() if thought else None,
+        "answer": row["text"][thought.end() :].strip() if thought else row["text"],
+        "letter": row["letter"],
+        "gold": row["gold"],
+        "reward": row["reward"],
+        "failure": row["failure"],
+        "tokens": f"{row['prompt_tokens']:,} tokens in, {row['completion_tokens']:,} out",
+    }
+
+
+def growth(updates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A memory turn by turn: which lines each update added and removed."""
+    found, before = [], ""
+    for turn, update in enumerate(updates, 1):
+        found.append(
+            {
+                "turn": turn,
+                "failure": update["failure"],
+                "tokens": update["memory_tokens"],
+                "lines": changes(before, update["memory"]),
+            }
+        )
+        before = update["memory"]
+    return found
+
+
+def changes(before: str, after: str) -> list[Line]:
+    """The lines of `after`, and those of `before` that are gone, in their places."""
+    kinds = {" ": "same", "+": "added", "-": "removed"}
+    compared = difflib.ndiff(before.splitlines(), after.splitlines())
+    return [Line(kind=kinds[line[0]], text=line[2:]) for line in compared if line[0] in kinds]

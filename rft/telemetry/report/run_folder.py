@@ -1,0 +1,115 @@
+"""What a run folder says, read into one record; files that are not there leave their part empty."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rft.eval.results import Results, read_results
+
+GAP = "sampling/sampling_logp_difference/mean"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Best and worst rollout of one group: an answer, or a memory's updates and answers (rollouts.jsonl).
+
+    Example:
+        Group(step=12, best={...}, worst={...})
+    """
+
+    step: int
+    best: Row
+    worst: Row | None
+    """None where all siblings did equally well, so that one was kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """One run.
+
+    Example:
+        RunFolder(name="demo", path=Path("checkpoints/demo"), steps=[{...}], evaluations=[{...}], groups=[Group(...)],
+                  summary={...}, config="output_dir: ...", provenance={...}, last_eval={...}, results=[Results(...)])
+    """
+
+    name: str
+    path: Path
+    steps: list[Row]
+    """Rows of metrics.jsonl that belong to optimizer steps."""
+    evaluations: list[Row]
+    """Rows of metrics.jsonl with an evaluation."""
+    groups: list[Group]
+    summary: Row
+    config: str
+    provenance: Row
+    last_eval: Row
+    """eval.json of the newest checkpoint."""
+    results: list[Results]
+    """Of rft/evaluate.py, by data set."""
+
+
+def read_run(path: Path) -> RunFolder:
+    """Reads a run folder.
+
+    Raises:
+        ValueError: the folder holds neither metrics nor results.
+    """
+    metrics = read_lines(path / "metrics.jsonl")
+    results = [read_results(file) for file in sorted(path.glob("evaluation/*/results.json"))]
+    if not metrics and not results:
+        raise ValueError(f"{path} has no metrics.jsonl and no evaluation/*/results.json; name a run folder")
+    return RunFolder(
+        name=path.resolve().name,
+        path=path,
+        steps=[row for row in metrics if GAP in row],
+        evaluations=[row for row in metrics if "eval/accuracy" in row],
+        groups=groups_of(read_lines(path / "rollouts.jsonl")),
+        summary=read_json(path / "summary.json"),
+        config=read_text(path / "config.yaml"),
+        provenance=read_json(path / "provenance.json"),
+        last_eval=newest_eval(path),
+        results=results,
+    )
+
+
+def groups_of(rows: Iterable[Row]) -> list[Group]:
+    """Rows that follow each other and have one step and one question, or one persona's memory."""
+    groups = []
+    for (step, _), members in groupby(rows, key=lambda row: (row["step"], row.get("question_id", row["persona_id"]))):
+        best, *rest = members
+        groups.append(Group(step=step, best=best, worst=rest[0] if rest else None))
+    return groups
+
+
+def newest_eval(path: Path) -> Row:
+    checkpoints = [found for found in path.glob("checkpoint-*/eval.json") if found.parent.name[11:].isdigit()]
+    newest = max(checkpoints, key=lambda found: int(found.parent.name[11:]), default=None)
+    return read_json(newest) if newest else {}
+
+
+def read_lines(path: Path) -> list[Row]:
+    """Rows of a jsonl file; a line that a crash cut short is left out."""
+    rows = []
+    for line in read_text(path).splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def read_json(path: Path) -> Row:
+    text = read_text(path)
+    found: Row = json.loads(text) if text else {}
+    return found
+
+
+def read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""

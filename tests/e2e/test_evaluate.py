@@ -1,0 +1,272 @@
+"""An evaluation for real: the shipped model on synthetic data, on this machine's vLLM and behind vLLM's own server."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rft.data.synthetic import write_dataset
+from rft.eval.results import Results, SystemResult, read_results
+from rft.eval.systems import CONTROLS, RULES
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "checkpoints" / "demo_sft"
+NUM_QUESTIONS = 60
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluate")
+    write_dataset(
+        folder / "data", num_personas=92, questions_per_persona=5, history_tokens=300, seed=5, style="brief",
+        decoys=0.3, num_val_personas=30, num_benchmark_personas=1,
+    )  # fmt: skip
+    config = {
+        "base": str(ROOT / "configs" / "demo.yaml"),
+        "model": {"model_name_or_path": str(MODEL)},
+        "data": {"source": str(folder / "data"), "cache_dir": str(folder / "cache")},
+        "evaluate": {"batch_size": 40, "max_context_tokens": 400},
+        "memory": {"chunk_tokens": 90, "max_memory_tokens": 60, "max_update_length": 60},
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def evaluate(folder: Path, out: str, *overrides: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "rft/evaluate.py", str(folder / "run.yaml"), f"output_dir={folder / out}", *overrides]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
+    finished = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=400
+    )
+    assert (finished.returncode == 0) == ok, finished.stdout[-2000:] + finished.stderr[-6000:]
+    return finished
+
+
+def results_of(folder: Path, out: str) -> Results:
+    return read_results(folder / out / "evaluation" / "personamem_v2-32k-val" / "results.json")
+
+
+def by_system(results: Results) -> dict[str, SystemResult]:
+    return {row.system: row for row in results.systems}
+
+
+def predictions(folder: Path, out: str, system: str, label: str = "demo_sft") -> list[dict[str, Any]]:
+    path = folder / out / "evaluation" / "personamem_v2-32k-val" / label / system / "predictions.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_shipped_model_stands_between_the_controls_and_the_oracle(folder: Path):
+    systems = "full_history,truncated_history,bm25,evidence_only,controls"
+    told = evaluate(folder, "local", f"system={systems}")
+    results = results_of(folder, "local")
+    rows = by_system(results)
+    assert len(rows) == 4 + len(CONTROLS)
+    for name in CONTROLS:
+        overall = rows[name].result.overall
+        assert overall.n == 150
+        assert overall.low <= 0.25 <= overall.high, (name, overall)
+        assert f" {name} " in told.stdout
+    full, oracle = rows["full_history"], rows["evidence_only"]
+    assert full.difference is not None and full.difference.low > 0.1
+    assert oracle.result.overall.accuracy >= full.result.overall.accuracy
+    assert rows["truncated_history"].messages_dropped > 0
+    # One prefill per history: five questions share it, and vLLM computes it once.
+    assert full.cost.prefill_tokens_mean is not None
+    assert full.cost.prefill_tokens_mean < 0.5 * full.cost.prompt_tokens_mean
+    assert all(row.cost.prompt_tokens_max == 0 for name, row in rows.items() if name in RULES)
+    again = evaluate(folder, "local", f"system={systems}")
+    assert "answer/s" not in again.stderr, "nothing is asked twice"
+    assert results_of(folder, "local").systems == results.systems
+
+
+def test_a_planted_length_leak_shows_in_the_controls(folder: Path):
+    leaky = folder / "leaky"
+    (leaky / "benchmark" / "text").mkdir(parents=True)
+    (leaky / "data").symlink_to(folder / "data" / "data")
+    for name in ("train", "val", "benchmark"):
+        source = folder / "data" / "benchmark" / "text" / f"{name}.csv"
+        with source.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            row["correct_answer"] += " That would suit you well."
+        with (leaky / "benchmark" / "text" / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    evaluate(folder, "leaky-out", "system=longest_option,shortest_option,majority_letter", f"data.source={leaky}")
+    rows = by_system(results_of(folder, "leaky-out"))
+    assert rows["longest_option"].result.overall.accuracy == 1.0
+    assert rows["shortest_option"].result.overall.accuracy == 0.0
+    assert rows["majority_letter"].result.overall.low <= 0.25
+
+
+def test_answers_of_other_settings_are_not_mixed(folder: Path):
+    short = ("eval.num_questions=20", "system=longest_option")
+    evaluate(folder, "mixed", *short)
+    refused = evaluate(folder, "mixed", *short, "eval.split=benchmark")  # another folder
+    assert "longest_option" in refused.stdout
+    refused = evaluate(folder, "mixed", *short, "data.train_split=persona", "data.num_val_personas=20", ok=False)
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert "train_split" in refused.stderr and "evaluate.label" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("system=no_histroy",), "unknown system 'no_histroy'"),
+        (("evaluate.benchmark=longmemeval",), "evaluate.answers=open"),
+        (("evaluate.answers=open", "system=full_history"), "evaluate.judge.endpoint.model"),
+        (("evaluate.num_samples=2",), "evaluate.temperature"),
+        (("model.model_name_or_path=absent", "system=no_history"), "model.model_name_or_path"),
+        (("evaluate.endpoint.model=m", "system=no_history"), "OPENAI_API_KEY"),
+        (("data.max_prompt_length=100", "system=full_history"), "data.length_policy"),
+    ],
+)
+def test_a_mistake_costs_one_line(
+    folder: Path, overrides: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    refused = evaluate(folder, "wrong", *overrides, ok=False)
+    assert refused.returncode == 2
+    last = [line for line in refused.stderr.splitlines() if line.strip()][-1]
+    assert last.startswith("error: ") and message in last
+
+
+# ----------------------------------------------------------------------------------------------------- vLLM's server
+
+
+class Server:
+    """vLLM's own OpenAI-compatible server with the shipped model, on this machine's CPU."""
+
+    def __init__(self, log: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.log = log
+        self.start()
+
+    def start(self) -> None:
+        command = [
+            sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(MODEL), "--served-model-name",
+            "demo", "--host", "127.0.0.1", "--port", str(self.port), "--dtype", "float32", "--max-model-len", "1024",
+            "--max-num-seqs", "32", "--enforce-eager", "--generation-config", "vllm",
+        ]  # fmt: skip
+        environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1"}
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        deadline = time.monotonic() + 240
+        while True:
+            assert self.process.poll() is None, self.log.read_text()[-4000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            try:
+                urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{self.url[:-3]}/health", timeout=5)
+            except OSError:
+                time.sleep(0.5)
+            else:
+                return
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    made = Server(folder / "server.log")
+    yield made
+    made.kill()
+
+
+def served(server: Server, *more: str) -> tuple[str, ...]:
+    return (
+        f"evaluate.endpoint.base_url={server.url}", "evaluate.endpoint.model=demo", "evaluate.endpoint.max_retries=0",
+        "evaluate.endpoint.concurrency=4", f"evaluate.tokenizer={MODEL}", f"eval.num_questions={NUM_QUESTIONS}", *more,
+    )  # fmt: skip
+
+
+def test_a_server_that_dies_costs_a_clear_error_and_no_answer_is_asked_twice(folder: Path, server: Server):
+    evaluate(folder, "straight", *served(server, "system=full_history"))
+    straight = {row["question_id"]: row for row in predictions(folder, "straight", "full_history", "demo")}
+    assert len(straight) == NUM_QUESTIONS
+
+    # Killed in the middle: when a part of the answers is there.
+    command = [sys.executable, "rft/evaluate.py", str(folder / "run.yaml"), f"output_dir={folder / 'broken'}",
+               *served(server, "system=full_history", "evaluate.endpoint.concurrency=1")]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | {"NO_PROXY": "127.0.0.1"}, stderr=subprocess.PIPE, text=True
+    )
+    path = folder / "broken" / "evaluation" / "personamem_v2-32k-val" / "demo" / "full_history" / "predictions.jsonl"
+    while not path.exists() or path.read_text().count("\n") < 5:
+        assert process.poll() is None
+        time.sleep(0.05)
+    server.kill()
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert told.strip().splitlines()[-1].startswith(f"error: {server.url}, model demo: ")
+    before = predictions(folder, "broken", "full_history", "demo")
+    assert 5 <= len(before) < NUM_QUESTIONS
+
+    server.start()
+    evaluate(folder, "broken", *served(server, "system=full_history"))
+    after = predictions(folder, "broken", "full_history", "demo")
+    assert after[: len(before)] == before
+    assert {row["question_id"]: row for row in after} == straight
+    one, two = (by_system(results_of(folder, out))["full_history"] for out in ("straight", "broken"))
+    assert one.result == two.result
+
+
+def test_the_server_answers_as_the_engine_does(folder: Path, server: Server):
+    evaluate(folder, "straight", *served(server, "system=full_history"))
+    evaluate(folder, "engine", "system=full_history", f"eval.num_questions={NUM_QUESTIONS}")
+    remote = {row["question_id"]: row for row in predictions(folder, "straight", "full_history", "demo")}
+    local = {row["question_id"]: row for row in predictions(folder, "engine", "full_history")}
+    assert remote.keys() == local.keys()
+    for name, row in local.items():
+        assert (row["text"], row["prompt_tokens"]) == (remote[name]["text"], remote[name]["prompt_tokens"])
+
+
+def test_a_memory_behind_a_server_is_the_one_of_the_engine(folder: Path, server: Server):
+    short = ("system=memory", "eval.num_questions=20")
+    evaluate(folder, "memory", *served(server), *short)
+    evaluate(folder, "memory", *short)
+    remote = {row["question_id"]: row for row in predictions(folder, "memory", "memory", "demo")}
+    local = {row["question_id"]: row for row in predictions(folder, "memory", "memory")}
+    assert remote.keys() == local.keys()
+    for name, row in local.items():
+        assert row["memory"] == remote[name]["memory"] and row["text"] == remote[name]["text"]
+    results = results_of(folder, "memory")
+    assert all(row.result.memory is not None for row in results.systems)
+
+
+def test_an_open_answer_is_judged_and_what_cannot_be_read_is_no_zero(folder: Path, server: Server):
+    judge = (f"evaluate.judge.endpoint.base_url={server.url}", "evaluate.judge.endpoint.model=demo")
+    more = ("evaluate.answers=open", "system=evidence_only", "eval.num_questions=4", *judge)
+    # The shipped model boxes letters, so as a judge it gives no valid verdict at all.
+    refused = evaluate(folder, "open", *served(server), *more, ok=False)
+    assert "valid verdict" in refused.stderr
+    verdicts = (
+        folder / "open" / "evaluation" / "personamem_v2-32k-val-open" / "demo" / "evidence_only" / "verdicts.jsonl"
+    )
+    found = [json.loads(line) for line in verdicts.read_text().splitlines()]
+    assert len(found) == 8 and all(row["score"] is None and row["failure"] for row in found)
+    assert {row["layout"] for row in found} == {"gold_first", "reply_first"}

@@ -1,0 +1,118 @@
+"""Verdicts: what is read, what is counted, what the judge sees."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rft.data import prompts
+from rft.eval.config import JudgeConfig
+from rft.eval.judge import judge, judge_request, read_score, read_verdicts, summarize_judge, with_verdicts
+from rft.eval.predictions import Prediction, about
+from rft.rollout.chat_models import ChatRequest
+from rft.rollout.endpoint import Reply
+from tests.unit.eval.builder import make_question
+
+QUESTIONS = {q.question_id: q for q in (make_question(0), make_question(1, preference="Do not remember jazz"))}
+
+
+def prediction(number: int, text: str = "Jazz.") -> Prediction:
+    return Prediction(
+        **about(QUESTIONS[f"val/{number}"]), sample=0, option_order=(), gold=None, letter=None, reward=None,
+        failure=None, finish_reason="stop", prompt_tokens=9, completion_tokens=3, question="And now?", text=text,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "failure"),
+    [
+        (r"It fits. \boxed{0.5}", 0.5, None),
+        (r"\boxed{1}", 1.0, None),
+        (r"\boxed{ .25 }", 0.25, None),
+        (r"<think>\boxed{0.1}</think>\boxed{1.0}", 1.0, None),
+        (r"\boxed{0.5} so \boxed{0.50}", 0.5, None),
+        ("0.5", None, "no_box"),
+        ("", None, "no_box"),
+        (r"\boxed{1.5}", None, "not_a_score"),
+        (r"\boxed{-1}", None, "not_a_score"),
+        (r"\boxed{good}", None, "not_a_score"),
+        (r"\boxed{0.5", None, "not_a_score"),
+        (r"\boxed{0} or \boxed{1}", None, "several_scores"),
+    ],
+)
+def test_a_score_is_one_number_in_a_box(text: str, score: float | None, failure: str | None):
+    assert read_score(text) == (score, failure)
+
+
+def test_the_judge_sees_the_preference_and_no_thought():
+    reply = "<think>They hum jazz, says the history.</think>Some jazz."
+    for layout in prompts.JUDGE_LAYOUTS:
+        _, text = judge_request("personamem_v2", QUESTIONS["val/0"], reply, layout)
+        assert "Likes jazz" in text and "Some jazz." in text and "says the history" not in text
+        assert prompts.JUDGE_RUBRICS["follow"] in text and r"\boxed{score}" in text
+        assert (text.index("Likes jazz") < text.index("Some jazz.")) == (layout == "gold_first")
+    _, text = judge_request("personamem_v2", QUESTIONS["val/1"], reply, "gold_first")
+    assert prompts.JUDGE_RUBRICS["avoid"] in text
+    _, text = judge_request("longmemeval", QUESTIONS["val/0"], reply, "gold_first")
+    assert prompts.JUDGE_RUBRICS["answer"] in text and "Some {jazz}." in text
+
+
+class Judge:
+    """Answers from a list; after `limit` replies its endpoint is gone."""
+
+    thought_open = False
+
+    def __init__(self, texts: list[str], limit: int = 99) -> None:
+        self.texts, self.limit, self.asked = texts, limit, 0
+
+    def replies(self, requests: Iterable[ChatRequest[Any]]) -> Iterator[tuple[Any, Reply]]:
+        for request in requests:
+            if self.asked == self.limit:
+                raise ValueError("gone")
+            text = self.texts[self.asked % len(self.texts)]
+            self.asked += 1
+            yield request.tag, Reply(text=text, cut_off=False, prompt_tokens=1, completion_tokens=1)
+
+    def close(self) -> None: ...
+
+
+def test_verdicts_are_kept_over_an_interruption_and_asked_once(tmp_path: Path):
+    path = tmp_path / "verdicts.jsonl"
+    answers = [prediction(0), prediction(1)]
+    config = JudgeConfig(repeats=2)
+    broken = Judge([r"\boxed{1}"], limit=3)
+    with pytest.raises(ValueError, match="gone"):
+        list(judge("personamem_v2", config, answers, QUESTIONS, broken, path))
+    with path.open("a") as file:
+        file.write('{"question_id": "val/0", "sam')  # a crash in the middle of a line
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")))
+    again = Judge([r"\boxed{1}"])
+    assert len(list(judge("personamem_v2", config, answers, QUESTIONS, again, path))) == 5
+    assert len(read_verdicts(path)) == 8 and again.asked == 5
+
+
+def test_an_invalid_verdict_is_counted_and_no_zero(tmp_path: Path):
+    path = tmp_path / "verdicts.jsonl"
+    texts = [r"\boxed{1}", r"\boxed{0.5}", "Fine.", "Good."]  # of two answers in two layouts each
+    list(judge("personamem_v2", JudgeConfig(), [prediction(0), prediction(1)], QUESTIONS, Judge(texts), path))
+    judged = with_verdicts([prediction(0), prediction(1)], read_verdicts(path))
+    assert [one.reward for one in judged] == [0.75, None]
+    assert [one.failure for one in judged] == [None, "no_valid_verdict"]
+    result = summarize_judge("j", judged)
+    assert (result.num_verdicts, result.num_invalid, result.failures) == (4, 2, {"no_box": 2})
+    assert (result.layout_gap, result.repeat_gap, result.num_unjudged) == (0.5, None, 1)
+
+
+def test_repetitions_are_compared_within_a_layout():
+    verdicts = tuple(
+        {"layout": layout, "repeat": repeat, "score": score, "failure": None}
+        for layout, scores in (("gold_first", (1.0, 0.5)), ("reply_first", (0.5, 0.5)))
+        for repeat, score in enumerate(scores)
+    )
+    judged = dataclasses.replace(prediction(0), reward=0.625, verdicts=verdicts)
+    result = summarize_judge("j", [judged])
+    assert (result.layout_gap, result.repeat_gap) == (0.25, 0.25)

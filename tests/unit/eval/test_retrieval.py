@@ -1,0 +1,93 @@
+"""Windows, and what a search finds in them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Pooling, Transformer
+from transformers import BertConfig, BertModel
+
+from rft.eval.retrieval import Bm25, Embeddings, Retriever, windows
+from rft.types import Message
+from tests.unit.data.builder import TEMPLATES, make_tokenizer
+
+TEXTS = ["I hum jazz at the lake.", "Nice.", "Tea?", "Yes.", "My pet is a gecko.", "Lovely.", "What is 2 plus 2?", "4"]
+MESSAGES = [Message(role=("user", "assistant")[i % 2], content=text) for i, text in enumerate(TEXTS)]
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 8))
+def test_windows_cover_every_message_and_overlap(num_messages: int, size: int, overlap: int):
+    overlap = min(overlap, size - 1)
+    found = windows(num_messages, size, overlap)
+    assert sorted({i for window in found for i in window}) == list(range(num_messages))
+    assert all(len(window) <= size for window in found)
+    for before, after in pairwise(found):
+        assert after.start == before.start + size - overlap
+        assert len(before) == size
+
+
+def test_the_paper_s_windows():
+    assert windows(10, 6, 2) == [range(0, 6), range(4, 10)]
+
+
+def test_words_find_their_window_and_messages_keep_their_order():
+    retriever = Retriever(Bm25(), window=2, overlap=0, top_k=1)
+    assert [m.content for m in retriever.find("h", MESSAGES, "What would my gecko eat?")] == TEXTS[4:6]
+    both = Retriever(Bm25(), window=2, overlap=0, top_k=2)
+    assert [m.content for m in both.find("h", MESSAGES, "gecko gecko or jazz")] == [*TEXTS[:2], *TEXTS[4:6]]
+
+
+def test_overlapping_windows_show_a_message_once():
+    retriever = Retriever(Bm25(), window=4, overlap=2, top_k=3)
+    assert [m.content for m in retriever.find("h", MESSAGES, "gecko")] == TEXTS
+
+
+def test_a_query_of_unknown_words_finds_the_first_windows():
+    retriever = Retriever(Bm25(), window=2, overlap=0, top_k=1)
+    assert [m.content for m in retriever.find("h", MESSAGES, "zzz")] == TEXTS[:2]
+
+
+def test_another_history_gets_another_index():
+    retriever = Retriever(Bm25(), window=2, overlap=0, top_k=1)
+    retriever.find("h", MESSAGES, "gecko")
+    assert [m.content for m in retriever.find("i", MESSAGES[:2], "gecko")] == TEXTS[:2]
+
+
+@pytest.mark.parametrize(("window", "overlap", "top_k"), [(2, 2, 1), (2, -1, 1), (2, 0, 0)])
+def test_settings_that_cannot_work_are_refused(window: int, overlap: int, top_k: int):
+    with pytest.raises(ValueError, match="retrieval_"):
+        Retriever(Bm25(), window=window, overlap=overlap, top_k=top_k)
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real sentence-transformers model of random weights."""
+    folder = tmp_path_factory.mktemp("embedder")
+    tokenizer = make_tokenizer(TEMPLATES["chatml"])
+    torch.manual_seed(0)
+    bert = BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+        )
+    )  # fmt: skip
+    bert.save_pretrained(folder / "bert")
+    tokenizer.save_pretrained(folder / "bert")
+    words = Transformer(str(folder / "bert"))
+    SentenceTransformer(modules=[words, Pooling(32)], device="cpu").save(str(folder / "model"))
+    return folder / "model"
+
+
+def test_embeddings_find_the_window_of_the_same_words(embedder: Path):
+    retriever = Retriever(Embeddings(str(embedder)), window=1, overlap=0, top_k=1)
+    assert [m.content for m in retriever.find("h", MESSAGES, "user: My pet is a gecko.")] == [TEXTS[4]]
+
+
+def test_a_model_that_cannot_be_read_is_named(tmp_path: Path):
+    with pytest.raises(ValueError, match="embedding_model"):
+        Embeddings(str(tmp_path / "absent"))

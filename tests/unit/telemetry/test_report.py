@@ -1,0 +1,154 @@
+"""The report of a run: what is on the page, and in a real browser what does not happen there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rft.report import main
+from rft.telemetry.report.page import changes, growth, write_report
+from rft.telemetry.report.run_folder import groups_of, read_run
+
+EVIL = "</pre></details><script>document.title = 'ran'</script><img src='http://example.invalid/x.png'>"
+GAP = "sampling/sampling_logp_difference/mean"
+CALLS_HOME = re.compile(r"https?://[\w.-]+\.(google|googleapis|gvt1|gstatic)\.com/")
+"""Where the browser itself asks for the time and for updates."""
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "step": 2, "question_id": "train/1", "persona_id": 4, "pref_type": "neutral", "who": "self", "updated": False,
+        "sibling": 0, "option_order": [0, 1, 2, 3], "gold": "a", "letter": "b", "reward": 0.0, "failure": None,
+        "finish_reason": "stop", "prompt_tail": "And now?", "prompt_tokens": 900, "completion_tokens": 12,
+        "text": "<think>Hums jazz.</think>\\boxed{b}",
+    }  # fmt: skip
+    return row | changes
+
+
+def write_run(folder: Path, *, memory: bool = False) -> Path:
+    folder.mkdir()
+    accuracy = {"n": 40, "accuracy": 0.5, "low": 0.4, "high": 0.6}
+    rows: list[dict[str, Any]] = [
+        {"step": 0, "eval/accuracy": 0.3, "eval/accuracy_low": 0.2, "eval/accuracy_high": 0.4}
+    ]
+    for step in range(1, 5):
+        rows.append({"step": step, "reward": step / 5, GAP: 1e-7, "entropy": None, "grad_norm": 0.5,
+                     "time/rollout_s": 1.0, "time/update_s": 2.0, "tokens_per_second": 100.0})  # fmt: skip
+    rows.append({"step": 4, "eval/accuracy": 0.5, "eval/accuracy_low": 0.4, "eval/accuracy_high": 0.6})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 5, "rew')
+    pairs = [answer(text=f"<think>{EVIL}</think>{EVIL}"), answer(prompt_tail=EVIL, letter=None, failure="no_box")]
+    if memory:
+        updates = [
+            {"memory": text, "failure": failure, "memory_tokens": 3, "chunk_tokens": 90, "completion_tokens": 4}
+            for text, failure in (("- jazz", None), (f"- jazz\n- {EVIL}", None), ("- tea", "too_long"))
+        ]
+        pairs = [
+            {"step": 2, "persona_id": 4, "sibling": n, "reward": n / 2, "updates": updates, "answers": [answer()]}
+            for n in range(2)
+        ]
+    (folder / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    checkpoint = folder / "checkpoint-4"
+    checkpoint.mkdir()
+    evaluation = {
+        "overall": accuracy, "groups": {"who": {"self": accuracy, EVIL: accuracy}}, "parse_rate": 1.0,
+        "truncation_rate": 0.0, "failures": {"no_box": 2}, "letters": {"a": 20, "b": 18},
+        "gold_letters": {"a": 20, "b": 20}, "memory": None,
+    }  # fmt: skip
+    (checkpoint / "eval.json").write_text(json.dumps(evaluation))
+    (folder / "config.yaml").write_text(f"output_dir: {EVIL}\n")
+    (folder / "summary.json").write_text(json.dumps({"accuracy_before": 0.3, "accuracy_after": 0.5, "num_steps": 4}))
+    return folder
+
+
+def test_a_page_shows_the_run_and_escapes_what_models_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = write_run(tmp_path / "demo")
+    assert main([str(folder)]) == 0
+    page = (folder / "report.html").read_text()
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    assert "30.0% → 50.0%" in page
+    assert "<script" not in page and "<img" not in page and "&lt;script&gt;" in page
+    assert not re.findall(r"(?:src|href)=[\"'](?!#|data:)", page)
+    for part in ("learning", "categories", "costs", "health", "rollouts", "config"):
+        assert f'id="{part}"' in page
+    assert 'id="systems"' not in page
+    assert page.count("<polyline") == 5  # accuracy, reward, gradient norm, gap, tokens per second; no entropy
+    assert page.count('<rect class="fill c0"') == 4 + 2  # four steps of rollout, two letters
+
+
+def test_several_runs_are_compared(tmp_path: Path):
+    runs = [write_run(tmp_path / name) for name in ("one", "two")]
+    page = write_report(runs, tmp_path / "both.html").read_text()
+    assert page.count('<ul class="legend"><li><i class="key c0"></i>one</li><li><i class="key c1"></i>two</li>') == 5
+
+
+def test_what_is_no_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(tmp_path)]) == 2
+    assert "has no metrics.jsonl" in capsys.readouterr().err
+
+
+def test_a_memory_grows_turn_by_turn(tmp_path: Path):
+    run = read_run(write_run(tmp_path / "memory", memory=True))
+    (group,) = run.groups
+    first, second, third = growth(group.best["updates"])
+    assert [(line.kind, line.text) for line in first["lines"]] == [("added", "- jazz")]
+    assert [line.kind for line in second["lines"]] == ["same", "added"]
+    assert [line.kind for line in third["lines"]].count("removed") == 2
+    assert third["failure"] == "too_long"
+    page = write_report([run.path]).read_text()
+    assert "not taken: too_long" in page and 'class="removed"' in page
+
+
+def test_lines_of_a_memory_are_compared():
+    found = changes("a\nb\nc", "a\nB\nc\nd")
+    assert [(line.kind, line.text) for line in found if line.kind != "same"] == [
+        ("removed", "b"), ("added", "B"), ("added", "d"),
+    ]  # fmt: skip
+    assert changes("", "") == []
+
+
+def test_rows_of_one_question_and_step_are_a_group():
+    rows = [answer(), answer(sibling=1), answer(question_id="train/2"), answer(step=3)]
+    groups = groups_of(rows)
+    assert [(group.step, group.worst is None) for group in groups] == [(2, False), (2, True), (3, True)]
+
+
+def browse(page: Path, folder: Path) -> tuple[str, str, set[str]]:
+    """The page's DOM after all scripts, what the browser's console said, the addresses that were asked for."""
+    log = folder / "net.json"
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic",
+        "--disable-sync", "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr",
+        "--v=0", f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    console = "".join(line for line in finished.stderr.splitlines(keepends=True) if "CONSOLE" in line)
+    urls = set(re.findall(r'"url":"(https?://[^"]*)"', log.read_text()))
+    return finished.stdout, console, urls
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium on the PATH")
+@pytest.mark.parametrize("memory", [False, True])
+def test_in_a_browser_nothing_runs_nothing_is_fetched_and_nothing_is_wrong(tmp_path: Path, memory: bool):
+    page = write_report([write_run(tmp_path / "demo", memory=memory)])
+    dom, console, urls = browse(page, tmp_path)
+    assert "<title>rft: demo</title>" in dom
+    assert console == ""
+    assert not [url for url in urls if not CALLS_HOME.match(url)]
+    assert dom.count("<polyline") == page.read_text().count("<polyline") > 0
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium on the PATH")
+def test_the_browser_would_run_and_fetch_what_is_not_escaped(tmp_path: Path):
+    page = tmp_path / "unsafe.html"
+    page.write_text(f"<!doctype html><title>x</title><pre>{EVIL}<script>undefined_name()</script>")
+    dom, console, urls = browse(page, tmp_path)
+    assert "<title>ran</title>" in dom
+    assert "undefined_name" in console
+    assert any("example.invalid" in url for url in urls)
