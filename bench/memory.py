@@ -3,9 +3,9 @@
 python bench/memory.py
 
 A history of 32,000 tokens with 25 questions, chunks of 5,000 tokens, real vLLM. The model draws words from a fixed
-distribution: what it writes means nothing, but its memories have the length that a good one would have, about 1,000
-tokens and never more than 2,048. The reference scheme writes a memory per question, with the question in the prompt, as
-the paper's released code does. Writes bench/results/memory.json.
+distribution: what it writes means nothing, but it has the length that it would have: memories of about 1,000 tokens and
+never more than 2,048, answers of at most 256. The reference scheme writes a memory per question, with the question in
+the prompt, as the paper's released code does. Writes bench/results/memory.json.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def settings(folder: Path, *, query_aware: bool) -> Config:
     config.data.train_split = "paper"
     config.data.max_prompt_length = 8192
     config.memory.query_aware = query_aware
-    config.rollout.max_completion_length = 1024
+    config.rollout.max_completion_length = 256
     return config
 
 

@@ -1,7 +1,8 @@
-"""Writes a data set of our own making.
+"""Writes a data set of our own making, or questions for another evaluation tool.
 
     python rft/make_data.py synthetic out --personas 1000 --questions 25 --history-tokens 32000 --seed 0
     python rft/make_data.py synthetic out --personas 400 --questions 8 --history-tokens 500 --style brief
+    python rft/make_data.py lm-eval personamem.jsonl configs/qwen3_4b.yaml eval.split=benchmark eval.num_questions=0
 
 Exit status 2 and one line on a user's mistake.
 """
@@ -15,6 +16,7 @@ if not __package__:  # run as a script: its folder is first on the path, where t
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 import argparse
+from pathlib import Path
 
 from rft.data.synthetic import write_dataset
 
@@ -23,30 +25,54 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, writes; returns the exit status."""
     arguments = parse_arguments(argv)
     try:
-        write_dataset(
-            arguments.out,
-            num_personas=arguments.personas,
-            questions_per_persona=arguments.questions,
-            history_tokens=arguments.history_tokens,
-            seed=arguments.seed,
-            style=arguments.style,
-            decoys=arguments.decoys,
-            num_val_personas=arguments.val_personas,
-            num_benchmark_personas=arguments.benchmark_personas,
-            windows=arguments.windows,
-            progress=sys.stderr.isatty(),
-        )
+        print(arguments.run(arguments))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{arguments.personas} personas x {arguments.questions} questions in {arguments.out}")
     return 0
 
 
+def write_synthetic(arguments: argparse.Namespace) -> str:
+    write_dataset(
+        arguments.out,
+        num_personas=arguments.personas,
+        questions_per_persona=arguments.questions,
+        history_tokens=arguments.history_tokens,
+        seed=arguments.seed,
+        style=arguments.style,
+        decoys=arguments.decoys,
+        num_val_personas=arguments.val_personas,
+        num_benchmark_personas=arguments.benchmark_personas,
+        windows=arguments.windows,
+        progress=sys.stderr.isatty(),
+    )
+    return f"{arguments.personas} personas x {arguments.questions} questions in {arguments.out}"
+
+
+def write_lm_eval(arguments: argparse.Namespace) -> str:
+    from rft.config import load_config
+    from rft.data.benchmarks import load_benchmark
+    from rft.data.lm_eval import export
+    from rft.eval.subset import stratified_subset
+    from rft.models import load_tokenizer
+
+    config = load_config(arguments.config, arguments.overrides)
+    try:
+        tokenizer = load_tokenizer(config.model)
+    except OSError as error:
+        raise ValueError(f"model.model_name_or_path: {str(error).splitlines()[0]}") from None
+    benchmark = load_benchmark("personamem_v2", config.data, config.eval.split)
+    chosen = stratified_subset(benchmark.questions, config.eval.num_questions)
+    questions = [benchmark.questions[index] for index in chosen]
+    export(arguments.out, benchmark, questions, tokenizer, config.data.persona_card)
+    return f"{len(questions)} questions in {arguments.out}"
+
+
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Writes a data set of our own making.")
+    parser = argparse.ArgumentParser(description="Writes a data set.")
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     synthetic = kinds.add_parser("synthetic", help="personas from word lists, in the layout of PersonaMem-v2")
+    synthetic.set_defaults(run=write_synthetic)
     synthetic.add_argument("out", help="folder to write into")
     synthetic.add_argument("--personas", type=int, default=1000)
     synthetic.add_argument("--questions", type=int, default=25, help="questions per persona")
@@ -57,6 +83,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     synthetic.add_argument("--val-personas", type=int, help="default: a tenth")
     synthetic.add_argument("--benchmark-personas", type=int, help="default: a tenth")
     synthetic.add_argument("--windows", nargs="+", choices=("32k", "128k"), default=["32k"])
+    lm_eval = kinds.add_parser("lm-eval", help="questions for the lm-evaluation-harness")
+    lm_eval.set_defaults(run=write_lm_eval)
+    lm_eval.add_argument("out", type=Path, help="file to write")
+    lm_eval.add_argument("config", help="a yaml file, such as configs/qwen3_4b.yaml")
+    lm_eval.add_argument("overrides", nargs="*", metavar="section.key=value")
     return parser.parse_args(argv)
 
 

@@ -104,6 +104,8 @@ def test_what_a_run_leaves_behind(folder: Path):
     assert sum(group["n"] for group in evaluation["groups"]["who"].values()) == 6
     assert len(rows(output / "checkpoint-6" / "predictions.jsonl")) == 6
     assert all(row["prompt_tail"].strip() for row in rows(output / "rollouts.jsonl"))
+    page = (output / "report.html").read_text()
+    assert "6</b>" in page and page.count("<polyline") >= 8 and "max_steps: 6" in page
     assert yaml.safe_load((output / "config.yaml").read_text())["train"]["max_steps"] == 6
     assert json.loads((output / "provenance.json").read_text())["packages"]["vllm"]
 

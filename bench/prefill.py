@@ -1,0 +1,94 @@
+"""Prompt tokens that an evaluation computes per question, with the questions of a history together and one by one.
+
+python bench/prefill.py
+
+A history of 32,000 tokens with 25 questions, real vLLM, the evaluation's own path (rft/eval/ask.py); the model is small
+and random, since tokens are counted and not seconds. Writes bench/results/prefill.json.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from rft.data.benchmarks import load_benchmark
+from rft.data.synthetic import write_dataset
+from rft.data.word_tokenizer import build_word_tokenizer
+from rft.eval.ask import answer_by_chat, to_ask
+from rft.eval.config import EvaluationConfig
+from rft.eval.systems import Material
+from rft.rollout.chat_models import LocalChatModel
+from rft.rollout.engine import EngineCounters
+from rft.rollout.vllm_local import VllmEngine
+from rft.telemetry.provenance import provenance
+
+RESULTS = Path(__file__).resolve().parent / "results"
+NUM_QUESTIONS = 25
+HISTORY_TOKENS = 32_000
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_dataset(folder / "data", num_personas=4, questions_per_persona=NUM_QUESTIONS, seed=0,
+                      history_tokens=HISTORY_TOKENS, num_val_personas=1, num_benchmark_personas=1)  # fmt: skip
+        texts = [path.read_text() for path in (folder / "data/data/chat_history_32k").iterdir()]
+        tokenizer = build_word_tokenizer(texts, model_max_length=65_536)
+        torch.manual_seed(0)
+        model = Qwen3ForCausalLM(
+            Qwen3Config(
+                vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1, head_dim=32,
+                num_attention_heads=1, num_key_value_heads=1, max_position_embeddings=65_536, bos_token_id=None,
+                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            )
+        )  # fmt: skip
+        model.save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+        config = EvaluationConfig()
+        config.model.model_name_or_path = str(folder / "model")
+        config.data.source, config.data.train_split = str(folder / "data"), "paper"
+        config.data.max_prompt_length, config.rollout.max_completion_length = 60_000, 8
+        engine = VllmEngine(
+            config.model.model_name_or_path, config.rollout, window=config.engine_window, dtype=torch.float32, seed=0,
+            stop_token_ids=(tokenizer.eos_token_id,),
+        )  # fmt: skip
+        chat = LocalChatModel(config, tokenizer, engine, temperature=0.0, batch_size=NUM_QUESTIONS)
+        benchmark = load_benchmark("personamem_v2", config.data, "val")
+        questions = list(benchmark.questions)
+        material = Material(benchmark, questions, persona_card="drop")
+
+        def ask(batches: list[list[Any]]) -> EngineCounters:
+            before = engine.counters()
+            for batch in batches:
+                engine.reset_prefix_cache()
+                answered = list(answer_by_chat("full_history", config, material, to_ask(batch, 1, []), chat))
+                assert len(answered) == len(batch)
+            return engine.counters() - before
+
+        together = ask([questions])
+        one_by_one = ask([[question] for question in questions])
+        engine.close()
+    report = {
+        "command": "python bench/prefill.py",
+        "provenance": provenance(),
+        "num_questions": len(questions),
+        "prompt_tokens_mean": together.prompt_tokens / len(questions),
+        "prefill_per_question_together": computed(together) / len(questions),
+        "prefill_per_question_one_by_one": computed(one_by_one) / len(questions),
+    }
+    report["ratio"] = report["prefill_per_question_one_by_one"] / report["prefill_per_question_together"]
+    (RESULTS / "prefill.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({key: value for key, value in report.items() if key != "provenance"}, indent=2))
+
+
+def computed(used: EngineCounters) -> int:
+    return used.prompt_tokens - used.cached_prompt_tokens
+
+
+if __name__ == "__main__":
+    main()
