@@ -39,6 +39,7 @@ from rft.eval.systems import MEMORY, RULES, Material, choose_systems
 from rft.rollout.chat_models import ChatModel, EndpointChatModel, LocalChatModel
 from rft.rollout.endpoint import Endpoint
 from rft.telemetry.provenance import provenance
+from rft.telemetry.report.page import write_report
 from rft.types import Question, Rollout
 
 
@@ -100,7 +101,7 @@ class Evaluation:
         )
         write_results(self.folder, results)
         print(as_table(results))
-        print(f"\n{self.folder / 'results.json'}")
+        print(f"\n{self.folder / 'results.json'}\n{write_report([Path(self.config.output_dir)])}")
         return results
 
     def ask(self, system: str) -> None:

@@ -87,6 +87,8 @@ def test_the_shipped_model_stands_between_the_controls_and_the_oracle(folder: Pa
     assert full.cost.prefill_tokens_mean is not None
     assert full.cost.prefill_tokens_mean < 0.5 * full.cost.prompt_tokens_mean
     assert all(row.cost.prompt_tokens_max == 0 for name, row in rows.items() if name in RULES)
+    page = (folder / "local" / "report.html").read_text()
+    assert 'id="systems"' in page and page.count("<tr><td>") == len(rows)
     again = evaluate(folder, "local", f"system={systems}")
     assert "answer/s" not in again.stderr, "nothing is asked twice"
     assert results_of(folder, "local").systems == results.systems

@@ -3,71 +3,27 @@
 from __future__ import annotations
 
 import json
-import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
-from rft.rollout.endpoint import Endpoint, Reply
+from rft.rollout.endpoint import Endpoint, Pace, Reply
 from rft.types import Message
+from tests.unit.rollout.endpoint_server import Server, chat, serving
 
 KEY = "sk-a-key-of-the-test"
 MESSAGES = [Message(role="system", content="Keep a memory."), Message(role="user", content="I hum jazz. Café?")]
 
 
-@dataclass(kw_only=True)
-class Server:
-    """Answers with `answers` in turn, the last one again and again; keeps what it was asked."""
-
-    url: str
-    answers: list[tuple[int, str]] = field(default_factory=list)
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    authorizations: list[str] = field(default_factory=list)
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            made.asked.append({"path": self.path} | body)
-            made.authorizations.append(self.headers["Authorization"])
-            status, text = made.answers.pop(0) if len(made.answers) > 1 else made.answers[0]
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json" if text.startswith(("{", "[")) else "text/html")
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.send_header("retry-after-ms", "1")
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made = Server(url=f"http://127.0.0.1:{http.server_port}/v1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield made
-    http.shutdown()
-    http.server_close()
-    thread.join()
-
-
-def chat(text: str | None, finish_reason: str = "stop", usage: bool = True) -> tuple[int, str]:
-    body: dict[str, Any] = {
-        "id": "1", "object": "chat.completion", "created": 0, "model": "m",
-        "choices": [
-            {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
-        ],
-    }  # fmt: skip
-    if usage:
-        body["usage"] = {"prompt_tokens": 12, "completion_tokens": 4, "total_tokens": 16}
-    return 200, json.dumps(body)
+    with serving() as made:
+        yield made
 
 
 def failure(status: int, message: str) -> tuple[int, str]:
@@ -189,3 +145,33 @@ def test_no_key_and_no_endpoint_is_said_before_anything_is_asked(monkeypatch: py
         monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(ValueError, match="set OPENAI_API_KEY, or name the endpoint"):
         Endpoint(None, "some/model")
+
+
+def test_a_model_that_takes_the_newer_limit_only_is_asked_with_that(server: Server):
+    message = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+    server.answers = [failure(400, message), chat("Jazz."), chat("Tea.")]
+    endpoint = Endpoint(server.url, "o9", max_retries=0, options={"reasoning_effort": "low"})
+    try:
+        assert [endpoint.reply(MESSAGES, max_tokens=7, temperature=None).text for _ in range(2)] == ["Jazz.", "Tea."]
+    finally:
+        endpoint.client.close()
+    limits = [(body.get("max_tokens"), body.get("max_completion_tokens")) for body in server.asked]
+    assert limits == [(7, None), (None, 7), (None, 7)]
+    assert all("temperature" not in body and body["reasoning_effort"] == "low" for body in server.asked)
+
+
+def test_requests_keep_their_pace():
+    pace = Pace(0.05)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        passed = sorted(pool.map(lambda _: (pace.wait(), time.monotonic())[1], range(4)))
+    assert passed[-1] - begun >= 0.15
+    assert all(later - sooner >= 0.03 for sooner, later in pairwise(passed))
+    assert timed(Pace(0.0)) < 0.05
+
+
+def timed(pace: Pace) -> float:
+    begun = time.monotonic()
+    for _ in range(20):
+        pace.wait()
+    return time.monotonic() - begun
