@@ -10,16 +10,19 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench lock clean
+.PHONY: help venv demo demo-memory test check format bench lock clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 venv: ## Make .venv with everything pinned, or reuse it
 	@launch/setup.sh
 
 demo: venv ## Watch a small model learn to answer personalization questions (CPU, minutes)
 	@launch/demo.sh
+
+demo-memory: venv ## Watch it learn to keep a memory of the user instead (CPU, minutes)
+	@launch/demo.sh memory
 
 test: check ## All checks and tests
 	$(BIN)/python -m pytest -q

@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
-# The demo: a small model learns to answer personalization questions by GRPO, with real vLLM rollouts, on a CPU.
-# Usage: launch/demo.sh [section.key=value ...]        (`make demo` sets up and calls it)
+# The demos: a small model learns to answer personalization questions by GRPO, with real vLLM rollouts, on a CPU.
+# Usage: launch/demo.sh [memory] [section.key=value ...]        (`make demo` and `make demo-memory` set up and call it)
+# Without `memory` the whole history is in the prompt; with it the model writes a memory and answers from that.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+name=demo
+if [ "${1:-}" = memory ]; then
+  name=demo_memory
+  shift
+fi
 bin=${BIN:-.venv/bin}
 data=.cache/demo/data
-out=checkpoints/demo
+out=checkpoints/$name
 for override in "$@"; do
   case "$override" in output_dir=*) out=${override#output_dir=} ;; esac
 done
@@ -20,9 +26,9 @@ if [ ! -d "$data" ]; then
   mv "$data.tmp" "$data"
 fi
 
-# The demo is a run of its own each time; checkpoint.resume=auto would continue the last one.
+# A demo is a run of its own each time; checkpoint.resume=auto would continue the last one.
 rm -rf "$out"
-command=("$bin/accelerate" launch --config_file configs/accelerate/cpu.yaml rft/train.py configs/demo.yaml "$@")
+command=("$bin/accelerate" launch --config_file configs/accelerate/cpu.yaml rft/train.py "configs/$name.yaml" "$@")
 echo "${command[*]}"
 "${command[@]}"
 echo

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rft.reward.mcq import THOUGHT_CLOSES, THOUGHT_OPENS, Parsed
+from rft.reward.mcq import Parsed, after_thought
 from rft.types import FailureReason, Score
 
 FINAL = re.compile(r"final\s+answer(?:\s+is)?\s*[*_]*\s*:?[ \t]*([^\n]*)", re.IGNORECASE)
@@ -26,13 +26,9 @@ def score(text: str, letters: Sequence[str], gold: str, *, thought_open: bool = 
 
 
 def parse(text: str, letters: Sequence[str], thought_open: bool) -> Parsed:
-    if not text.strip():
-        return None, FailureReason.EMPTY
-    _, closed, answer = text.rpartition(THOUGHT_CLOSES)
-    if THOUGHT_OPENS in answer or (thought_open and not closed):
-        return None, FailureReason.UNCLOSED_THOUGHT
-    if not answer.strip():
-        return None, FailureReason.EMPTY
+    answer, failure = after_thought(text, thought_open)
+    if failure is not None:
+        return None, failure
     lines = FINAL.findall(answer)
     if not lines:
         return None, FailureReason.NO_BOX

@@ -63,13 +63,9 @@ def score(
 
 
 def parse_strict(text: str, letters: Sequence[str], thought_open: bool) -> Parsed:
-    if not text.strip():
-        return None, FailureReason.EMPTY
-    _, closed, answer = text.rpartition(THOUGHT_CLOSES)
-    if THOUGHT_OPENS in answer or (thought_open and not closed):
-        return None, FailureReason.UNCLOSED_THOUGHT
-    if not answer.strip():
-        return None, FailureReason.EMPTY
+    answer, failure = after_thought(text, thought_open)
+    if failure is not None:
+        return None, failure
     boxes = boxed(answer)
     if not boxes:
         return None, FailureReason.NO_BOX
@@ -80,6 +76,16 @@ def parse_strict(text: str, letters: Sequence[str], thought_open: bool) -> Parse
         return None, FailureReason.SEVERAL_LETTERS
     letter = found.pop()
     return (letter, None) if letter in letters else (None, FailureReason.NOT_AN_OPTION)
+
+
+def after_thought(text: str, thought_open: bool) -> tuple[str, FailureReason | None]:
+    """What follows the last thought, or why there is no answer."""
+    if not text.strip():
+        return "", FailureReason.EMPTY
+    _, closed, answer = text.rpartition(THOUGHT_CLOSES)
+    if THOUGHT_OPENS in answer or (thought_open and not closed):
+        return "", FailureReason.UNCLOSED_THOUGHT
+    return answer, None if answer.strip() else FailureReason.EMPTY
 
 
 def boxed(text: str) -> list[str | None]:
