@@ -2,18 +2,18 @@
 
 python bench/memory.py
 
-A history of 32,000 tokens with 25 questions, chunks of 5,000 tokens, real vLLM. The model draws words from a fixed
-distribution: what it writes means nothing, but it has the length that it would have: memories of about 1,000 tokens and
-never more than 2,048, answers of at most 256. The reference scheme writes a memory per question, with the question in
-the prompt, as the paper's released code does. Writes bench/results/memory.json.
+A history of 32,000 tokens with 25 questions, chunks of 5,000 tokens, real vLLM. The model recites words: what it writes
+means nothing, but it has the length that it would have: memories of 800 to 1,200 tokens, answers of 256. The reference
+scheme writes a memory per question, with the question in the prompt, as the paper's released code does. Writes
+bench/results/memory.json.
 """
 
 from __future__ import annotations
 
 import json
-import random
 import tempfile
 from dataclasses import asdict
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -37,33 +37,41 @@ from rft.types import Rollout
 RESULTS = Path(__file__).resolve().parent / "results"
 NUM_QUESTIONS = 25
 HISTORY_TOKENS = 32_000
-MEAN_LENGTH = 1000
-"""Tokens after which a reply ends on average."""
+LENGTHS = {"about_1000": (1200, 400), "about_500": (600, 200)}
+"""Most tokens of a memory, and how many fewer it may have. The reference's own limit is 1,024."""
+RECITED = ["".join(letters) for letters in islice(product("qxz", repeat=7), 1200)]
+"""Made-up words, one token each."""
 SIBLINGS = 8
 
 
-def make_model(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    """A Qwen3 whose next word does not depend on the words before: its layers add nothing, and its embeddings agree in
-    the one direction that the head reads."""
+def make_model(folder: Path, tokenizer: PreTrainedTokenizerFast, longest: int, spread: int) -> None:
+    """A Qwen3 that recites a list of words from a place drawn at random to its end.
+
+    Its layers add nothing, so the next word depends on the last one alone: the head's row of a word is the embedding of
+    the word before. After the line break that begins a reply, the first `spread` words are equally likely.
+    """
+    width, sharpness = 256, 30.0
     model = Qwen3ForCausalLM(
         Qwen3Config(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1, head_dim=32,
+            vocab_size=len(tokenizer), hidden_size=width, intermediate_size=32, num_hidden_layers=1, head_dim=32,
             num_attention_heads=1, num_key_value_heads=1, max_position_embeddings=16384, tie_word_embeddings=False,
             bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         )
     )  # fmt: skip
-    words = len(tokenizer)
-    logits = torch.zeros(words)
-    logits[tokenizer.all_special_ids] = -30.0
-    logits[tokenizer.convert_tokens_to_ids(["<think>", "</think>"])] = -30.0
-    logits[tokenizer.eos_token_id] = torch.tensor(words / MEAN_LENGTH).log()
+    chain = tokenizer.convert_tokens_to_ids([f" {word}" for word in RECITED[:longest]])
+    assert len(set(chain)) == longest and tokenizer.unk_token_id not in chain
+    begin = tokenizer.convert_tokens_to_ids("\n")
+    embedding = torch.nn.functional.normalize(torch.randn(len(tokenizer), width), dim=-1)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if name.endswith(("o_proj.weight", "down_proj.weight", "embed_tokens.weight", "lm_head.weight")):
+            if name.endswith(("o_proj.weight", "down_proj.weight", "lm_head.weight")):
                 weight.zero_()
-        model.model.embed_tokens.weight[:, 0] = 1.0
-        # The norm makes this one entry sqrt(32).
-        model.lm_head.weight[:, 0] = logits / 32**0.5
+        model.model.embed_tokens.weight.copy_(embedding)
+        # The norm gives a word's embedding the length sqrt(width).
+        scale = sharpness / width**0.5
+        for word, following in zip(chain, [*chain[1:], tokenizer.eos_token_id], strict=True):
+            model.lm_head.weight[following] += scale * embedding[word]
+        model.lm_head.weight[chain[:spread]] += scale * embedding[begin]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -107,38 +115,43 @@ def main() -> None:
         folder = Path(name)
         write_dataset(folder / "data", num_personas=3, questions_per_persona=NUM_QUESTIONS, seed=0,
                       history_tokens=HISTORY_TOKENS, num_val_personas=1, num_benchmark_personas=1)  # fmt: skip
-        rng = random.Random(0)
         texts = [path.read_text() for path in (folder / "data/data/chat_history_32k").iterdir()]
-        tokenizer = build_word_tokenizer(texts, model_max_length=16384)
-        torch.manual_seed(rng.randrange(2**31))
-        make_model(folder / "model", tokenizer)
-        ours, reference = (settings(folder, query_aware=aware) for aware in (False, True))
-        split = load_memory_split(ours, tokenizer, "train")
-        engine = VllmEngine(
-            ours.model.model_name_or_path, ours.rollout, window=ours.engine_window, dtype=torch.float32, seed=0,
-            stop_token_ids=(tokenizer.eos_token_id,),
-        )  # fmt: skip
-        every = list(range(NUM_QUESTIONS))
-        shared, groups = measure(engine, ours, split, every, 1)
-        alone, _ = measure(engine, reference, split, every, 1)
-        _, trained = measure(engine, ours, split, every[:4], SIBLINGS)
-        engine.close()
-    (memory,) = groups[0]
-    report = {
-        "command": "python bench/memory.py",
-        "provenance": provenance(),
-        "history_tokens": sum(update.num_chunk_tokens for update in memory.updates),
-        "num_questions": NUM_QUESTIONS,
-        "num_updates": len(memory.updates),
-        "memory_tokens": [update.num_memory_tokens for update in memory.updates],
-        "one_memory_for_all": cost(shared),
-        "one_memory_per_question": cost(alone),
-    }
-    for key in ("tokens_per_question", "computed_per_question"):
-        report[f"{key}_ratio"] = report["one_memory_per_question"][key] / report["one_memory_for_all"][key]
-    report |= update_step(trained)
+        tokenizer = build_word_tokenizer([*texts, f" {' '.join(RECITED)}"], model_max_length=16384)
+        report = {"command": "python bench/memory.py", "provenance": provenance(), "num_questions": NUM_QUESTIONS}
+        for label, (longest, spread) in LENGTHS.items():
+            torch.manual_seed(0)
+            make_model(folder / "model", tokenizer, longest, spread)
+            report[label] = compare(folder, tokenizer)
     (RESULTS / "memory.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps({key: value for key, value in report.items() if key != "provenance"}, indent=2))
+
+
+def compare(folder: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """One memory for all questions, one memory for each, and a training batch of 8 siblings."""
+    ours, reference = (settings(folder, query_aware=aware) for aware in (False, True))
+    split = load_memory_split(ours, tokenizer, "train")
+    engine = VllmEngine(
+        ours.model.model_name_or_path, ours.rollout, window=ours.engine_window, dtype=torch.float32, seed=0,
+        stop_token_ids=(tokenizer.eos_token_id,),
+    )  # fmt: skip
+    every = list(range(NUM_QUESTIONS))
+    shared, groups = measure(engine, ours, split, every, 1)
+    alone, _ = measure(engine, reference, split, every, 1)
+    _, trained = measure(engine, ours, split, every[:4], SIBLINGS)
+    engine.close()
+    (memory,) = groups[0]
+    costs = {"one_memory_for_all": cost(shared), "one_memory_per_question": cost(alone)}
+    ratios = {
+        f"{key}_ratio": costs["one_memory_per_question"][key] / costs["one_memory_for_all"][key]
+        for key in ("tokens_per_question", "computed_per_question")
+    }
+    return {
+        "history_tokens": sum(update.num_chunk_tokens for update in memory.updates),
+        "memory_tokens": [update.num_memory_tokens for update in memory.updates],
+        **costs,
+        **ratios,
+        **update_step(trained),
+    }
 
 
 def update_step(groups: list[list[Rollout]]) -> dict[str, Any]:
