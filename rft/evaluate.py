@@ -20,6 +20,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,15 @@ from tqdm import tqdm
 from rft.config import parse_config
 from rft.data.benchmarks import Benchmark, load_benchmark
 from rft.data.chat_template import ChatTemplate
-from rft.eval.ask import Asked, answer_by_chat, answer_by_rule, answer_from_memory, settings_of, to_ask
+from rft.eval.ask import (
+    Asked,
+    answer_by_chat,
+    answer_by_rule,
+    answer_from_memory,
+    question_text,
+    settings_of,
+    to_ask,
+)
 from rft.eval.config import EndpointConfig, EvaluationConfig, check
 from rft.eval.judge import judge
 from rft.eval.predictions import Prediction, append_predictions, read_predictions
@@ -81,6 +90,7 @@ class Evaluation:
             self.benchmark,
             self.questions,
             persona_card=config.data.persona_card,
+            question_text=partial(question_text, config, self.benchmark),
             chat=self.counting_template(),
             retrievers=self.retrievers(),
         )

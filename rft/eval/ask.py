@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -90,8 +90,9 @@ def chat_requests(
     for question, sample in asked:
         shown = systems.CONTEXTS[system](material, question)
         if system == "truncated_history":
-            shown = material.cut(question.history_id, compare.max_context_tokens, "truncate_oldest")
-        order = material.benchmark.option_order(question) if compare.answers == "choice" else ()
+            history_id = question.history_id
+            shown = material.cut(history_id, history_id, compare.max_context_tokens, "truncate_oldest")
+        order = option_order(config, material.benchmark, question)
         query = "" if system in systems.NO_QUERY else question.query
         text = prompts.ask(query, prompts.options_of(question, order), compare.protocol)
         yield ChatRequest(
@@ -101,6 +102,17 @@ def chat_requests(
             max_tokens=config.rollout.max_completion_length,
             seed=seed_of(config.train.seed, question, sample, system),
         )
+
+
+def option_order(config: EvaluationConfig, benchmark: Benchmark, question: Question) -> tuple[int, ...]:
+    """Empty where no options are shown."""
+    return benchmark.option_order(question) if config.evaluate.answers == "choice" else ()
+
+
+def question_text(config: EvaluationConfig, benchmark: Benchmark, question: Question) -> str:
+    """The message that asks a question, whole."""
+    options = prompts.options_of(question, option_order(config, benchmark, question))
+    return prompts.ask(question.query, options, config.evaluate.protocol)
 
 
 def fitting(
@@ -126,18 +138,11 @@ def fitting(
                 f"the prompt of question {ask.question.question_id} has {num_tokens} tokens, data.max_prompt_length is "
                 f"{limit}; raise it, or set data.length_policy to drop, truncate_middle or truncate_oldest"
             )
-        elif policy == "drop" or ask.shown != material.whole(ask.question.history_id):
+        elif policy == "drop" or ask.shown.history_id is None:
             unanswerable.append(too_long(ask, num_tokens))
         else:
-            shown = material.cut(ask.question.history_id, limit, policy)
-            cut = Ask(question=ask.question, sample=ask.sample, order=ask.order, text=ask.text, shown=shown)
-            yield ChatRequest(
-                tag=cut,
-                context=shown.messages,
-                question=request.question,
-                max_tokens=request.max_tokens,
-                seed=request.seed,
-            )
+            shown = material.cut(ask.shown.history_id, ask.question.history_id, limit, policy)
+            yield replace(request, tag=replace(ask, shown=shown), context=shown.messages)
 
 
 def predict(

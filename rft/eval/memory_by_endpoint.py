@@ -12,9 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rft.data import prompts
 from rft.data.memory_split import ChunkedHistories
-from rft.eval.ask import Ask, Asked, predict
+from rft.eval.ask import Ask, Asked, option_order, predict, question_text
 from rft.eval.config import EvaluationConfig
 from rft.eval.memory import MemoryTrace
 from rft.eval.predictions import Prediction
@@ -90,8 +89,8 @@ def answer(
 ) -> Prediction:
     updates = memories.of_history[question.history_id]
     memory = updates[-1]["memory"]
-    order = material.benchmark.option_order(question) if config.evaluate.answers == "choice" else ()
-    text = prompts.ask(question.query, prompts.options_of(question, order), config.evaluate.protocol)
+    order = option_order(config, material.benchmark, question)
+    text = question_text(config, material.benchmark, question)
     reply = model.reply(memory, text)
     turn = histories.evidence_turn(question)
     trace = MemoryTrace(

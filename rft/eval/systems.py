@@ -41,11 +41,13 @@ class Shown:
     """A context, and how many messages had to be left out of it.
 
     Example:
-        Shown(messages=(Message(role="system", content="..."), ...), messages_dropped=0)
+        Shown(messages=(Message(role="system", content="..."), ...), messages_dropped=0, history_id="data/...json")
     """
 
     messages: Context
     messages_dropped: int = 0
+    history_id: str | None = None
+    """Whose history it is, where it is one."""
 
 
 class Material:
@@ -55,6 +57,7 @@ class Material:
         benchmark: questions and histories.
         questions: those that are asked.
         persona_card: `drop` or `keep`, for systems that show a history.
+        question_text: a question as it will be asked, where histories may have to be cut to leave room for it.
         chat: the model's tokenizer, where histories may have to be cut.
         retrievers: by system.
     """
@@ -65,11 +68,13 @@ class Material:
         questions: Sequence[Question],
         *,
         persona_card: str,
+        question_text: Callable[[Question], str] | None = None,
         chat: ChatTemplate | None = None,
         retrievers: dict[str, Retriever] | None = None,
     ) -> None:
         self.benchmark = benchmark
         self.persona_card = persona_card
+        self.question_text = question_text or self._boxed
         self.chat = chat
         self.retrievers = retrievers or {}
         self.asked_of: dict[str, list[Question]] = {}
@@ -82,21 +87,23 @@ class Material:
         self.cut = lru_cache(maxsize=4)(self._cut)
 
     def _whole(self, history_id: str) -> Shown:
-        return Shown(messages=tuple(prompts.history_messages(self.history(history_id), self.persona_card)))
+        messages = prompts.history_messages(self.history(history_id), self.persona_card)
+        return Shown(messages=tuple(messages), history_id=history_id)
 
-    def _cut(self, history_id: str, limit: int, policy: TruncationPolicy) -> Shown:
-        """The history without the messages that go over `limit` tokens together with the longest question."""
+    def _boxed(self, question: Question) -> str:
+        return prompts.question_message(question, self.benchmark.option_order(question)).content
+
+    def _cut(self, history_id: str, asked_of: str, limit: int, policy: TruncationPolicy) -> Shown:
+        """A history without the messages that go over `limit` tokens together with the longest question about
+        `asked_of`, which is another history where strangers are shown."""
         assert self.chat is not None, "checked at the start"
         messages = self.whole(history_id).messages
-        asked = [
-            prompts.question_message(question, self.benchmark.option_order(question)).content
-            for question in self.asked_of[history_id]
-        ]
+        asked = [self.question_text(question) for question in self.asked_of[asked_of]]
         (tokens,) = self.chat.encode([self.chat.split(messages).history])
         found = truncate(self.chat, messages, asked, len(tokens), limit, policy)
         if found is None:
             raise ValueError(f"{history_id}: its questions alone are longer than {limit} tokens; raise the limit")
-        return Shown(messages=tuple(found.messages), messages_dropped=found.num_dropped)
+        return Shown(messages=tuple(found.messages), messages_dropped=found.num_dropped, history_id=history_id)
 
 
 def strangers(questions: Sequence[Question]) -> dict[str, str]:

@@ -115,6 +115,20 @@ def test_a_planted_length_leak_shows_in_the_controls(folder: Path):
     assert rows["majority_letter"].result.overall.low <= 0.25
 
 
+def test_histories_that_are_too_long_are_cut_or_their_questions_are_wrong_answers(folder: Path):
+    short = ("system=full_history,other_history", "eval.num_questions=40", "data.max_prompt_length=560")
+    evaluate(folder, "cut", *short, "data.length_policy=truncate_middle", "evaluate.protocol=final_answer")
+    for row in results_of(folder, "cut").systems:
+        assert row.messages_dropped > 0 and "prompt_too_long" not in row.result.failures
+        assert row.cost.prompt_tokens_max <= 560
+    evaluate(folder, "dropped", *short, "data.length_policy=drop")
+    for row in results_of(folder, "dropped").systems:
+        assert row.result.overall.n == 40
+        unasked = [p for p in predictions(folder, "dropped", row.system) if p["failure"] == "prompt_too_long"]
+        assert 0 < len(unasked) == row.result.failures["prompt_too_long"] < 40
+        assert all(p["reward"] == 0.0 and p["prompt_tokens"] > 560 for p in unasked)
+
+
 def test_answers_of_other_settings_are_not_mixed(folder: Path):
     short = ("eval.num_questions=20", "system=longest_option")
     evaluate(folder, "mixed", *short)

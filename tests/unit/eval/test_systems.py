@@ -80,12 +80,12 @@ def test_a_cut_history_keeps_its_end_and_says_how_much_went():
     parts = chat.split(material().whole("h1").messages)
     asked = [question_message(question, paper_option_order(question.row)).content for question in QUESTIONS[2:4]]
     history, *tails = (len(ids) for ids in chat.encode([parts.history, *map(parts.tail, asked)]))
-    found = material().cut("h1", history + max(tails) - 20, "truncate_oldest")
+    found = material().cut("h1", "h1", history + max(tails) - 20, "truncate_oldest")
     kept = [message.content for message in found.messages]
     assert 0 < found.messages_dropped < 6
     assert kept == [SYSTEM_PROMPT, *(f"Word {i} of 1." for i in range(found.messages_dropped, 6))]
     with pytest.raises(ValueError, match="longer than 10"):
-        material().cut("h1", 10, "truncate_oldest")
+        material().cut("h1", "h1", 10, "truncate_oldest")
 
 
 def test_rules_look_at_the_options_alone():
