@@ -65,6 +65,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         command.add_argument("--tokenizer", help="with --endpoint: what counts tokens, if not the model's name")
         command.add_argument("--chunk-tokens", type=positive, default=defaults.chunk_tokens)
         command.add_argument("--max-memory-tokens", type=positive, default=defaults.max_memory_tokens)
+        command.add_argument(
+            "--max-update-length", type=positive, help="of a reply, for models that think first; default: the memory's"
+        )
         command.add_argument("--max-answer-length", type=positive, default=1024)
     return parser.parse_args(argv)
 
@@ -147,7 +150,7 @@ def load_model(arguments: argparse.Namespace) -> MemoryModel:
     memory = MemoryConfig(
         chunk_tokens=arguments.chunk_tokens,
         max_memory_tokens=arguments.max_memory_tokens,
-        max_update_length=arguments.max_memory_tokens,
+        max_update_length=arguments.max_update_length or arguments.max_memory_tokens,
     )
     if arguments.endpoint:
         endpoint = Endpoint(arguments.endpoint, arguments.model)

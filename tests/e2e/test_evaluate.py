@@ -274,6 +274,42 @@ def test_a_memory_behind_a_server_is_the_one_of_the_engine(folder: Path, server:
     assert all(row.result.memory is not None for row in results.systems)
 
 
+def test_the_memory_commands_work_behind_a_server_as_they_do_here(folder: Path, server: Server):
+    (history, *_) = sorted((folder / "data" / "data" / "chat_history_32k").iterdir())
+    limits = (
+        "--chunk-tokens",
+        "90",
+        "--max-memory-tokens",
+        "60",
+        "--max-update-length",
+        "64",
+        "--max-answer-length",
+        "32",
+    )
+    models = {"here": ("--model", str(MODEL)),
+              "there": ("--model", "demo", "--endpoint", server.url, "--tokenizer", str(MODEL))}  # fmt: skip
+    written, said = {}, {}
+    for name, model in models.items():
+        memory = folder / f"{name}.md"
+        memory_command("build", str(history), str(memory), *model, *limits)
+        written[name] = memory.read_text()
+        memory.write_text("1. music: jazz\n")  # a person may write it
+        options = ("--options", "opera, I think.", "jazz, I think.")
+        said[name] = memory_command("ask", str(memory), "Any ideas for my music?", *options, *model, *limits)
+    assert written["here"] == written["there"] and said["here"] == said["there"]
+    assert written["here"].strip() and "\\boxed{" in said["here"]
+
+
+def memory_command(*arguments: str) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
+    command = [sys.executable, "rft/memory_cli.py", *arguments]
+    finished = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    return finished.stdout
+
+
 def test_an_open_answer_is_judged_and_what_cannot_be_read_is_no_zero(folder: Path, server: Server):
     judge = (f"evaluate.judge.endpoint.base_url={server.url}", "evaluate.judge.endpoint.model=demo")
     more = ("evaluate.answers=open", "system=evidence_only", "eval.num_questions=4", *judge)
