@@ -1,0 +1,261 @@
+"""One evaluation: every system asked the same questions, each answer written down as it comes, then the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from rft.data.benchmarks import Benchmark, load_benchmark
+from rft.data.chat_template import ChatTemplate
+from rft.eval.answer_folder import Updates, add_counters, check_settings, keep_whole_lines
+from rft.eval.ask import (
+    Asked,
+    answer_by_chat,
+    answer_by_rule,
+    answer_from_memory,
+    question_text,
+    settings_of,
+    to_ask,
+)
+from rft.eval.config import EndpointConfig, EvaluationConfig
+from rft.eval.judge import judge
+from rft.eval.predictions import Prediction, append_predictions, read_predictions
+from rft.eval.results import RULES_LABEL, Results, as_table, make_results, write_results
+from rft.eval.retrieval import Bm25, Embeddings, Retriever
+from rft.eval.subset import stratified_subset
+from rft.eval.systems import MEMORY, RULES, Material, choose_systems
+from rft.rollout.chat_models import ChatModel, EndpointChatModel, LocalChatModel
+from rft.rollout.endpoint import Endpoint
+from rft.telemetry.provenance import provenance
+from rft.telemetry.report.page import write_report
+from rft.types import Question
+
+
+class Evaluation:
+    """One evaluation: the questions, the folder of the results, and a model that is loaded when it is first needed."""
+
+    def __init__(self, config: EvaluationConfig) -> None:
+        self.config = config
+        self.systems = choose_systems(config.system)
+        self.benchmark: Benchmark = load_benchmark(config.evaluate.benchmark, config.data, config.eval.split)
+        chosen = stratified_subset(self.benchmark.questions, config.eval.num_questions)
+        self.questions: list[Question] = [self.benchmark.questions[index] for index in chosen]
+        self.folder = results_folder(config)
+        self.identity = model_identity(config)
+        self.material = Material(
+            self.benchmark,
+            self.questions,
+            persona_card=config.data.persona_card,
+            question_text=partial(question_text, config, self.benchmark),
+            chat=self.counting_template(),
+            retrievers=self.retrievers(),
+        )
+        self.model: ChatModel | None = None
+
+    def run(self) -> Results:
+        """Asks every system, then writes and prints the table."""
+        for system in self.systems:
+            self.ask(system)
+            if self.config.evaluate.answers == "open":
+                self.judge(system)
+        results = make_results(
+            self.folder,
+            [question.question_id for question in self.questions],
+            self.config.evaluate.baseline,
+            self.benchmark.manifest,
+            provenance(),
+        )
+        write_results(self.folder, results)
+        print(as_table(results))
+        print(f"\n{self.folder / 'results.json'}\n{write_report([Path(self.config.output_dir)])}")
+        return results
+
+    def ask(self, system: str) -> None:
+        """Asks what was not asked before; each answer is written down as it comes."""
+        folder = self.folder / (RULES_LABEL if system in RULES else self.config.label) / system
+        check_settings(folder, settings_of(system, self.config, self.identity))
+        path = folder / "predictions.jsonl"
+        done = read_predictions(path)
+        keep_whole_lines(path)
+        num_samples = 1 if system in RULES else self.config.evaluate.num_samples
+        asked = to_ask(self.questions, num_samples, done)
+        if not asked:
+            return
+        total = len(self.questions) * num_samples
+        with tqdm(total=total, initial=total - len(asked), desc=system, unit="answer", dynamic_ncols=True) as bar:
+            for prediction in self.answers(system, asked, folder):
+                append_predictions(path, [prediction])
+                bar.update()
+
+    def answers(self, system: str, asked: Sequence[Asked], folder: Path) -> Iterator[Prediction]:
+        if system in RULES:
+            fitted_on = self.benchmark.training or self.questions
+            yield from answer_by_rule(system, self.material, asked, fitted_on)
+            return
+        if system == MEMORY and self.config.uses_endpoint:
+            yield from self.answers_from_endpoint_memory(asked, folder)
+            return
+        if self.model is None:
+            self.model = self.load_model()
+        engine = self.model.engine if isinstance(self.model, LocalChatModel) else None
+        if engine is not None:
+            engine.reset_prefix_cache()
+            before = engine.counters()
+        try:
+            if system == MEMORY:
+                assert isinstance(self.model, LocalChatModel)
+                keep = Updates(folder / "memories.jsonl")
+                yield from answer_from_memory(self.config, self.material, asked, self.model, keep)
+            else:
+                yield from answer_by_chat(system, self.config, self.material, asked, self.model)
+        finally:
+            if engine is not None:
+                add_counters(folder / "counters.json", asdict(engine.counters() - before))
+
+    def answers_from_endpoint_memory(self, asked: Sequence[Asked], folder: Path) -> Iterator[Prediction]:
+        from rft.eval.memory_by_endpoint import Memories, answer_from_endpoint_memory
+        from rft.rollout.memory_models import EndpointMemoryModel
+
+        config = self.config
+        if config.memory.query_aware or config.evaluate.num_samples > 1:
+            raise ValueError("system memory behind an endpoint is query-blind and greedy; set memory.query_aware=false")
+        model = EndpointMemoryModel(
+            endpoint_of(config.evaluate.endpoint),
+            config.evaluate.tokenizer or str(config.evaluate.endpoint.model),
+            config.memory,
+            config.rollout.max_completion_length,
+        )
+        memories = Memories(folder / "memories.jsonl")
+        try:
+            yield from answer_from_endpoint_memory(config, self.material, asked, model, memories)
+        finally:
+            model.close()
+
+    def judge(self, system: str) -> None:
+        """Asks the judge for what it has not read yet."""
+        config = self.config.evaluate.judge
+        folder = self.folder / self.config.label / system
+        predictions = read_predictions(folder / "predictions.jsonl")
+        settings = folder / "settings.json"
+        settings.write_text(
+            json.dumps(json.loads(settings.read_text(encoding="utf-8")) | {"judge": config.endpoint.model}, indent=2)
+            + "\n",
+            encoding="utf-8",
+        )
+        model = EndpointChatModel(
+            endpoint_of(config.endpoint),
+            concurrency=config.endpoint.concurrency,
+            temperature=0.0 if config.repeats == 1 else 1.0,
+        )
+        questions = {question.question_id: question for question in self.questions}
+        known = [prediction for prediction in predictions if prediction.question_id in questions]
+        verdicts = judge(self.config.evaluate.benchmark, config, known, questions, model, folder / "verdicts.jsonl")
+        try:
+            for _ in tqdm(verdicts, desc=f"judge {system}", unit="verdict", dynamic_ncols=True):
+                pass
+        finally:
+            model.close()
+
+    def load_model(self) -> ChatModel:
+        config, compare = self.config, self.config.evaluate
+        if self.config.uses_endpoint:
+            return EndpointChatModel(
+                endpoint_of(compare.endpoint),
+                concurrency=compare.endpoint.concurrency,
+                temperature=compare.temperature,
+            )
+        from rft.models import check_positions, load_generation_config, load_tokenizer, resolve_dtype, stop_token_ids
+        from rft.rollout.vllm_local import VllmEngine
+
+        answer, update = config.rollout.max_completion_length, config.memory.max_update_length
+        longest = max(answer, update) if MEMORY in self.systems else answer
+        window = config.rollout.vllm_max_model_length or config.data.max_prompt_length + longest
+        check_positions(config.model, window)
+        tokenizer = load_tokenizer(config.model)
+        engine = VllmEngine(
+            config.model.model_name_or_path,
+            config.rollout,
+            window=window,
+            dtype=resolve_dtype(config.model),
+            seed=config.train.seed,
+            stop_token_ids=stop_token_ids(load_generation_config(config.model), tokenizer),
+            revision=config.model.model_revision,
+        )
+        assert compare.temperature is not None, "checked at the start"
+        return LocalChatModel(config, tokenizer, engine, temperature=compare.temperature, batch_size=compare.batch_size)
+
+    def counting_template(self) -> ChatTemplate | None:
+        """The template that counts tokens where a history may have to be cut."""
+        from rft.models import load_tokenizer
+
+        config = self.config
+        if config.uses_endpoint and "truncated_history" not in self.systems:
+            return None
+        if all(system in RULES for system in self.systems):
+            return None
+        name = config.model.model_name_or_path
+        if config.uses_endpoint:
+            name = config.evaluate.tokenizer or str(config.evaluate.endpoint.model)
+        try:
+            return ChatTemplate(load_tokenizer(config.model.__class__(model_name_or_path=name)))
+        except (OSError, ValueError) as error:
+            key = "evaluate.tokenizer" if config.uses_endpoint else "model.model_name_or_path"
+            raise ValueError(f"{key}: cannot read a tokenizer from {name}: {str(error).splitlines()[0]}") from None
+
+    def retrievers(self) -> dict[str, Retriever]:
+        compare = self.config.evaluate
+        searches: dict[str, Any] = {"bm25": Bm25, "embeddings": lambda: Embeddings(compare.embedding_model)}
+        return {
+            name: Retriever(
+                make(),
+                window=compare.retrieval_window,
+                overlap=compare.retrieval_overlap,
+                top_k=compare.retrieval_top_k,
+            )
+            for name, make in searches.items()
+            if name in self.systems
+        }
+
+    def close(self) -> None:
+        if self.model is not None:
+            self.model.close()
+
+
+def results_folder(config: EvaluationConfig) -> Path:
+    data, compare = config.data, config.evaluate
+    name = {"longmemeval": "longmemeval", "personamem_v1": f"personamem_v1-{data.window}"}.get(
+        compare.benchmark, f"personamem_v2-{data.window}-{config.eval.split}"
+    )
+    folder = Path(config.output_dir) / "evaluation" / (name + ("-open" if compare.answers == "open" else ""))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def model_identity(config: EvaluationConfig) -> dict[str, Any]:
+    """What tells this model from another: an endpoint's address and name, or a path with the state of its weights."""
+    if config.uses_endpoint:
+        endpoint = config.evaluate.endpoint
+        return {"endpoint": endpoint.base_url, "model": endpoint.model, "options": endpoint.options}
+    model = config.model
+    weights = [
+        [path.name, path.stat().st_size, path.stat().st_mtime_ns]
+        for path in sorted(Path(model.model_name_or_path).glob("*.safetensors*"))
+    ]
+    return {"model": model.model_name_or_path, "revision": model.model_revision, "weights": weights}
+
+
+def endpoint_of(config: EndpointConfig) -> Endpoint:
+    return Endpoint(
+        config.base_url,
+        str(config.model),
+        timeout=config.timeout,
+        max_retries=config.max_retries,
+        requests_per_minute=config.requests_per_minute,
+        options=config.options,
+    )
