@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import field
 from typing import Any, Literal
 
 from rft.config import Config, section
 from rft.data.benchmarks import BenchmarkName
 from rft.data.prompts import Protocol
-from rft.eval.systems import choose_systems
+from rft.eval.systems import MEMORY, choose_systems
 
 
 @section
@@ -137,8 +138,16 @@ def check(config: EvaluationConfig) -> None:
             "evaluate.answers=open shows no options; leave out longest_option, shortest_option, majority_letter and "
             "options_only, for example system=full_history,no_history,other_history",
         ),
+        (
+            MEMORY in systems and config.uses_endpoint and (config.memory.query_aware or compare.num_samples > 1),
+            "system memory behind an endpoint is query-blind and greedy; set memory.query_aware=false and "
+            "evaluate.num_samples=1",
+        ),
         ("/" in (compare.label or ""), "evaluate.label names a folder; leave out the slash"),
     ]
+    for key, endpoint in (("evaluate.endpoint", compare.endpoint), ("evaluate.judge.endpoint", compare.judge.endpoint)):
+        keyless = endpoint.model is not None and endpoint.base_url is None and not os.environ.get("OPENAI_API_KEY")
+        problems.append((keyless, f"set OPENAI_API_KEY, or {key}.base_url for an endpoint that needs no key"))
     for broken, message in problems:
         if broken:
             raise ValueError(message)

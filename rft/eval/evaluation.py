@@ -123,8 +123,6 @@ class Evaluation:
         from rft.rollout.memory_models import EndpointMemoryModel
 
         config = self.config
-        if config.memory.query_aware or config.evaluate.num_samples > 1:
-            raise ValueError("system memory behind an endpoint is query-blind and greedy; set memory.query_aware=false")
         model = EndpointMemoryModel(
             endpoint_of(config.evaluate.endpoint),
             config.evaluate.tokenizer or str(config.evaluate.endpoint.model),

@@ -21,6 +21,7 @@ import yaml
 from rft.data.synthetic import write_dataset
 from rft.eval.results import Results, SystemResult, read_results
 from rft.eval.systems import CONTROLS, RULES
+from rft.evaluate import main
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "checkpoints" / "demo_sft"
@@ -108,7 +109,8 @@ def test_a_planted_length_leak_shows_in_the_controls(folder: Path):
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-    evaluate(folder, "leaky-out", "system=longest_option,shortest_option,majority_letter", f"data.source={leaky}")
+    rules = "system=longest_option,shortest_option,majority_letter"
+    assert main([str(folder / "run.yaml"), f"output_dir={folder / 'leaky-out'}", rules, f"data.source={leaky}"]) == 0
     rows = by_system(results_of(folder, "leaky-out"))
     assert rows["longest_option"].result.overall.accuracy == 1.0
     assert rows["shortest_option"].result.overall.accuracy == 0.0
@@ -129,14 +131,19 @@ def test_histories_that_are_too_long_are_cut_or_their_questions_are_wrong_answer
         assert all(p["reward"] == 0.0 and p["prompt_tokens"] > 560 for p in unasked)
 
 
-def test_answers_of_other_settings_are_not_mixed(folder: Path):
-    short = ("eval.num_questions=20", "system=longest_option")
-    evaluate(folder, "mixed", *short)
-    refused = evaluate(folder, "mixed", *short, "eval.split=benchmark")  # another folder
-    assert "longest_option" in refused.stdout
-    refused = evaluate(folder, "mixed", *short, "data.train_split=persona", "data.num_val_personas=20", ok=False)
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert "train_split" in refused.stderr and "evaluate.label" in refused.stderr
+def test_answers_of_other_settings_are_not_mixed(folder: Path, capsys: pytest.CaptureFixture[str]):
+    short = [
+        str(folder / "run.yaml"),
+        f"output_dir={folder / 'mixed'}",
+        "eval.num_questions=20",
+        "system=longest_option",
+    ]
+    assert main(short) == 0
+    assert main([*short, "eval.split=benchmark"]) == 0  # another folder
+    assert "longest_option" in capsys.readouterr().out
+    assert main([*short, "data.train_split=persona", "data.num_val_personas=20"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "train_split" in told and "evaluate.label" in told
 
 
 @pytest.mark.parametrize(
@@ -148,17 +155,29 @@ def test_answers_of_other_settings_are_not_mixed(folder: Path):
         (("evaluate.num_samples=2",), "evaluate.temperature"),
         (("model.model_name_or_path=absent", "system=no_history"), "model.model_name_or_path"),
         (("evaluate.endpoint.model=m", "system=no_history"), "OPENAI_API_KEY"),
-        (("data.max_prompt_length=100", "system=full_history"), "data.length_policy"),
+        (
+            ("evaluate.endpoint.model=m", "evaluate.endpoint.base_url=u", "system=memory", "memory.query_aware=true"),
+            "query-blind",
+        ),
     ],
 )
 def test_a_mistake_costs_one_line(
-    folder: Path, overrides: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    overrides: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    refused = evaluate(folder, "wrong", *overrides, ok=False)
-    assert refused.returncode == 2
+    assert main([str(folder / "run.yaml"), f"output_dir={folder / 'wrong'}", *overrides]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and told.count("\n") == 1 and message in told
+
+
+def test_a_prompt_that_is_too_long_is_named(folder: Path):
+    refused = evaluate(folder, "wrong", "data.max_prompt_length=100", "system=full_history", ok=False)
     last = [line for line in refused.stderr.splitlines() if line.strip()][-1]
-    assert last.startswith("error: ") and message in last
+    assert refused.returncode == 2 and last.startswith("error: ") and "data.length_policy" in last
 
 
 # ----------------------------------------------------------------------------------------------------- vLLM's server
