@@ -10,14 +10,14 @@ from rft.types import Rollout
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Writes the settings of a new folder; answers that were made with other settings are not added to.
+    """Writes the settings of a folder without answers; to answers that were made with other settings none are added.
 
     Raises:
         ValueError: the folder's settings differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "settings.json"
-    if path.exists():
+    if path.exists() and any((folder / name).exists() for name in ("predictions.jsonl", "memories.jsonl")):
         before = json.loads(path.read_text(encoding="utf-8"))
         before.pop("judge", None)
         differing = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))

@@ -235,7 +235,8 @@ def chosen_groups(groups: Sequence[Group]) -> list[Group]:
     if len(groups) <= MAX_GROUPS:
         return list(groups)
     first = sorted(groups[: MAX_GROUPS * 2], key=lambda group: group.worst is None)[: MAX_GROUPS // 3]
-    last = sorted(groups[-MAX_GROUPS * 4 :], key=lambda group: group.worst is None)[: MAX_GROUPS - len(first)]
+    newest = list(reversed(groups[-MAX_GROUPS * 4 :]))
+    last = sorted(newest, key=lambda group: group.worst is None)[: MAX_GROUPS - len(first)]
     return sorted([*first, *last], key=lambda group: group.step)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rft.report import main
-from rft.telemetry.report.page import changes, growth, write_report
+from rft.telemetry.report.page import changes, chosen_groups, growth, write_report
 from rft.telemetry.report.run_folder import groups_of, read_run
 
 EVIL = "</pre></details><script>document.title = 'ran'</script><img src='http://example.invalid/x.png'>"
@@ -111,6 +111,13 @@ def test_lines_of_a_memory_are_compared():
         ("removed", "b"), ("added", "B"), ("added", "d"),
     ]  # fmt: skip
     assert changes("", "") == []
+
+
+def test_the_first_and_the_newest_groups_with_a_difference_are_shown():
+    rows = [answer(step=step, question_id=f"q{n}", sibling=n) for step in range(50) for n in (0, 0, 1)]
+    shown = chosen_groups(groups_of(rows))
+    assert [group.step for group in shown] == [0, 1, 2, 3, *range(42, 50)]
+    assert all(group.worst is not None for group in shown)
 
 
 def test_rows_of_one_question_and_step_are_a_group():
