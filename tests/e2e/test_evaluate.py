@@ -25,6 +25,7 @@ from rft.evaluate import main
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "checkpoints" / "demo_sft"
+MEMORY_MODEL = ROOT / "checkpoints" / "demo_memory_sft"
 NUM_QUESTIONS = 60
 
 
@@ -184,9 +185,10 @@ def test_a_prompt_that_is_too_long_is_named(folder: Path):
 
 
 class Server:
-    """vLLM's own OpenAI-compatible server with the shipped model, on this machine's CPU."""
+    """vLLM's own OpenAI-compatible server with a shipped model, on this machine's CPU."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, model: Path, log: Path) -> None:
+        self.model = model
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -195,9 +197,9 @@ class Server:
 
     def start(self) -> None:
         command = [
-            sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(MODEL), "--served-model-name",
-            "demo", "--host", "127.0.0.1", "--port", str(self.port), "--dtype", "float32", "--max-model-len", "1024",
-            "--max-num-seqs", "32", "--enforce-eager", "--generation-config", "vllm",
+            sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.model),
+            "--served-model-name", "demo", "--host", "127.0.0.1", "--port", str(self.port), "--dtype", "float32",
+            "--max-model-len", "1024", "--max-num-seqs", "32", "--enforce-eager", "--generation-config", "vllm",
         ]  # fmt: skip
         environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1"}
         with self.log.open("a") as log:
@@ -227,7 +229,14 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    made = Server(folder / "server.log")
+    made = Server(MODEL, folder / "server.log")
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="module")
+def memory_server(folder: Path) -> Iterator[Server]:
+    made = Server(MEMORY_MODEL, folder / "memory_server.log")
     yield made
     made.kill()
 
@@ -235,7 +244,8 @@ def server(folder: Path) -> Iterator[Server]:
 def served(server: Server, *more: str) -> tuple[str, ...]:
     return (
         f"evaluate.endpoint.base_url={server.url}", "evaluate.endpoint.model=demo", "evaluate.endpoint.max_retries=0",
-        "evaluate.endpoint.concurrency=4", f"evaluate.tokenizer={MODEL}", f"eval.num_questions={NUM_QUESTIONS}", *more,
+        "evaluate.endpoint.concurrency=4", f"evaluate.tokenizer={server.model}",
+        f"eval.num_questions={NUM_QUESTIONS}", *more,
     )  # fmt: skip
 
 
@@ -280,12 +290,13 @@ def test_the_server_answers_as_the_engine_does(folder: Path, server: Server):
         assert (row["text"], row["prompt_tokens"]) == (remote[name]["text"], remote[name]["prompt_tokens"])
 
 
-def test_a_memory_behind_a_server_is_the_one_of_the_engine(folder: Path, server: Server):
+def test_a_memory_behind_a_server_is_the_one_of_the_engine(folder: Path, memory_server: Server):
     short = ("system=memory", "eval.num_questions=20")
-    evaluate(folder, "memory", *served(server), *short)
-    evaluate(folder, "memory", *short)
+    evaluate(folder, "memory", *served(memory_server), *short)
+    evaluate(folder, "memory", *short, f"model.model_name_or_path={MEMORY_MODEL}")
     remote = {row["question_id"]: row for row in predictions(folder, "memory", "memory", "demo")}
-    local = {row["question_id"]: row for row in predictions(folder, "memory", "memory")}
+    local = {row["question_id"]: row for row in predictions(folder, "memory", "memory", "demo_memory_sft")}
+    assert sum(len(row["memory"]["memory"]) > 10 for row in local.values()) > 10, "the memories hold something"
     assert remote.keys() == local.keys()
     for name, row in local.items():
         assert row["memory"] == remote[name]["memory"] and row["text"] == remote[name]["text"]
@@ -293,20 +304,12 @@ def test_a_memory_behind_a_server_is_the_one_of_the_engine(folder: Path, server:
     assert all(row.result.memory is not None for row in results.systems)
 
 
-def test_the_memory_commands_work_behind_a_server_as_they_do_here(folder: Path, server: Server):
+def test_the_memory_commands_work_behind_a_server_as_they_do_here(folder: Path, memory_server: Server):
     (history, *_) = sorted((folder / "data" / "data" / "chat_history_32k").iterdir())
-    limits = (
-        "--chunk-tokens",
-        "90",
-        "--max-memory-tokens",
-        "60",
-        "--max-update-length",
-        "64",
-        "--max-answer-length",
-        "32",
-    )
-    models = {"here": ("--model", str(MODEL)),
-              "there": ("--model", "demo", "--endpoint", server.url, "--tokenizer", str(MODEL))}  # fmt: skip
+    limits = ("--chunk-tokens", "90", "--max-memory-tokens", "60", "--max-update-length", "64")
+    limits += ("--max-answer-length", "32")
+    endpoint = ("--endpoint", memory_server.url, "--tokenizer", str(MEMORY_MODEL))
+    models = {"here": ("--model", str(MEMORY_MODEL)), "there": ("--model", "demo", *endpoint)}
     written, said = {}, {}
     for name, model in models.items():
         memory = folder / f"{name}.md"
@@ -316,7 +319,7 @@ def test_the_memory_commands_work_behind_a_server_as_they_do_here(folder: Path, 
         options = ("--options", "opera, I think.", "jazz, I think.")
         said[name] = memory_command("ask", str(memory), "Any ideas for my music?", *options, *model, *limits)
     assert written["here"] == written["there"] and said["here"] == said["there"]
-    assert written["here"].strip() and "\\boxed{" in said["here"]
+    assert written["here"].startswith("1. ") and "\\boxed{" in said["here"]
 
 
 def memory_command(*arguments: str) -> str:
