@@ -47,6 +47,6 @@ def export(
                 "who": question.who,
                 "updated": question.updated,
                 "prompt": parts.history + parts.tail(prompts.question_message(question, order).content),
-                "gold": prompts.LETTERS[order.index(0)],
+                "gold": prompts.gold_letter(order),
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -81,7 +81,7 @@ class MemorySplit:
             token_ids=self.question_ids(index, option_order),
             num_history_tokens=0,
             letters=letters,
-            gold=letters[list(option_order).index(0)],
+            gold=prompts.gold_letter(option_order),
             option_order=tuple(option_order),
             pref_type=question.pref_type,
             who=question.who,

@@ -116,7 +116,7 @@ class PreparedSplit:
             token_ids=history_ids + tail,
             num_history_tokens=len(history_ids),
             letters=letters,
-            gold=letters[list(option_order).index(0)],
+            gold=prompts.gold_letter(option_order),
             option_order=tuple(option_order),
             pref_type=question.pref_type,
             who=question.who,

@@ -128,6 +128,11 @@ def paper_option_order(row: int, num_options: int = 4) -> tuple[int, ...]:
     return tuple(order)
 
 
+def gold_letter(option_order: Sequence[int]) -> str:
+    """The letter that shows the correct answer."""
+    return LETTERS[list(option_order).index(0)]
+
+
 def permuted_option_order(seed: int, epoch: int, question_id: str, num_options: int = 4) -> tuple[int, ...]:
     """A fresh order for every (seed, epoch, question), the same in every process."""
     order = list(range(num_options))
@@ -137,5 +142,4 @@ def permuted_option_order(seed: int, epoch: int, question_id: str, num_options: 
 
 def sft_target(question: Question, option_order: Sequence[int]) -> str:
     """The paper's cold-start target for a multiple-choice row: the boxed letter, then the option's text."""
-    letter = LETTERS[list(option_order).index(0)]
-    return f"\\boxed{{{letter}}} {question.correct_answer}"
+    return f"\\boxed{{{gold_letter(option_order)}}} {question.correct_answer}"

@@ -30,12 +30,6 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
         path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def keep_whole_lines(path: Path) -> None:
-    """A line that a crash cut short must not run into the next one."""
-    if path.exists() and not (text := path.read_text(encoding="utf-8")).endswith("\n"):
-        path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
-
-
 def add_counters(path: Path, counters: dict[str, int]) -> None:
     """Adds up over interruptions."""
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

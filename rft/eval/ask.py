@@ -54,7 +54,7 @@ def answer_by_rule(
         order = order_of(question)
         options = prompts.options_of(question, order)
         choice = letter if system == "majority_letter" else systems.BY_LENGTH[system](options)
-        gold = prompts.LETTERS[order.index(0)]
+        gold = prompts.gold_letter(order)
         chosen = prompts.LETTERS[choice]
         yield Prediction(
             **about(question),
@@ -152,7 +152,7 @@ def predict(
     gold, score = None, None
     if ask.order:
         letters = prompts.LETTERS[: len(ask.order)]
-        gold = letters[ask.order.index(0)]
+        gold = prompts.gold_letter(ask.order)
         score = score_of(config, reply.text, letters, gold, thought_open)
     return Prediction(
         **about(ask.question),
@@ -183,7 +183,7 @@ def too_long(ask: Ask, num_tokens: int) -> Prediction:
         **about(ask.question),
         sample=ask.sample,
         option_order=ask.order,
-        gold=prompts.LETTERS[ask.order.index(0)] if ask.order else None,
+        gold=prompts.gold_letter(ask.order) if ask.order else None,
         letter=None,
         reward=0.0,
         failure=FailureReason.PROMPT_TOO_LONG,
@@ -240,10 +240,6 @@ def named_seed(seed: int, sample: int, name: str) -> int:
     """In [0, 2**31), which every endpoint takes: a rerun draws the same."""
     digest = hashlib.blake2b(f"evaluate/{seed}/{sample}/{name}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") >> 1
-
-
-Answerer = Callable[[Sequence[Asked]], Iterator[Prediction]]
-"""Predictions for questions, in any order."""
 
 
 def to_ask(questions: Sequence[Question], num_samples: int, done: Iterable[Prediction]) -> list[Asked]:

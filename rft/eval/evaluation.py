@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
+from rft.config import ModelConfig
 from rft.data.benchmarks import Benchmark, load_benchmark
 from rft.data.chat_template import ChatTemplate
-from rft.eval.answer_folder import Updates, add_counters, check_settings, keep_whole_lines
+from rft.eval.answer_folder import Updates, add_counters, check_settings
 from rft.eval.ask import (
     Asked,
     answer_by_chat,
@@ -30,6 +32,7 @@ from rft.eval.results import RULES_LABEL, Results, as_table, make_results, write
 from rft.eval.retrieval import Bm25, Embeddings, Retriever
 from rft.eval.subset import stratified_subset
 from rft.eval.systems import MEMORY, RULES, Material, choose_systems
+from rft.jsonl import keep_whole_lines
 from rft.rollout.chat_models import ChatModel, EndpointChatModel, LocalChatModel
 from rft.rollout.endpoint import Endpoint
 from rft.telemetry.provenance import provenance
@@ -48,12 +51,13 @@ class Evaluation:
         self.questions: list[Question] = [self.benchmark.questions[index] for index in chosen]
         self.folder = results_folder(config)
         self.identity = model_identity(config)
+        self.tokenizer = self.load_tokenizer()
         self.material = Material(
             self.benchmark,
             self.questions,
             persona_card=config.data.persona_card,
             question_text=partial(question_text, config, self.benchmark),
-            chat=self.counting_template(),
+            chat=ChatTemplate(self.tokenizer) if self.tokenizer is not None else None,
             retrievers=self.retrievers(),
         )
         self.model: ChatModel | None = None
@@ -168,28 +172,21 @@ class Evaluation:
                 concurrency=compare.endpoint.concurrency,
                 temperature=compare.temperature,
             )
-        from rft.models import check_positions, load_generation_config, load_tokenizer, resolve_dtype, stop_token_ids
-        from rft.rollout.vllm_local import VllmEngine
+        from rft.models import check_positions
+        from rft.rollout.vllm_local import open_engine
 
         answer, update = config.rollout.max_completion_length, config.memory.max_update_length
         longest = max(answer, update) if MEMORY in self.systems else answer
         window = config.rollout.vllm_max_model_length or config.data.max_prompt_length + longest
         check_positions(config.model, window)
-        tokenizer = load_tokenizer(config.model)
-        engine = VllmEngine(
-            config.model.model_name_or_path,
-            config.rollout,
-            window=window,
-            dtype=resolve_dtype(config.model),
-            seed=config.train.seed,
-            stop_token_ids=stop_token_ids(load_generation_config(config.model), tokenizer),
-            revision=config.model.model_revision,
+        assert self.tokenizer is not None and compare.temperature is not None, "checked at the start"
+        engine = open_engine(config.model, config.rollout, self.tokenizer, window=window, seed=config.train.seed)
+        return LocalChatModel(
+            config, self.tokenizer, engine, temperature=compare.temperature, batch_size=compare.batch_size
         )
-        assert compare.temperature is not None, "checked at the start"
-        return LocalChatModel(config, tokenizer, engine, temperature=compare.temperature, batch_size=compare.batch_size)
 
-    def counting_template(self) -> ChatTemplate | None:
-        """The template that counts tokens where a history may have to be cut."""
+    def load_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The model's own; with an endpoint the one that counts tokens, where a history has to be cut."""
         from rft.models import load_tokenizer
 
         config = self.config
@@ -197,14 +194,15 @@ class Evaluation:
             return None
         if all(system in RULES for system in self.systems):
             return None
-        name = config.model.model_name_or_path
+        key, source = "model.model_name_or_path", config.model
         if config.uses_endpoint:
             name = config.evaluate.tokenizer or str(config.evaluate.endpoint.model)
+            key, source = "evaluate.tokenizer", ModelConfig(model_name_or_path=name)
         try:
-            return ChatTemplate(load_tokenizer(config.model.__class__(model_name_or_path=name)))
+            return load_tokenizer(source)
         except (OSError, ValueError) as error:
-            key = "evaluate.tokenizer" if config.uses_endpoint else "model.model_name_or_path"
-            raise ValueError(f"{key}: cannot read a tokenizer from {name}: {str(error).splitlines()[0]}") from None
+            first = str(error).splitlines()[0]
+            raise ValueError(f"{key}: cannot read a tokenizer from {source.model_name_or_path}: {first}") from None
 
     def retrievers(self) -> dict[str, Retriever]:
         compare = self.config.evaluate

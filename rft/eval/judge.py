@@ -20,6 +20,7 @@ from rft.data import prompts
 from rft.data.benchmarks import BenchmarkName
 from rft.eval.config import JudgeConfig
 from rft.eval.predictions import Prediction
+from rft.jsonl import keep_whole_lines, whole_lines
 from rft.reward.mcq import THOUGHT_CLOSES, boxed
 from rft.rollout.chat_models import ChatModel, ChatRequest
 from rft.types import Message, Question
@@ -110,6 +111,7 @@ def judge(
     path: Path,
 ) -> Iterator[Verdict]:
     """Asks for the verdicts that `path` does not hold yet, and appends each as it comes."""
+    keep_whole_lines(path)
     done = {(v.question_id, v.sample, v.layout, v.repeat) for v in read_verdicts(path)}
 
     def requests() -> Iterator[ChatRequest[tuple[str, int, str, int]]]:
@@ -147,10 +149,7 @@ def judge(
 
 def read_verdicts(path: Path) -> list[Verdict]:
     """The verdicts of a file; a last line that a crash cut short is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [Verdict(**json.loads(line)) for line in lines if line.endswith("\n")]
+    return [Verdict(**json.loads(line)) for line in whole_lines(path)]
 
 
 def with_verdicts(predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Prediction]:

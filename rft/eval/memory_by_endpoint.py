@@ -19,6 +19,7 @@ from rft.eval.memory import MemoryTrace
 from rft.eval.predictions import Prediction
 from rft.eval.retention import follow
 from rft.eval.systems import Material, Shown
+from rft.jsonl import keep_whole_lines, whole_lines
 from rft.rollout.chat_models import in_threads
 from rft.rollout.memory_models import EndpointMemoryModel
 from rft.types import Question
@@ -34,10 +35,10 @@ class Memories:
         self.path = path
         self.lock = threading.Lock()
         self.of_history: dict[str, list[Update]] = {}
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
-            if line.endswith("\n"):  # a crash may cut the last one short
-                update = json.loads(line)
-                self.of_history.setdefault(update["history_id"], []).append(update)
+        keep_whole_lines(path)
+        for line in whole_lines(path):
+            update = json.loads(line)
+            self.of_history.setdefault(update["history_id"], []).append(update)
 
     def add(self, history_id: str, turn: int, memory: str, failure: str | None) -> None:
         update = {"history_id": history_id, "turn": turn, "memory": memory, "failure": failure}

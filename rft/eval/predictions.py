@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rft.jsonl import whole_lines
 from rft.types import FinishReason, Question
 
 QUESTION_CHARS = 4000
@@ -96,13 +97,8 @@ def read_predictions(path: Path) -> list[Prediction]:
     Raises:
         ValueError: another line that is no prediction.
     """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(whole_lines(path), 1):
         try:
             row = json.loads(line)
             lists = {key: tuple(row[key]) for key in ("option_order", "verdicts")}

@@ -39,11 +39,11 @@ from rft.grpo.metrics import (
 from rft.grpo.run import Run
 from rft.grpo.samples import samples_of
 from rft.grpo.update import ScoredSample, score_samples, update
+from rft.jsonl import whole_lines
 from rft.rollout.collect import sample_groups
+from rft.telemetry.report.run_folder import GAP
 from rft.types import Prompt, Rollout, Sample
 from rft.weights import named_full_weights
-
-GAP = "sampling/sampling_logp_difference/mean"
 
 
 def train(run: Run) -> None:
@@ -263,7 +263,7 @@ def write_summary(run: Run, wall_seconds: float) -> None:
     if not run.accelerator.is_main_process:
         return
     output_dir = Path(run.config.output_dir)
-    rows = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in whole_lines(output_dir / "metrics.jsonl")]
     evals = [row for row in rows if "eval/accuracy" in row]
     steps = [row for row in rows if GAP in row]
     prompt_tokens = sum(row["engine/prompt_tokens"] for row in steps)

@@ -40,8 +40,8 @@ class LocalMemoryModel:
     def __init__(self, model: ModelConfig, memory: MemoryConfig, max_answer_length: int) -> None:
         from transformers import AutoConfig
 
-        from rft.models import load_generation_config, load_tokenizer, resolve_dtype, stop_token_ids
-        from rft.rollout.vllm_local import VllmEngine
+        from rft.models import load_tokenizer
+        from rft.rollout.vllm_local import open_engine
 
         try:
             settings = AutoConfig.from_pretrained(model.model_name_or_path, revision=model.model_revision)
@@ -62,15 +62,8 @@ class LocalMemoryModel:
                 f"{model.model_name_or_path}; lower --chunk-tokens or --max-memory-tokens"
             )
         self.window = window
-        self.engine = VllmEngine(
-            model.model_name_or_path,
-            RolloutConfig(vllm_max_num_seqs=1, vllm_enable_sleep_mode=False),
-            window=window,
-            dtype=resolve_dtype(model),
-            seed=0,
-            stop_token_ids=stop_token_ids(load_generation_config(model), tokenizer),
-            revision=model.model_revision,
-        )
+        rollout = RolloutConfig(vllm_max_num_seqs=1, vllm_enable_sleep_mode=False)
+        self.engine = open_engine(model, rollout, tokenizer, window=window, seed=0)
 
     def update(self, chunk: Chunk, memory: str) -> tuple[str, UpdateFailure | None]:
         prompt_ids = self.writer.prompts.update(chunk, memory, None)

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
-from rft.config import RolloutConfig
+from rft.config import ModelConfig, RolloutConfig
+from rft.models import load_generation_config, resolve_dtype, stop_token_ids
 from rft.rollout.engine import EngineCounters, Sampling
 from rft.types import Completion, FinishReason, TurnRequest
 
@@ -192,6 +194,21 @@ class VllmEngine:
             cached_prompt_tokens=self._counters.cached_prompt_tokens + sum(o.num_cached_tokens or 0 for o in outputs),
             generated_tokens=self._counters.generated_tokens + sum(len(o.outputs[0].token_ids) for o in outputs),
         )
+
+
+def open_engine(
+    model: ModelConfig, rollout: RolloutConfig, tokenizer: PreTrainedTokenizerBase, *, window: int, seed: int
+) -> VllmEngine:
+    """An engine with a checkpoint's own weights, for use without a trainer."""
+    return VllmEngine(
+        model.model_name_or_path,
+        rollout,
+        window=window,
+        dtype=resolve_dtype(model),
+        seed=seed,
+        stop_token_ids=stop_token_ids(load_generation_config(model), tokenizer),
+        revision=model.model_revision,
+    )
 
 
 def executor_backend() -> str:

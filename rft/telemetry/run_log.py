@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rft.config import Config, to_dict
 from rft.eval.predictions import Prediction
+from rft.jsonl import whole_lines
 from rft.telemetry.report.page import write_report
 from rft.types import Answer, Rollout
 
@@ -188,7 +189,7 @@ def drop_rows_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in whole_lines(path):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rft.eval.results import Results, read_results
+from rft.jsonl import whole_lines
 
 GAP = "sampling/sampling_logp_difference/mean"
 
@@ -95,14 +96,8 @@ def newest_eval(path: Path) -> Row:
 
 
 def read_lines(path: Path) -> list[Row]:
-    """Rows of a jsonl file; a line that a crash cut short is left out."""
-    rows = []
-    for line in read_text(path).splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+    """Rows of a jsonl file; a last line that a crash cut short is left out."""
+    return [json.loads(line) for line in whole_lines(path)]
 
 
 def read_json(path: Path) -> Row:

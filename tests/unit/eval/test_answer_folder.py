@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rft.eval.answer_folder import add_counters, check_settings, keep_whole_lines
+from rft.eval.answer_folder import add_counters, check_settings
 
 
 def test_answers_of_other_settings_are_not_added_to(tmp_path: Path):
@@ -21,19 +21,6 @@ def test_answers_of_other_settings_are_not_added_to(tmp_path: Path):
     # Which judge read the answers does not change them.
     (folder / "settings.json").write_text(json.dumps({"protocol": "final_answer", "judge": "j"}))
     check_settings(folder, {"protocol": "final_answer"})
-
-
-def test_a_line_cut_short_does_not_run_into_the_next(tmp_path: Path):
-    path = tmp_path / "predictions.jsonl"
-    path.write_text('{"a": 1}\n{"a": ')
-    keep_whole_lines(path)
-    assert path.read_text() == '{"a": 1}\n'
-    keep_whole_lines(path)
-    assert path.read_text() == '{"a": 1}\n'
-    path.write_text('{"a"')
-    keep_whole_lines(path)
-    assert path.read_text() == ""
-    keep_whole_lines(tmp_path / "absent")
 
 
 def test_counters_add_up_over_interruptions(tmp_path: Path):

@@ -89,7 +89,6 @@ def test_verdicts_are_kept_over_an_interruption_and_asked_once(tmp_path: Path):
         list(judge("personamem_v2", config, answers, QUESTIONS, broken, path))
     with path.open("a") as file:
         file.write('{"question_id": "val/0", "sam')  # a crash in the middle of a line
-    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")))
     again = Judge([r"\boxed{1}"])
     assert len(list(judge("personamem_v2", config, answers, QUESTIONS, again, path))) == 5
     assert len(read_verdicts(path)) == 8 and again.asked == 5
