@@ -22,8 +22,8 @@ from rft.data.synthetic import write_dataset
 from rft.eval.results import Results, SystemResult, read_results
 from rft.eval.systems import CONTROLS, RULES
 from rft.evaluate import main
+from tests.e2e.runs import ROOT, rows, run
 
-ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "checkpoints" / "demo_sft"
 MEMORY_MODEL = ROOT / "checkpoints" / "demo_memory_sft"
 NUM_QUESTIONS = 60
@@ -67,7 +67,7 @@ def by_system(results: Results) -> dict[str, SystemResult]:
 
 def predictions(folder: Path, out: str, system: str, label: str = "demo_sft") -> list[dict[str, Any]]:
     path = folder / out / "evaluation" / "personamem_v2-32k-val" / label / system / "predictions.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return rows(path)
 
 
 def test_the_shipped_model_stands_between_the_controls_and_the_oracle(folder: Path):
@@ -310,26 +310,17 @@ def test_the_memory_commands_work_behind_a_server_as_they_do_here(folder: Path, 
     limits += ("--max-answer-length", "32")
     endpoint = ("--endpoint", memory_server.url, "--tokenizer", str(MEMORY_MODEL))
     models = {"here": ("--model", str(MEMORY_MODEL)), "there": ("--model", "demo", *endpoint)}
+    command = [sys.executable, "rft/memory_cli.py"]
     written, said = {}, {}
     for name, model in models.items():
         memory = folder / f"{name}.md"
-        memory_command("build", str(history), str(memory), *model, *limits)
+        run([*command, "build", str(history), str(memory), *model, *limits])
         written[name] = memory.read_text()
         memory.write_text("1. music: jazz\n")  # a person may write it
         options = ("--options", "opera, I think.", "jazz, I think.")
-        said[name] = memory_command("ask", str(memory), "Any ideas for my music?", *options, *model, *limits)
+        said[name] = run([*command, "ask", str(memory), "Any ideas for my music?", *options, *model, *limits])
     assert written["here"] == written["there"] and said["here"] == said["there"]
     assert written["here"].startswith("1. ") and "\\boxed{" in said["here"]
-
-
-def memory_command(*arguments: str) -> str:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
-    command = [sys.executable, "rft/memory_cli.py", *arguments]
-    finished = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
-    return finished.stdout
 
 
 def test_an_open_answer_is_judged_and_what_cannot_be_read_is_no_zero(folder: Path, server: Server):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,6 +18,7 @@ from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import cut_chunks
 from rft.types import Message
 from tests.e2e.guesser import make_guesser
+from tests.e2e.runs import launch, rows, run, steps
 from tests.unit.data.builder import make_history, make_row, write_dataset, write_history
 
 ROOT = Path(__file__).parents[2]
@@ -59,33 +57,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
     return folder
-
-
-def launch(folder: Path, *overrides: str, accelerate: tuple[str, ...] = ("cpu.yaml",)) -> None:
-    config_file, *options = accelerate
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch",
-        "--config_file", f"configs/accelerate/{config_file}", *options,
-        "rft/train.py", str(folder / "run.yaml"), *overrides,
-    ]  # fmt: skip
-    run(command)
-
-
-def run(command: list[str]) -> str:
-    environment = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=400
-    )
-    assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]
-    return finished.stdout
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def steps(output: Path) -> list[dict[str, Any]]:
-    return [row for row in rows(output / "metrics.jsonl") if "reward" in row]
 
 
 def test_a_resumed_memory_training_is_uninterrupted_bit_for_bit(folder: Path):

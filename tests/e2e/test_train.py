@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.e2e.guesser import make_guesser
+from tests.e2e.runs import launch, rows, steps
 from tests.unit.data.builder import write_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -44,28 +41,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
     return folder
-
-
-def launch(folder: Path, *overrides: str, accelerate: tuple[str, ...] = ("cpu.yaml",)) -> str:
-    """Runs rft/train.py under `accelerate launch`; what it printed."""
-    config_file, *options = accelerate
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch",
-        "--config_file", f"configs/accelerate/{config_file}", *options,
-        "rft/train.py", str(folder / "run.yaml"), *overrides,
-    ]  # fmt: skip
-    environment = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-6000:]
-    return finished.stdout + finished.stderr
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def steps(output: Path) -> list[dict[str, Any]]:
-    return [row for row in rows(output / "metrics.jsonl") if "reward" in row]
 
 
 def test_resumed_is_uninterrupted_bit_for_bit_across_an_epoch(folder: Path):
