@@ -2,11 +2,66 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from rft.data import prompts
+from rft.eval import systems
+from rft.eval.config import EvaluationConfig
 from rft.types import Rollout
+
+
+def settings_of(system: str, config: EvaluationConfig, model_identity: dict[str, Any]) -> dict[str, Any]:
+    """Everything that a prediction of this system depends on, as plain values."""
+    compare, data = config.evaluate, config.data
+    found: dict[str, Any] = {
+        "system": system,
+        "benchmark": compare.benchmark,
+        "source": data.source,
+        "revision": data.revision,
+        "window": data.window,
+        "train_split": data.train_split,
+        "split": config.eval.split,
+        "answers": compare.answers,
+    }
+    if system in systems.RULES:
+        return found
+    found |= {
+        **model_identity,
+        "protocol": compare.protocol,
+        "reward_rule": config.reward.rule,
+        "temperature": compare.temperature,
+        "max_completion_length": config.rollout.max_completion_length,
+        "prompts": hashlib.sha256(Path(str(prompts.__file__)).read_bytes()).hexdigest()[:16],
+    }
+    if system in ("full_history", "other_history", "truncated_history"):
+        found |= {"persona_card": data.persona_card, "length_policy": data.length_policy}
+        found |= {"max_prompt_length": data.max_prompt_length}
+    if system == "truncated_history":
+        found["max_context_tokens"] = compare.max_context_tokens
+    if system in ("bm25", "embeddings"):
+        found["retrieval"] = [compare.retrieval_window, compare.retrieval_overlap, compare.retrieval_top_k]
+    if system == "embeddings":
+        found["embedding_model"] = compare.embedding_model
+    if system == systems.MEMORY:
+        memory = config.memory
+        found["memory"] = [memory.chunk_tokens, memory.max_memory_tokens, memory.max_update_length, memory.query_aware]
+    return found
+
+
+def model_identity(config: EvaluationConfig) -> dict[str, Any]:
+    """What tells this model from another: an endpoint's address and name, or a path with the state of its weights."""
+    if config.uses_endpoint:
+        endpoint = config.evaluate.endpoint
+        return {"endpoint": endpoint.base_url, "model": endpoint.model, "options": endpoint.options}
+    model = config.model
+    weights = [
+        [path.name, path.stat().st_size, path.stat().st_mtime_ns]
+        for path in sorted(Path(model.model_name_or_path).glob("*.safetensors*"))
+    ]
+    return {"model": model.model_name_or_path, "revision": model.model_revision, "weights": weights}
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:

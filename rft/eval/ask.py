@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from rft.data import prompts
@@ -251,41 +250,3 @@ def to_ask(questions: Sequence[Question], num_samples: int, done: Iterable[Predi
         for question in questions
         if (question.question_id, sample) not in answered
     ]
-
-
-def settings_of(system: str, config: EvaluationConfig, model_identity: dict[str, Any]) -> dict[str, Any]:
-    """Everything that a prediction of this system depends on, as plain values."""
-    compare, data = config.evaluate, config.data
-    found: dict[str, Any] = {
-        "system": system,
-        "benchmark": compare.benchmark,
-        "source": data.source,
-        "revision": data.revision,
-        "window": data.window,
-        "train_split": data.train_split,
-        "split": config.eval.split,
-        "answers": compare.answers,
-    }
-    if system in systems.RULES:
-        return found
-    found |= {
-        **model_identity,
-        "protocol": compare.protocol,
-        "reward_rule": config.reward.rule,
-        "temperature": compare.temperature,
-        "max_completion_length": config.rollout.max_completion_length,
-        "prompts": hashlib.sha256(Path(str(prompts.__file__)).read_bytes()).hexdigest()[:16],
-    }
-    if system in ("full_history", "other_history", "truncated_history"):
-        found |= {"persona_card": data.persona_card, "length_policy": data.length_policy}
-        found |= {"max_prompt_length": data.max_prompt_length}
-    if system == "truncated_history":
-        found["max_context_tokens"] = compare.max_context_tokens
-    if system in ("bm25", "embeddings"):
-        found["retrieval"] = [compare.retrieval_window, compare.retrieval_overlap, compare.retrieval_top_k]
-    if system == "embeddings":
-        found["embedding_model"] = compare.embedding_model
-    if system == systems.MEMORY:
-        memory = config.memory
-        found["memory"] = [memory.chunk_tokens, memory.max_memory_tokens, memory.max_update_length, memory.query_aware]
-    return found

@@ -15,14 +15,13 @@ from transformers import PreTrainedTokenizerBase
 from rft.config import ModelConfig
 from rft.data.benchmarks import Benchmark, load_benchmark
 from rft.data.chat_template import ChatTemplate
-from rft.eval.answer_folder import Updates, add_counters, check_settings
+from rft.eval.answer_folder import Updates, add_counters, check_settings, model_identity, settings_of
 from rft.eval.ask import (
     Asked,
     answer_by_chat,
     answer_by_rule,
     answer_from_memory,
     question_text,
-    settings_of,
     to_ask,
 )
 from rft.eval.config import EndpointConfig, EvaluationConfig
@@ -231,19 +230,6 @@ def results_folder(config: EvaluationConfig) -> Path:
     folder = Path(config.output_dir) / "evaluation" / (name + ("-open" if compare.answers == "open" else ""))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def model_identity(config: EvaluationConfig) -> dict[str, Any]:
-    """What tells this model from another: an endpoint's address and name, or a path with the state of its weights."""
-    if config.uses_endpoint:
-        endpoint = config.evaluate.endpoint
-        return {"endpoint": endpoint.base_url, "model": endpoint.model, "options": endpoint.options}
-    model = config.model
-    weights = [
-        [path.name, path.stat().st_size, path.stat().st_mtime_ns]
-        for path in sorted(Path(model.model_name_or_path).glob("*.safetensors*"))
-    ]
-    return {"model": model.model_name_or_path, "revision": model.model_revision, "weights": weights}
 
 
 def endpoint_of(config: EndpointConfig) -> Endpoint:
