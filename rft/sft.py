@@ -29,6 +29,7 @@ from rft.data.memory_demonstrations import MemorySequences
 from rft.data.memory_demonstrations import training_texts as memory_texts
 from rft.data.memory_split import load_memory_split
 from rft.data.prepare import PreparedSplit, prepare
+from rft.process_exit import leave
 from rft.types import Question
 
 IGNORED = -100
@@ -343,4 +344,4 @@ def start_mimetic(attention: Any, shape: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

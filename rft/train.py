@@ -22,6 +22,7 @@ import yaml
 
 from rft.config import Config, load_config, to_dict
 from rft.plan import check, describe, describe_batch, make_plan, training_length
+from rft.process_exit import leave
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,4 +84,4 @@ def prepare(config: Config, world_size: int):  # type: ignore[no-untyped-def]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

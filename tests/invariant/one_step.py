@@ -19,6 +19,7 @@ from rft.distributed import start
 from rft.grpo.run import attention, frozen_reference
 from rft.grpo.update import score_samples, update
 from rft.models import load_policy
+from rft.process_exit import leave
 from rft.types import Sample
 from rft.weights import named_full_weights
 from tests.tiny import random_paths, samples_of_paths
@@ -63,3 +64,4 @@ def save(accelerator: Accelerator, out: Path, weights: dict[str, torch.Tensor], 
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave(0)
