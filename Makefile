@@ -42,7 +42,7 @@ bench: venv ## Every number the README quotes
 		[ -n "$$found" ] || echo "bench/ is empty: nothing to measure yet"
 
 lock: venv ## Resolve requirements/*.in into the locks again
-	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/python -m pip install --quiet -r requirements/uv.txt
 	requirements/lock.sh
 
 clean: ## Remove .venv and every cache; runs under checkpoints/ stay

@@ -5,8 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu # asked only where pip's own index has no CPU build
-
 die() {
   echo "setup: $*" >&2
   exit 2
@@ -59,9 +57,10 @@ install_torch() {
   if [[ "$device" == cuda ]]; then
     pip_install "$pin"
   elif ! log=$(pip_install "$pin" 2>&1); then
-    echo "setup: $pin is not where pip looks; asking PyTorch's CPU index"
-    pip_install --index-url "$TORCH_CPU_INDEX" "$pin" ||
-      die "no $pin, neither where pip looks ($(tail -n 1 <<<"$log")) nor in $TORCH_CPU_INDEX"
+    echo "setup: $pin is not where pip looks; asking PyTorch's own CPU index, which uv knows"
+    pip_install -r requirements/uv.txt
+    .venv/bin/python -m uv pip install --quiet --python .venv/bin/python --no-deps --torch-backend cpu "$pin" ||
+      die "no $pin, neither where pip looks ($(tail -n 1 <<<"$log")) nor in PyTorch's CPU index"
   fi
 }
 

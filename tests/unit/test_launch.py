@@ -87,7 +87,8 @@ STUB_PYTHON = """#!/bin/bash
 case "$1 $2" in
   "-V "*) echo Python 3.11.0 ;;
   "-m venv") mkdir -p .venv/bin && rm -f .venv/rft-* && cp "$0" .venv/bin/python ;;
-  "-m pip") echo "$*" >>pip.log; case "$*" in *torch==*+cpu*) [[ "$*" == *--index-url* ]] || exit 1 ;; esac ;;
+  "-m pip") echo "$*" >>pip.log; case "$*" in *torch==*+cpu*) exit 1 ;; esac ;;
+  "-m uv") echo "$*" >>pip.log ;;
 esac
 """
 
@@ -117,7 +118,8 @@ def test_cpu_torch_comes_from_pytorchs_index_only_where_pip_has_none(checkout: P
     done, asked = set_up(checkout, DEVICE="cpu")
     assert done.returncode == 0, done.stderr
     torch = [line for line in asked if "torch==" in line]
-    assert [("--index-url" in line) for line in torch] == [False, True]
+    assert [line.split()[1] for line in torch] == ["pip", "uv"]
+    assert "--torch-backend cpu" in torch[1]
     assert all("torch==2.13.0+cpu" in line for line in torch)
     assert all("--no-deps" in line for line in asked)
 

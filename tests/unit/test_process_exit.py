@@ -55,4 +55,3 @@ def test_a_thread_that_holds_a_tensor_does_not_abort_the_process():
     finally:
         rank_0.kill()
         other.kill()
-
