@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from rft.cold_start.word_tokenizer import build_word_tokenizer
 from rft.config import Config
 from rft.data.memory_split import MemorySplit, load_memory_split
 from rft.data.synthetic import write_dataset
-from rft.data.word_tokenizer import build_word_tokenizer
 from rft.grpo.forest import build_forest
 from rft.grpo.samples import samples_of
 from rft.models import load_tokenizer

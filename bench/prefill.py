@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from rft.cold_start.word_tokenizer import build_word_tokenizer
 from rft.data.benchmarks import load_benchmark
 from rft.data.synthetic import write_dataset
-from rft.data.word_tokenizer import build_word_tokenizer
 from rft.eval.ask import answer_by_chat, to_ask
 from rft.eval.config import EvaluationConfig
 from rft.eval.systems import Material

@@ -17,10 +17,14 @@ if not __package__:  # run as a script: its folder is first on the path, where t
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 import argparse
+from pathlib import Path
 
 from rft.config import parse_config
 from rft.eval.config import EvaluationConfig, check
 from rft.eval.evaluation import Evaluation
+from rft.eval.results import as_table
+from rft.telemetry.provenance import provenance
+from rft.telemetry.report.page import write_report
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,9 +38,11 @@ def main(argv: list[str] | None = None) -> int:
         check(config)
         evaluation = Evaluation(config)
         try:
-            evaluation.run()
+            results = evaluation.run(provenance())
         finally:
             evaluation.close()
+        print(as_table(results))
+        print(f"\n{evaluation.folder / 'results.json'}\n{write_report([Path(config.output_dir)])}")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

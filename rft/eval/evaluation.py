@@ -27,15 +27,13 @@ from rft.eval.ask import (
 from rft.eval.config import EndpointConfig, EvaluationConfig
 from rft.eval.judge import judge
 from rft.eval.predictions import Prediction, append_predictions, read_predictions
-from rft.eval.results import RULES_LABEL, Results, as_table, make_results, write_results
+from rft.eval.results import RULES_LABEL, Results, make_results, write_results
 from rft.eval.retrieval import Bm25, Embeddings, Retriever
 from rft.eval.subset import stratified_subset
 from rft.eval.systems import MEMORY, RULES, Material, choose_systems
 from rft.jsonl import keep_whole_lines
 from rft.rollout.chat_models import ChatModel, EndpointChatModel, LocalChatModel
 from rft.rollout.endpoint import Endpoint
-from rft.telemetry.provenance import provenance
-from rft.telemetry.report.page import write_report
 from rft.types import Question
 
 
@@ -61,8 +59,8 @@ class Evaluation:
         )
         self.model: ChatModel | None = None
 
-    def run(self) -> Results:
-        """Asks every system, then writes and prints the table."""
+    def run(self, provenance: dict[str, Any]) -> Results:
+        """Asks every system, then writes the table, with `provenance` in it."""
         for system in self.systems:
             self.ask(system)
             if self.config.evaluate.answers == "open":
@@ -72,11 +70,9 @@ class Evaluation:
             [question.question_id for question in self.questions],
             self.config.evaluate.baseline,
             self.benchmark.manifest,
-            provenance(),
+            provenance,
         )
         write_results(self.folder, results)
-        print(as_table(results))
-        print(f"\n{self.folder / 'results.json'}\n{write_report([Path(self.config.output_dir)])}")
         return results
 
     def ask(self, system: str) -> None:

@@ -1,9 +1,13 @@
 """Cross-field checks and the size of a run."""
 
+from pathlib import Path
+
 import pytest
 
-from rft.config import Config
+from rft.config import Config, load_config
 from rft.plan import check, describe, make_plan
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def config(**changes: object) -> Config:
@@ -42,6 +46,15 @@ def test_what_cannot_work_is_refused_with_the_fix(changes: dict[str, object], wo
 def test_a_sound_config_passes():
     check(config(), 1)
     check(config(train__steps_per_generation=2), 4)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("qwen3_4b*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_run_is_sound_on_one_gpu_and_on_a_node(path: Path):
+    shipped = load_config(path)
+    check(shipped, 1)
+    check(shipped, 8)
+    assert Path(shipped.output_dir).name == shipped.log.run_name == path.stem
+    assert shipped.longest_path <= shipped.train.max_tokens_per_microbatch
 
 
 def test_epochs_drop_the_last_incomplete_batch():

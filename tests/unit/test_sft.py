@@ -11,8 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rft import sft
+from rft.cold_start import traces
+from rft.cold_start.config import SftConfig
+from rft.cold_start.sequences import IGNORED, McqSequences
+from rft.cold_start.tokenizer import load_or_build_tokenizer
 from rft.config import Config, parse_config
-from rft.data import traces
 from rft.data.chat_template import ChatTemplate
 from rft.data.personamem import read_history
 from rft.data.prepare import prepare
@@ -43,13 +46,13 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sequences(config_file: Path) -> sft.Sequences:
-    config = parse_config(sft.SftConfig, config_file, [])
-    tokenizer = sft.load_or_build_tokenizer(config)
-    return sft.Sequences(prepare(Config(data=config.data), tokenizer, "train"), tokenizer, config.target, seed=0)
+def sequences(config_file: Path) -> McqSequences:
+    config = parse_config(SftConfig, config_file, [])
+    tokenizer = load_or_build_tokenizer(config)
+    return McqSequences(prepare(Config(data=config.data), tokenizer, "train"), tokenizer, config.target, seed=0)
 
 
-def test_questions_of_a_history_share_sequences(sequences: sft.Sequences) -> None:
+def test_questions_of_a_history_share_sequences(sequences: McqSequences) -> None:
     runs = sequences.indices()
     assert sorted(index for run in runs for index in run) == list(range(len(sequences.split.questions)))
     assert [len(run) for run in runs] == [3, 2] * 10
@@ -57,11 +60,11 @@ def test_questions_of_a_history_share_sequences(sequences: sft.Sequences) -> Non
         assert len({sequences.split.questions[index].history_id for index in run}) == 1
 
 
-def test_loss_is_on_the_replies_alone(sequences: sft.Sequences) -> None:
+def test_loss_is_on_the_replies_alone(sequences: McqSequences) -> None:
     run = sequences.indices()[0]
     input_ids, labels = sequences.sequence(run)
-    trained = [token for token, label in zip(input_ids, labels, strict=True) if label != sft.IGNORED]
-    assert trained == [label for label in labels if label != sft.IGNORED]
+    trained = [token for token, label in zip(input_ids, labels, strict=True) if label != IGNORED]
+    assert trained == [label for label in labels if label != IGNORED]
     replies = sequences.tokenizer.decode(trained).split("<|im_end|>")
     assert len(replies) == len(run) + 1 and replies[-1] == ""
     for index, reply in zip(run, replies, strict=False):
@@ -71,7 +74,7 @@ def test_loss_is_on_the_replies_alone(sequences: sft.Sequences) -> None:
         assert score(reply, prompt.letters, prompt.gold, rule="strict").reward == float(right)
 
 
-def test_sequence_is_the_chat_it_continues(sequences: sft.Sequences) -> None:
+def test_sequence_is_the_chat_it_continues(sequences: McqSequences) -> None:
     run = sequences.indices()[0]
     split, tokenizer = sequences.split, sequences.tokenizer
     root = Path(split.manifest["cache_identity"]["root"])
@@ -86,7 +89,7 @@ def test_sequence_is_the_chat_it_continues(sequences: sft.Sequences) -> None:
     assert sequences.sequence(run)[0] + sequences.encode("\n") == list(whole)
 
 
-def test_right_share_counts_only_the_hard_kinds(sequences: sft.Sequences) -> None:
+def test_right_share_counts_only_the_hard_kinds(sequences: McqSequences) -> None:
     questions = sequences.split.questions
     hard = [question for question in questions if traces.is_hard(question)]
     assert 0 < len(hard) < len(questions)
@@ -96,7 +99,7 @@ def test_right_share_counts_only_the_hard_kinds(sequences: sft.Sequences) -> Non
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_trace_names_the_reading_and_the_letter(sequences: sft.Sequences, right: bool) -> None:
+def test_trace_names_the_reading_and_the_letter(sequences: McqSequences, right: bool) -> None:
     for question in sequences.split.questions:
         reply = traces.trace_target(question, (2, 0, 1, 3), right)
         assert reply.startswith(f"<think> {question.topic} : ")
@@ -107,7 +110,7 @@ def test_trace_names_the_reading_and_the_letter(sequences: sft.Sequences, right:
         assert thought[thought.index("yes") - 1] == thought[thought.index(".") - 1]
 
 
-def test_tokenizer_gives_back_every_text(sequences: sft.Sequences) -> None:
+def test_tokenizer_gives_back_every_text(sequences: McqSequences) -> None:
     tokenizer = sequences.tokenizer
     for index in range(len(sequences.split)):
         ids = list(sequences.split.prompt(index, (0, 1, 2, 3)).token_ids)
@@ -119,7 +122,7 @@ def test_tokenizer_gives_back_every_text(sequences: sft.Sequences) -> None:
     assert tokenizer.unk_token in tokenizer.decode(sequences.encode(reply + " unseen-word"))
 
 
-def test_tokenizer_suits_the_shared_history(sequences: sft.Sequences) -> None:
+def test_tokenizer_suits_the_shared_history(sequences: McqSequences) -> None:
     root = Path(sequences.split.manifest["cache_identity"]["root"])
     question = sequences.split.questions[0]
     messages = history_messages(read_history(root, question.history_id, question.persona_id), "drop")
@@ -156,7 +159,7 @@ def test_cold_start_makes_a_model_that_loads(config_file: Path) -> None:
 def test_user_mistakes_end_with_one_line(
     config_file: Path, capfd: pytest.CaptureFixture[str], override: str, problem: str, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(sft, "train", refuse)
+    monkeypatch.setattr("rft.cold_start.train.train", refuse)
     assert sft.main([str(config_file), override]) == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and problem in errors[0]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from rft.data import personamem, prompts, traces
+from rft.cold_start import traces
+from rft.data import personamem, prompts
 from rft.data.synthetic import TOPIC_OF, WINDOW_FACTOR, count_tokens, write_dataset
 from rft.data.synthetic_text import GENERIC, PURPOSES, SCENARIOS, SECRETS, TOPICS
 from rft.types import Question

@@ -18,8 +18,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rft.cold_start.traces import gist, written_out
 from rft.data.chunks import Chunk, last_message_of, turn_that_reads
-from rft.data.traces import gist, written_out
 from rft.types import Message, Question
 
 Notes = dict[str, str]

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rft.data import memory_traces, prompts
+from rft.cold_start import memory_traces
+from rft.cold_start.memory_traces import Event, Step
+from rft.cold_start.sequences import IGNORED, Sequences
+from rft.cold_start.traces import gist
+from rft.data import prompts
 from rft.data.memory_prompts import MemoryPrompts, update_tail
 from rft.data.memory_split import MemorySplit
-from rft.data.memory_traces import Event, Step
-from rft.data.traces import gist
 from rft.types import Message, Question
 
 UPDATE, ANSWER = 0, 1
@@ -32,7 +34,7 @@ class Demonstration:
     """The notes of a right memory at the end."""
 
 
-class MemorySequences:
+class MemorySequences(Sequences):
     """Turns (history, kind, number) into a prompt and its reply, when the trainer asks for it.
 
     Args:
@@ -58,10 +60,6 @@ class MemorySequences:
         self.histories = list(self.of_history)
         self.demonstration = lru_cache(maxsize=256)(self._demonstration)
 
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        # datasets names a transform by the hash of its pickle; this one holds a whole split.
-        return str, (type(self).__name__,)
-
     def _demonstration(self, number: int) -> Demonstration:
         history_id = self.histories[number]
         messages, chunks = self.split.histories.read(history_id)
@@ -82,17 +80,12 @@ class MemorySequences:
             )
         ]
 
-    def __call__(self, batch: dict[str, list[list[int]]]) -> dict[str, list[list[int]]]:
-        """A transform of datasets: `{"indices": [...]}` to `{"input_ids": [...], "labels": [...]}`."""
-        built = [self.sequence(indices) for indices in batch["indices"]]
-        return {"input_ids": [ids for ids, _ in built], "labels": [labels for _, labels in built]}
-
     def sequence(self, indices: Sequence[int]) -> tuple[list[int], list[int]]:
         """Token ids, and labels that are -100 wherever no reply stands."""
         number, kind, which = indices
         asked, text = self.update(number, which) if kind == UPDATE else self.answer(number, which)
         reply = [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
-        return [*asked, *reply], [*([-100] * len(asked)), *reply]
+        return [*asked, *reply], [*([IGNORED] * len(asked)), *reply]
 
     def update(self, number: int, turn: int) -> tuple[tuple[int, ...], str]:
         step = self.demonstration(number).steps[turn]

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from rft.cold_start import memory_traces
+from rft.cold_start.memory_sequences import MemorySequences, training_texts
+from rft.cold_start.memory_traces import NOTHING, Event, rewrite, text_of
+from rft.cold_start.traces import gist
+from rft.cold_start.word_tokenizer import UNKNOWN, build_word_tokenizer
 from rft.config import Config, DataConfig, MemoryConfig
-from rft.data import memory_traces, personamem
+from rft.data import personamem
 from rft.data.chunks import turn_that_reads
-from rft.data.memory_demonstrations import MemorySequences, training_texts
 from rft.data.memory_split import MemorySplit, load_memory_split
-from rft.data.memory_traces import NOTHING, Event, rewrite, text_of
 from rft.data.splits import load_split
 from rft.data.synthetic import write_dataset
-from rft.data.traces import gist
-from rft.data.word_tokenizer import UNKNOWN, build_word_tokenizer
 from rft.reward.mcq import score
 
 CHUNK_TOKENS = 90
