@@ -1,0 +1,54 @@
+"""The command: its model loads, and mistakes cost one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rft import sft
+from rft.models import stop_token_ids
+
+
+def test_cold_start_makes_a_model_that_loads(config_file: Path) -> None:
+    assert sft.main([str(config_file)]) == 0
+    out = config_file.parent / "out"
+    model = AutoModelForCausalLM.from_pretrained(out)
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    assert model.config.vocab_size == len(tokenizer)
+    assert stop_token_ids(model.generation_config, tokenizer) == (tokenizer.eos_token_id,)
+    torch.testing.assert_close(model.lm_head.weight, model.model.embed_tokens.weight)
+    assert tokenizer.apply_chat_template(
+        [{"role": "user", "content": "music"}], tokenize=False, add_generation_prompt=True
+    ) == ("<|im_start|>user\nmusic<|im_end|>\n<|im_start|>assistant\n")
+    # A second run starts from the first one's model, with its tokenizer.
+    again = ["model.model_name_or_path=" + str(out), "train.max_steps=1", f"output_dir={out}_again"]
+    assert sft.main([str(config_file), *again]) == 0
+    second = AutoTokenizer.from_pretrained(f"{out}_again")
+    assert second.get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("train.lerning_rate=1", "did you mean 'train.learning_rate'?"),
+        ("data.source=nowhere/to be/found", "is not a folder"),
+        ("model.model_name_or_path=nowhere/to/be/found", "model.model_name_or_path: cannot read nowhere/to/be/found"),
+        ("data.max_prompt_length=300", "data.max_prompt_length is 300; raise it"),
+    ],
+)
+def test_user_mistakes_end_with_one_line(
+    config_file: Path, capfd: pytest.CaptureFixture[str], override: str, problem: str, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("rft.cold_start.train.train", refuse)
+    assert sft.main([str(config_file), override]) == 2
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and problem in errors[0]
+
+
+def refuse(*_: Any) -> Callable[[], None]:
+    raise AssertionError("nothing may be trained")
