@@ -24,8 +24,9 @@ demo: venv ## Watch a small model learn to answer personalization questions (CPU
 demo-memory: venv ## Watch it learn to keep a memory of the user instead (CPU, minutes)
 	@launch/demo.sh memory
 
+# A file of tests per process: most of the time goes into commands that use one core each.
 test: check ## All checks and tests
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 check: venv ## Linter, formatter, type checker
 	$(BIN)/ruff check .
