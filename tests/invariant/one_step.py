@@ -25,7 +25,7 @@ from rft.weights import named_full_weights
 from tests.tiny import random_paths, samples_of_paths
 
 LEARNING_RATE = 1024.0
-"""So large that what the step moves is not lost in the rounding of the weights it is read from; a power of two is exact."""
+"""Large, so that what the step moves is not lost in the rounding of the weights; a power of two is exact."""
 
 
 def main(model: str, out: str, shared_prefix: str, max_tokens: str) -> None:
