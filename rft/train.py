@@ -73,8 +73,12 @@ def prepare(config: Config, world_size: int):  # type: ignore[no-untyped-def]
     """The process group and the data; the main process prepares first, the others read its cache."""
     from rft.distributed import start
     from rft.grpo.data import load_data
+    from rft.grpo.forest_attention import check_dtype
+    from rft.models import resolve_dtype
 
     accelerator = start(config)
+    if config.train.shared_prefix:
+        check_dtype(resolve_dtype(config.model), accelerator.device)
     with accelerator.main_process_first():
         data = load_data(config)
     plan = make_plan(config, world_size, len(data.train))

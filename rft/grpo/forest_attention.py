@@ -301,3 +301,16 @@ def check_supported(config: PretrainedConfig) -> None:
                 f"train.shared_prefix does not work with {settings.get('model_type')}: it has {reason}; "
                 "set train.shared_prefix=false"
             )
+
+
+def check_dtype(dtype: torch.dtype, device: torch.device) -> None:
+    """Refuses what the kernels on `device` do not compute in.
+
+    Raises:
+        ValueError: float32 on a GPU, whose flash kernels take 16 bits.
+    """
+    if device.type == "cuda" and dtype == torch.float32:
+        raise ValueError(
+            "train.shared_prefix does not compute in float32 on a GPU; set model.dtype=bfloat16, or "
+            "train.shared_prefix=false"
+        )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     FalconH1Config,
     Gemma2Config,
@@ -19,39 +17,19 @@ from transformers import (
     Qwen3NextConfig,
 )
 
-from rft.grpo.forest import Forest, Segment, build_forest
+from rft.grpo.forest import Segment, build_forest
 from rft.grpo.forest_attention import (
     LONG_SEGMENT,
     ForestAttention,
+    check_dtype,
     check_supported,
     plan_attention,
     split_long,
 )
+from tests.forest_reference import along_paths, tensors
 from tests.tiny import random_paths
 
 CPU = torch.device("cpu")
-
-
-def tensors(forest: Forest, heads: int, groups: int, dtype: torch.dtype, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(count: int) -> Tensor:
-        values = torch.randn(forest.num_tokens, count, 8, generator=generator, dtype=torch.float64)
-        return values.to(dtype).requires_grad_()
-
-    return normal(heads), normal(groups), normal(groups)
-
-
-def along_paths(forest: Forest, num_paths: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Plain causal attention of each path alone, written to its tokens."""
-    out = torch.zeros_like(q)
-    for path in range(num_paths):
-        at = torch.from_numpy(forest.path_indices(path))
-        if len(at):
-            one = [x[at].transpose(0, 1).unsqueeze(0) for x in (q, k, v)]
-            plain = scaled_dot_product_attention(one[0], one[1], one[2], is_causal=True, scale=scale, enable_gqa=True)
-            out = out.index_copy(0, at, plain.squeeze(0).transpose(0, 1))
-    return out
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -144,3 +122,10 @@ def test_what_it_cannot_serve_is_refused_by_name(config: PretrainedConfig, reaso
 @pytest.mark.parametrize("config", [Qwen3Config(), Qwen2Config(), LlamaConfig()], ids=lambda c: c.model_type)
 def test_what_it_serves(config: PretrainedConfig) -> None:
     check_supported(config)
+
+
+def test_float32_on_a_gpu_is_refused() -> None:
+    check_dtype(torch.float32, CPU)
+    check_dtype(torch.bfloat16, torch.device("cuda"))
+    with pytest.raises(ValueError, match=r"model\.dtype=bfloat16"):
+        check_dtype(torch.float32, torch.device("cuda"))

@@ -1,0 +1,59 @@
+"""The kernels of a GPU on the plan that the CPU's tests prove: forests in bfloat16 against float64, path by path."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rft.grpo.forest import build_forest
+from rft.grpo.forest_attention import LONG_SEGMENT, NAME, ForestAttention, plan_attention
+from rft.grpo.logprobs import dense_logprobs, forest_logprobs
+from tests.forest_reference import along_paths, tensors
+from tests.tiny import random_paths, samples_of_paths, tiny_qwen3
+
+pytestmark = pytest.mark.gpu
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+ROUNDING = 0.02
+"""Of bfloat16 sums: of an output, whose values are about 1, and of a gradient relative to its largest entry."""
+
+LONG = [
+    [*range(LONG_SEGMENT + 200), *range(900, 900 + n)] for n in range(1, 7)
+] + [[7, *range(LONG_SEGMENT * 2), n] for n in range(3)]  # fmt: skip
+
+
+def relative(ours: Tensor | None, exact: Tensor | None) -> float:
+    assert ours is not None and exact is not None
+    return ((ours.double().cpu() - exact).abs().max() / exact.abs().max()).item()
+
+
+@pytest.mark.parametrize("paths", [*(random_paths(seed) for seed in range(10)), LONG])
+def test_equals_attention_along_each_path(paths: list[list[int]]) -> None:
+    forest = build_forest(paths)
+    exact = tensors(forest, 4, 2, torch.float64, seed=0)
+    rounded = [x.detach().to(DEVICE, torch.bfloat16).requires_grad_() for x in exact]
+    # What is compared starts from the same numbers.
+    exact = tuple(x.detach().double().cpu().requires_grad_() for x in rounded)  # type: ignore[assignment]
+    expected = along_paths(forest, len(paths), *exact, 0.4)
+    out = ForestAttention.apply(*rounded, plan_attention(forest.segments, DEVICE), 0.4)
+    torch.testing.assert_close(out.double().cpu(), expected, rtol=0, atol=ROUNDING)
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (expected * weights).sum().backward()
+    (out * weights.to(out)).sum().backward()
+    for ours, theirs in zip(rounded, exact, strict=True):
+        assert relative(ours.grad, theirs.grad) <= ROUNDING
+
+
+def test_a_model_scores_as_the_plain_path_does() -> None:
+    samples = samples_of_paths(random_paths(3) + random_paths(4))
+    models = [tiny_qwen3(True, attn_implementation=name).to(DEVICE) for name in (NAME, "sdpa")]
+    with torch.autocast(DEVICE.type, torch.bfloat16):
+        forest = forest_logprobs(models[0], samples, 1.0, entropy=False).logps
+        dense = dense_logprobs(models[1], samples, 1.0, entropy=False).logps
+    (forest.mean() + dense.mean()).backward()
+    torch.testing.assert_close(forest, dense, rtol=0.05, atol=0.05)
+    for (name, ours), plain in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        assert ours.grad is not None and plain.grad is not None, name
+        assert relative(ours.grad, plain.grad.double().cpu()) <= 0.1, name
