@@ -32,10 +32,10 @@ def relative(ours: Tensor | None, exact: Tensor | None) -> float:
 @pytest.mark.parametrize("paths", [*(random_paths(seed) for seed in range(10)), LONG])
 def test_equals_attention_along_each_path(paths: list[list[int]]) -> None:
     forest = build_forest(paths)
-    exact = tensors(forest, 4, 2, torch.float64, seed=0)
-    rounded = [x.detach().to(DEVICE, torch.bfloat16).requires_grad_() for x in exact]
+    drawn = tensors(forest, 4, 2, torch.float64, seed=0)
+    rounded = [x.detach().to(DEVICE, torch.bfloat16).requires_grad_() for x in drawn]
     # What is compared starts from the same numbers.
-    exact = tuple(x.detach().double().cpu().requires_grad_() for x in rounded)  # type: ignore[assignment]
+    exact = [x.detach().double().cpu().requires_grad_() for x in rounded]
     expected = along_paths(forest, len(paths), *exact, 0.4)
     out = ForestAttention.apply(*rounded, plan_attention(forest.segments, DEVICE), 0.4)
     torch.testing.assert_close(out.double().cpu(), expected, rtol=0, atol=ROUNDING)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -37,10 +36,8 @@ os._exit(0)
 """
 
 
-def test_a_thread_that_holds_a_tensor_does_not_abort_the_process():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+def test_a_thread_that_holds_a_tensor_does_not_abort_the_process(tmp_path: Path):
+    address = f"file://{tmp_path}/group"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = (sys.executable, "-c")
     other = subprocess.Popen((*command, RANK_1, address), cwd=ROOT, env=environment, stdin=subprocess.PIPE, text=True)
