@@ -23,16 +23,16 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from rft.cold_start.word_tokenizer import build_word_tokenizer
 from rft.config import Config
 from rft.data.memory_split import MemorySplit, load_memory_split
-from rft.data.synthetic import write_dataset
 from rft.grpo.forest import build_forest
 from rft.grpo.samples import samples_of
 from rft.models import load_tokenizer
+from rft.records import Rollout
 from rft.rollout.collect import sample_groups
 from rft.rollout.engine import EngineCounters, Sampling
 from rft.rollout.vllm_local import VllmEngine
+from rft.synthetic.generator import write_dataset
 from rft.tasks.memory import MemoryTask
 from rft.telemetry.provenance import provenance
-from rft.types import Rollout
 
 RESULTS = Path(__file__).resolve().parent / "results"
 NUM_QUESTIONS = 25

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from rft.chat.models import LocalChatModel
 from rft.cold_start.word_tokenizer import build_word_tokenizer
 from rft.data.benchmarks import load_benchmark
-from rft.data.synthetic import write_dataset
 from rft.eval.ask import answer_by_chat, to_ask
 from rft.eval.config import EvaluationConfig
 from rft.eval.systems import Material
-from rft.rollout.chat_models import LocalChatModel
 from rft.rollout.engine import EngineCounters
 from rft.rollout.vllm_local import VllmEngine
+from rft.synthetic.generator import write_dataset
 from rft.telemetry.provenance import provenance
 
 RESULTS = Path(__file__).resolve().parent / "results"

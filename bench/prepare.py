@@ -34,7 +34,7 @@ from rft.data import prompts
 from rft.data.chat_template import ChatTemplate
 from rft.data.personamem import COLUMNS, load_history
 from rft.data.prepare import PreparedSplit, prepare
-from rft.types import Message
+from rft.records import Message
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results" / "prepare.json"

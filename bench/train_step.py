@@ -32,8 +32,8 @@ from rft.grpo.forest import build_forest
 from rft.grpo.forest_attention import NAME
 from rft.grpo.logprobs import dense_logprobs, forest_logprobs
 from rft.grpo.samples import pad
+from rft.records import Sample
 from rft.telemetry.provenance import provenance
-from rft.types import Sample
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SHAPE: dict[str, Any] = {

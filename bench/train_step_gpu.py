@@ -23,8 +23,8 @@ from train_step import RESULTS, LogProbs, Row, dense_flops, forest, forest_flops
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from rft.grpo.forest_attention import NAME
+from rft.records import Sample
 from rft.telemetry.provenance import provenance
-from rft.types import Sample
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 151936,

@@ -10,21 +10,16 @@ evaluation that was stopped continues, and nothing is asked twice. Exit status 2
 
 from __future__ import annotations
 
-import os
-import sys
-
-if not __package__:  # run as a script: its folder is first on the path, where types.py would hide Python's own
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 import argparse
+import sys
 from pathlib import Path
 
 from rft.config import parse_config
 from rft.eval.config import EvaluationConfig, check
 from rft.eval.evaluation import Evaluation
 from rft.eval.results import as_table
+from rft.reporting.page import write_report
 from rft.telemetry.provenance import provenance
-from rft.telemetry.report.page import write_report
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,16 +9,11 @@ Exit status 2 and one line on a user's mistake.
 
 from __future__ import annotations
 
-import os
-import sys
-
-if not __package__:  # run as a script: its folder is first on the path, where types.py would hide Python's own
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 import argparse
+import sys
 from pathlib import Path
 
-from rft.data.synthetic import write_dataset
+from rft.synthetic.generator import write_dataset
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,8 +47,8 @@ def write_synthetic(arguments: argparse.Namespace) -> str:
 def write_lm_eval(arguments: argparse.Namespace) -> str:
     from rft.config import load_config
     from rft.data.benchmarks import load_benchmark
-    from rft.data.lm_eval import export
-    from rft.eval.subset import stratified_subset
+    from rft.data.subset import stratified_subset
+    from rft.eval.lm_eval import export
     from rft.models import load_tokenizer
 
     config = load_config(arguments.config, arguments.overrides)

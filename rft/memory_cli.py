@@ -10,24 +10,20 @@ one line on a user's mistake.
 
 from __future__ import annotations
 
-import os
-import sys
-
-if not __package__:  # run as a script: its folder is first on the path, where types.py would hide Python's own
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 import argparse
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rft.chat.memory_models import EndpointMemoryModel, LocalMemoryModel, MemoryModel
 from rft.config import MemoryConfig, ModelConfig
 from rft.data import prompts
 from rft.data.chunks import cut_chunks
 from rft.data.personamem import CellError, to_messages
-from rft.rollout.memory_models import EndpointMemoryModel, LocalMemoryModel, MemoryModel
-from rft.types import Message
+from rft.records import Message
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -145,7 +141,7 @@ def question_text(question: str, options: Sequence[str]) -> str:
 
 
 def load_model(arguments: argparse.Namespace) -> MemoryModel:
-    from rft.rollout.endpoint import Endpoint
+    from rft.chat.endpoint import Endpoint
 
     memory = MemoryConfig(
         chunk_tokens=arguments.chunk_tokens,

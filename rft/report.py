@@ -8,16 +8,11 @@ Training writes RUN/report.html by itself, at every checkpoint. Exit status 2 an
 
 from __future__ import annotations
 
-import os
-import sys
-
-if not __package__:  # run as a script: its folder is first on the path, where types.py would hide Python's own
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 import argparse
+import sys
 from pathlib import Path
 
-from rft.telemetry.report.page import write_report
+from rft.reporting.page import write_report
 
 
 def main(argv: list[str] | None = None) -> int:

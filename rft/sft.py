@@ -9,13 +9,8 @@ user's mistake, before any model loads.
 
 from __future__ import annotations
 
-import os
-import sys
-
-if not __package__:  # run as a script: its folder is first on the path, where types.py would hide Python's own
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
 import argparse
+import sys
 from typing import Any
 
 from rft.cold_start.config import SftConfig

@@ -9,13 +9,9 @@ Exit status 2 and one line on a user's mistake, before any model loads.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-
-if not __package__:  # run as a script: its folder is first on the path, where types.py would hide Python's own
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-
-import argparse
 from pathlib import Path
 
 import yaml

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from rft.types import Sample
+from rft.records import Sample
 
 VOCAB_SIZE = 61
 

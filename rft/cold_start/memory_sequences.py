@@ -15,7 +15,7 @@ from rft.cold_start.traces import gist
 from rft.data import prompts
 from rft.data.memory_prompts import MemoryPrompts, update_tail
 from rft.data.memory_split import MemorySplit
-from rft.types import Message, Question
+from rft.records import Message, Question
 
 UPDATE, ANSWER = 0, 1
 

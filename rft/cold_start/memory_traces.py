@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from rft.cold_start.traces import gist, written_out
 from rft.data.chunks import Chunk, last_message_of, turn_that_reads
-from rft.types import Message, Question
+from rft.records import Message, Question
 
 Notes = dict[str, str]
 """Topic -> value, in the order they were noted."""

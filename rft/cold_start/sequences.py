@@ -11,7 +11,7 @@ from rft.cold_start import traces
 from rft.cold_start.config import TargetConfig
 from rft.data import prompts
 from rft.data.prepare import PreparedSplit
-from rft.types import Question
+from rft.records import Question
 
 IGNORED = -100
 """Label of a token that no loss is taken on."""

@@ -15,10 +15,10 @@ import random
 import re
 from collections.abc import Sequence
 
-from rft.data import synthetic_text as text
 from rft.data.prompts import LETTERS
-from rft.data.synthetic import TOPIC_OF
-from rft.types import Question
+from rft.records import Question
+from rft.synthetic import wording as text
+from rft.synthetic.generator import TOPIC_OF
 
 
 def is_hard(question: Question) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rft.config import DataConfig
 from rft.data import longmemeval, personamem, personamem_v1, prompts, splits
 from rft.data.splits import SplitName
-from rft.types import History, Question
+from rft.records import History, Question
 
 BenchmarkName = Literal["personamem_v2", "personamem_v1", "longmemeval"]
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from rft.types import Message
+from rft.records import Message
 
 TokenArray = npt.NDArray[np.int32]
 

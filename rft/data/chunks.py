@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rft.data.chat_template import ChatTemplate
-from rft.types import Message
+from rft.records import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

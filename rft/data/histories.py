@@ -18,7 +18,7 @@ from rft.data import prompts
 from rft.data.chat_template import ChatParts, ChatTemplate, TokenArray
 from rft.data.personamem import RecordError, check_persona, load_history
 from rft.data.truncation import truncate
-from rft.types import History, Message, Question
+from rft.records import History, Message, Question
 
 CHUNK = 32
 """Histories handed to the tokenizer at a time: enough for every core, 4 million tokens at 128k."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rft.data.personamem import CellError, to_messages
-from rft.types import History, Message, Question
+from rft.records import History, Message, Question
 
 KEYS = ("question_id", "question_type", "question", "answer", "question_date", "haystack_dates", "haystack_sessions")
 

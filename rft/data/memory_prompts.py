@@ -5,7 +5,7 @@ from __future__ import annotations
 from rft.data import prompts
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import Chunk
-from rft.types import Message
+from rft.records import Message
 
 
 class MemoryPrompts:

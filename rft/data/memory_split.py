@@ -17,7 +17,7 @@ from rft.data.chunks import Chunk, cut_chunks, last_message_of, turn_that_reads
 from rft.data.histories import Tally, read_group
 from rft.data.memory_prompts import MemoryPrompts
 from rft.data.splits import SplitName
-from rft.types import History, Message, Prompt, Question
+from rft.records import History, Message, Prompt, Question
 
 
 class ChunkedHistories:

@@ -28,7 +28,7 @@ from typing import Any, Literal, get_args
 import httpx
 from huggingface_hub import snapshot_download
 
-from rft.types import History, Message, Question, Role
+from rft.records import History, Message, Question, Role
 
 CsvName = Literal["train", "val", "benchmark"]
 Window = Literal["32k", "128k"]

@@ -19,7 +19,7 @@ from typing import Any
 
 from rft.data.personamem import CellError, parse_count, to_messages
 from rft.data.prompts import LETTERS
-from rft.types import History, Message, Question
+from rft.records import History, Message, Question
 
 COLUMNS = (
     "persona_id",

@@ -34,7 +34,7 @@ from rft.data import chat_template, histories, personamem, prompts, splits, trun
 from rft.data.chat_template import ChatParts, ChatTemplate
 from rft.data.histories import Tally, TokenizedHistory
 from rft.data.splits import Split, SplitName
-from rft.types import Message, Prompt, Question
+from rft.records import Message, Prompt, Question
 
 MESSAGE_TYPE = pa.struct([("role", pa.string()), ("content", pa.string())])
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Literal
 
-from rft.types import History, Message, Question
+from rft.records import History, Message, Question
 
 LETTERS = ("a", "b", "c", "d")
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from rft.config import DataConfig
 from rft.data.personamem import CsvName, read_personas, read_questions
-from rft.types import Question
+from rft.records import Question
 
 SplitName = Literal["train", "val", "benchmark"]
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from rft.data.chat_template import ChatParts, ChatTemplate, TokenArray
-from rft.types import Message
+from rft.records import Message
 
 TruncationPolicy = Literal["truncate_middle", "truncate_oldest"]
 

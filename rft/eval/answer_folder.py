@@ -10,7 +10,7 @@ from typing import Any
 from rft.data import prompts
 from rft.eval import systems
 from rft.eval.config import EvaluationConfig
-from rft.types import Rollout
+from rft.records import Rollout
 
 
 def settings_of(system: str, config: EvaluationConfig, model_identity: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from rft.chat.endpoint import Reply
+from rft.chat.models import ChatModel, ChatRequest, LocalChatModel
 from rft.data import prompts
 from rft.data.benchmarks import Benchmark
 from rft.data.memory_prompts import MemoryPrompts
@@ -21,12 +23,10 @@ from rft.eval.config import EvaluationConfig
 from rft.eval.predictions import QUESTION_CHARS, Prediction, about
 from rft.eval.run import predictions_of
 from rft.eval.systems import Material, Shown
+from rft.records import FailureReason, Question, Rollout, Score
 from rft.reward import final_answer, mcq
-from rft.rollout.chat_models import ChatModel, ChatRequest, LocalChatModel
 from rft.rollout.collect import run
-from rft.rollout.endpoint import Reply
 from rft.tasks.memory import MemoryTask
-from rft.types import FailureReason, Question, Rollout, Score
 
 Asked = tuple[Question, int]
 """A question and the number of its sample."""

@@ -12,9 +12,12 @@ from typing import Any
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from rft.chat.endpoint import Endpoint
+from rft.chat.models import ChatModel, EndpointChatModel, LocalChatModel
 from rft.config import ModelConfig
 from rft.data.benchmarks import Benchmark, load_benchmark
 from rft.data.chat_template import ChatTemplate
+from rft.data.subset import stratified_subset
 from rft.eval.answer_folder import Updates, add_counters, check_settings, model_identity, settings_of
 from rft.eval.ask import (
     Asked,
@@ -29,12 +32,9 @@ from rft.eval.judge import judge
 from rft.eval.predictions import Prediction, append_predictions, read_predictions
 from rft.eval.results import RULES_LABEL, Results, make_results, write_results
 from rft.eval.retrieval import Bm25, Embeddings, Retriever
-from rft.eval.subset import stratified_subset
 from rft.eval.systems import MEMORY, RULES, Material, choose_systems
 from rft.jsonl import keep_whole_lines
-from rft.rollout.chat_models import ChatModel, EndpointChatModel, LocalChatModel
-from rft.rollout.endpoint import Endpoint
-from rft.types import Question
+from rft.records import Question
 
 
 class Evaluation:
@@ -118,8 +118,8 @@ class Evaluation:
                 add_counters(folder / "counters.json", asdict(engine.counters() - before))
 
     def answers_from_endpoint_memory(self, asked: Sequence[Asked], folder: Path) -> Iterator[Prediction]:
+        from rft.chat.memory_models import EndpointMemoryModel
         from rft.eval.memory_by_endpoint import Memories, answer_from_endpoint_memory
-        from rft.rollout.memory_models import EndpointMemoryModel
 
         config = self.config
         model = EndpointMemoryModel(

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rft.chat.models import ChatModel, ChatRequest
 from rft.data import prompts
 from rft.data.benchmarks import BenchmarkName
 from rft.eval.config import JudgeConfig
 from rft.eval.predictions import Prediction
 from rft.jsonl import keep_whole_lines, whole_lines
+from rft.records import Message, Question
 from rft.reward.mcq import THOUGHT_CLOSES, boxed
-from rft.rollout.chat_models import ChatModel, ChatRequest
-from rft.types import Message, Question
 
 NUMBER = re.compile(r"\s*(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)\s*")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rft.eval.predictions import Prediction
 from rft.eval.retention import Retention, follow
-from rft.types import Question, Rollout
+from rft.records import Question, Rollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rft.chat.memory_models import EndpointMemoryModel
+from rft.chat.models import in_threads
 from rft.data.memory_split import ChunkedHistories
 from rft.eval.ask import Ask, Asked, option_order, predict, question_text
 from rft.eval.config import EvaluationConfig
@@ -20,9 +22,7 @@ from rft.eval.predictions import Prediction
 from rft.eval.retention import follow
 from rft.eval.systems import Material, Shown
 from rft.jsonl import keep_whole_lines, whole_lines
-from rft.rollout.chat_models import in_threads
-from rft.rollout.memory_models import EndpointMemoryModel
-from rft.types import Question
+from rft.records import Question
 
 Update = dict[str, Any]
 """A line of memories.jsonl: history_id, turn, memory, failure."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rft.jsonl import whole_lines
-from rft.types import FinishReason, Question
+from rft.records import FinishReason, Question
 
 QUESTION_CHARS = 4000
 """How much of a question's text is kept, from its end."""

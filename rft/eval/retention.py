@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rft.types import Question
+from rft.records import Question
 
 WORD = re.compile(r"[^\W\d_]{3,}")
 COMMON = frozenset(

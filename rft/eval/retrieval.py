@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rft.types import Message
+from rft.records import Message
 
 Scores = npt.NDArray[np.float32]
 

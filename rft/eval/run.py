@@ -14,10 +14,10 @@ from rft.distributed import gather_lists
 from rft.eval.memory import MemoryTrace, trace_memories
 from rft.eval.predictions import QUESTION_CHARS, Prediction, about
 from rft.eval.score import EvalResult, summarize
+from rft.records import Answer, Question, Rollout
 from rft.rollout.collect import answer_greedily
 from rft.rollout.engine import Engine
 from rft.tasks.task import Task
-from rft.types import Answer, Question, Rollout
 
 
 def evaluate(

@@ -27,7 +27,7 @@ from rft.data.benchmarks import Benchmark
 from rft.data.chat_template import ChatTemplate
 from rft.data.truncation import TruncationPolicy, truncate
 from rft.eval.retrieval import Retriever
-from rft.types import History, Message, Question
+from rft.records import History, Message, Question
 
 MEMORY = "memory"
 

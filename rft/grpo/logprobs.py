@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from rft.grpo.forest import build_forest
 from rft.grpo.forest_attention import plan_attention
 from rft.grpo.samples import pad
-from rft.types import Sample
+from rft.records import Sample
 
 CHUNK_ELEMENTS = 2**26
 """Logits computed at a time, C * V: 256 MiB in float32, 441 tokens of Qwen3's vocabulary."""

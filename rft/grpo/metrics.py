@@ -14,8 +14,8 @@ import torch
 from accelerate import Accelerator
 
 from rft.distributed import gather_lists
+from rft.records import Answer, Rollout, UpdateFailure
 from rft.rollout.engine import EngineCounters
-from rft.types import Answer, Rollout, UpdateFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from rft.config import TrainConfig
 from rft.grpo.forest import Ints, build_forest, common_prefix
-from rft.types import Sample
+from rft.records import Sample
 
 Pack = list[int]
 """Indices of the samples of one micro-batch."""

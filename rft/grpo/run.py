@@ -16,7 +16,7 @@ from rft.checkpoint import TrainerState
 from rft.config import Config
 from rft.data.memory_split import MemorySplit
 from rft.data.sampler import BatchSampler
-from rft.eval.subset import stratified_subset
+from rft.data.subset import stratified_subset
 from rft.grpo import forest_attention
 from rft.grpo.data import Data
 from rft.grpo.metrics import Clock

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rft.grpo.credit import Credit, CreditRule, Returns, assign_credit
-from rft.types import Rollout, Sample
+from rft.records import Rollout, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

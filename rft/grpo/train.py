@@ -40,9 +40,9 @@ from rft.grpo.run import Run
 from rft.grpo.samples import samples_of
 from rft.grpo.update import ScoredSample, score_samples, update
 from rft.jsonl import whole_lines
+from rft.records import Prompt, Rollout, Sample
+from rft.reporting.run_folder import GAP
 from rft.rollout.collect import sample_groups
-from rft.telemetry.report.run_folder import GAP
-from rft.types import Prompt, Rollout, Sample
 from rft.weights import named_full_weights
 
 

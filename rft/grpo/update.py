@@ -20,7 +20,7 @@ from rft.grpo.logprobs import trained_token_logprobs
 from rft.grpo.loss import LossTerms, Metrics, StepTotals, merge_metrics, metric_values, policy_loss
 from rft.grpo.packing import Pack, micro_batches
 from rft.grpo.samples import trained_tokens
-from rft.types import Sample
+from rft.records import Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rft.records import FailureReason, Score
 from rft.reward.mcq import Parsed, after_thought
-from rft.types import FailureReason, Score
 
 FINAL = re.compile(r"final\s+answer(?:\s+is)?\s*[*_]*\s*:?[ \t]*([^\n]*)", re.IGNORECASE)
 LETTER = re.compile(r"[\s*_\[({$\\\"'`]*(?:boxed\{)?([A-Za-z])(?![A-Za-z])")

@@ -23,7 +23,7 @@ import string
 from collections.abc import Sequence
 from typing import Literal
 
-from rft.types import FailureReason, Score
+from rft.records import FailureReason, Score
 
 THOUGHT_OPENS, THOUGHT_CLOSES = "<think>", "</think>"
 

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from functools import partial
 
+from rft.records import Prompt, Rollout
 from rft.rollout.engine import GREEDY, Engine, Sampling
 from rft.tasks.task import Episode, Task
-from rft.types import Prompt, Rollout
 
 
 def sample_groups(

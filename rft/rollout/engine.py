@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from rft.types import Completion, TurnRequest
+from rft.records import Completion, TurnRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,8 @@ from transformers import PreTrainedTokenizerBase
 
 from rft.config import ModelConfig, RolloutConfig
 from rft.models import load_generation_config, resolve_dtype, stop_token_ids
+from rft.records import Completion, FinishReason, TurnRequest
 from rft.rollout.engine import EngineCounters, Sampling
-from rft.types import Completion, FinishReason, TurnRequest
 
 if TYPE_CHECKING:
     from vllm import RequestOutput

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from rft.config import RewardConfig
+from rft.records import Answer, Completion, Prompt, Rollout, TurnRequest
 from rft.reward.mcq import score
 from rft.tasks.task import SeedOf
-from rft.types import Answer, Completion, Prompt, Rollout, TurnRequest
 
 
 class McqTask:

@@ -19,10 +19,10 @@ from rft.config import Config, MemoryConfig
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import Chunk
 from rft.data.memory_prompts import MemoryPrompts
+from rft.records import Completion, MemoryUpdate, Prompt, Rollout, TurnRequest, UpdateFailure
 from rft.tasks.mcq import McqTask
 from rft.tasks.memory_text import read_memory
 from rft.tasks.task import SeedOf
-from rft.types import Completion, MemoryUpdate, Prompt, Rollout, TurnRequest, UpdateFailure
 
 ChunksOf = Callable[[str], Sequence[Chunk]]
 """The chunks of a history, by its id."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rft.types import UpdateFailure
+from rft.records import UpdateFailure
 
 THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 THOUGHT_TAGS = ("<think>", "</think>")

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from rft.types import Completion, Prompt, Rollout, TurnRequest
+from rft.records import Completion, Prompt, Rollout, TurnRequest
 
 SeedOf = Callable[[str], int]
 """The sampling seed of a turn, by a name that is unique within the episode's batch and sibling."""

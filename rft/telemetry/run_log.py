@@ -20,8 +20,8 @@ from transformers import PreTrainedTokenizerBase
 from rft.config import Config, to_dict
 from rft.eval.predictions import Prediction
 from rft.jsonl import whole_lines
-from rft.telemetry.report.page import write_report
-from rft.types import Answer, Rollout
+from rft.records import Answer, Rollout
+from rft.reporting.page import write_report
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import yaml
 
-from rft.data.synthetic import write_dataset
 from rft.eval.results import Results, SystemResult, read_results
 from rft.eval.systems import CONTROLS, RULES
 from rft.evaluate import main
+from rft.synthetic.generator import write_dataset
 from tests.e2e.runs import ROOT, rows, run
 
 MODEL = ROOT / "checkpoints" / "demo_sft"

@@ -12,9 +12,9 @@ import yaml
 
 from rft import evaluate
 from rft.eval.results import read_results
+from tests.unit.chat.endpoint_server import Response, Server, chat, serving
 from tests.unit.data.builder import write_dataset
 from tests.unit.data.test_longmemeval import ITEM
-from tests.unit.rollout.endpoint_server import Response, Server, chat, serving
 
 
 def respond(body: dict[str, Any]) -> Response:

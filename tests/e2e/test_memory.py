@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from rft import memory_cli
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import cut_chunks
-from rft.types import Message
+from rft.records import Message
 from tests.e2e.guesser import make_guesser
 from tests.e2e.runs import launch, rows, run, steps
 from tests.unit.data.builder import make_history, make_row, write_dataset, write_history

@@ -20,9 +20,9 @@ from torch import nn
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from rft.config import RolloutConfig
+from rft.records import Completion, TurnRequest
 from rft.rollout.engine import GREEDY, EngineCounters, Sampling
 from rft.rollout.vllm_local import VllmEngine
-from rft.types import Completion, TurnRequest
 from rft.weights import named_full_weights
 
 VOCAB_SIZE = 300  # no multiple of 64, to which vLLM pads

@@ -20,7 +20,7 @@ from rft.grpo.run import attention, frozen_reference
 from rft.grpo.update import score_samples, update
 from rft.models import load_policy
 from rft.process_exit import leave
-from rft.types import Sample
+from rft.records import Sample
 from rft.weights import named_full_weights
 from tests.tiny import random_paths, samples_of_paths
 

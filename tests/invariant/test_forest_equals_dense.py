@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from rft.grpo.forest_attention import NAME
 from rft.grpo.logprobs import TokenLogprobs, dense_logprobs, forest_logprobs
-from rft.types import Sample
+from rft.records import Sample
 from tests.tiny import VOCAB_SIZE, gradient_difference, random_paths, samples_of_paths, tiny_qwen3
 
 TOLERANCE = 1e-5

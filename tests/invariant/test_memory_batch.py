@@ -15,7 +15,7 @@ from rft.grpo.credit import CreditRule
 from rft.grpo.forest_attention import NAME
 from rft.grpo.samples import samples_of
 from rft.grpo.update import loss_of, my_packs, score_samples, step_totals
-from rft.types import Answer, Completion, MemoryUpdate, Prompt, Rollout, Sample, Score
+from rft.records import Answer, Completion, MemoryUpdate, Prompt, Rollout, Sample, Score
 from tests.tiny import VOCAB_SIZE, gradient_difference, gradients, tiny_qwen3
 
 TOLERANCE = 1e-5

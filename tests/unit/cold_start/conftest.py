@@ -11,7 +11,7 @@ from rft.cold_start.sequences import McqSequences
 from rft.cold_start.tokenizer import load_or_build_tokenizer
 from rft.config import Config, parse_config
 from rft.data.prepare import prepare
-from rft.data.synthetic import write_dataset
+from rft.synthetic.generator import write_dataset
 
 CONFIG = """
 output_dir: {out}

@@ -20,8 +20,8 @@ from rft.data import personamem
 from rft.data.chunks import turn_that_reads
 from rft.data.memory_split import MemorySplit, load_memory_split
 from rft.data.splits import load_split
-from rft.data.synthetic import write_dataset
 from rft.reward.mcq import score
+from rft.synthetic.generator import write_dataset
 
 CHUNK_TOKENS = 90
 

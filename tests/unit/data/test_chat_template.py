@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rft.data.chat_template import PROBE, ChatTemplate
-from rft.types import Message
+from rft.records import Message
 from tests.unit.data.builder import CHATML, SPECIAL, TEMPLATES, make_tokenizer
 
 MESSAGES = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import cut_chunks, last_message_of, turn_that_reads
-from rft.types import Message, Role
+from rft.records import Message, Role
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
 TOKENIZER = make_tokenizer(TEMPLATES["chatml"])

@@ -12,7 +12,7 @@ from rft.data.chat_template import ChatTemplate, TokenArray
 from rft.data.histories import Tally, TokenizedHistory, tokenize_histories
 from rft.data.personamem import RecordError
 from rft.data.splits import load_split
-from rft.types import Question
+from rft.records import Question
 from tests.unit.data.builder import make_config, make_history, make_row, write_csv, write_dataset, write_history
 
 

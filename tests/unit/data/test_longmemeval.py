@@ -10,7 +10,7 @@ import pytest
 
 from rft.config import DataConfig
 from rft.data.benchmarks import load_benchmark
-from rft.types import Message
+from rft.records import Message
 
 ITEM: dict[str, Any] = {
     "question_id": "e47b",

@@ -23,7 +23,7 @@ from rft.data.personamem import (
     read_questions,
     resolve_source,
 )
-from rft.types import Message
+from rft.records import Message
 from tests.unit.data.builder import make_history, make_row, write_csv, write_dataset, write_history
 
 REMEDY = "data.bad_rows=skip"

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from rft.data import prompts
-from rft.types import History, Message, Question
+from rft.records import History, Message, Question
 
 CARD = Message(role="system", content="card")
 USER = Message(role="user", content="hello")

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rft.data.chat_template import ChatTemplate
 from rft.data.truncation import TruncationPolicy, kept_messages, truncate
-from rft.types import Message, Role
+from rft.records import Message, Role
 from tests.unit.data.builder import make_history
 
 LINE = Message(role="system", content="line")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rft.types import Message, Question
+from rft.records import Message, Question
 
 
 def make_question(number: int, **changes: Any) -> Question:

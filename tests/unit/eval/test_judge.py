@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from rft.chat.endpoint import Reply
+from rft.chat.models import ChatRequest
 from rft.data import prompts
 from rft.eval.config import JudgeConfig
 from rft.eval.judge import judge, judge_request, read_score, read_verdicts, summarize_judge, with_verdicts
 from rft.eval.predictions import Prediction, about
-from rft.rollout.chat_models import ChatRequest
-from rft.rollout.endpoint import Reply
 from tests.unit.eval.builder import make_question
 
 QUESTIONS = {q.question_id: q for q in (make_question(0), make_question(1, preference="Do not remember jazz"))}

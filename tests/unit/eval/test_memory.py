@@ -9,7 +9,7 @@ import pytest
 from rft.eval.memory import MemoryTrace, by_age, summarize_memories, trace_memories
 from rft.eval.predictions import Prediction, about
 from rft.eval.retention import Retention
-from rft.types import Answer, Completion, MemoryUpdate, Message, Prompt, Question, Rollout, Score, UpdateFailure
+from rft.records import Answer, Completion, MemoryUpdate, Message, Prompt, Question, Rollout, Score, UpdateFailure
 from tests.unit.eval.builder import make_question
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rft.eval.retention import Retention, follow, key_words
-from rft.types import Message, Question
+from rft.records import Message, Question
 
 
 def question(**changes: Any) -> Question:

@@ -14,7 +14,7 @@ from sentence_transformers.models import Pooling, Transformer
 from transformers import BertConfig, BertModel
 
 from rft.eval.retrieval import Bm25, Embeddings, Retriever, windows
-from rft.types import Message
+from rft.records import Message
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
 TEXTS = ["I hum jazz at the lake.", "Nice.", "Tea?", "Yes.", "My pet is a gecko.", "Lovely.", "What is 2 plus 2?", "4"]

@@ -7,7 +7,7 @@ import pytest
 
 from rft.eval.predictions import Prediction
 from rft.eval.score import clustered_interval, distance_bucket, paired_difference, summarize
-from rft.types import FailureReason
+from rft.records import FailureReason
 
 
 def answer(

@@ -9,7 +9,7 @@ from rft.data.chat_template import ChatTemplate
 from rft.data.prompts import LETTERS, SYSTEM_PROMPT, paper_option_order, question_message
 from rft.eval import systems
 from rft.eval.systems import CONTEXTS, CONTROLS, RULES, SYSTEMS, Material, choose_systems, strangers
-from rft.types import History, Message, Question
+from rft.records import History, Message, Question
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 from tests.unit.eval.builder import make_question
 

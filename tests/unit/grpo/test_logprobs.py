@@ -15,7 +15,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from rft.grpo import logprobs
 from rft.grpo.logprobs import dense_logprobs
-from rft.types import Sample
+from rft.records import Sample
 from tests.tiny import VOCAB_SIZE, gradient_difference, gradients, random_samples, tiny_qwen3
 
 SAMPLES = random_samples([(5, 7), (5, 3), (9, 12), (1, 1), (2, 6)])

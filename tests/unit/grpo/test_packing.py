@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rft.config import TrainConfig
 from rft.grpo.forest import build_forest
 from rft.grpo.packing import forest_packs, micro_batches
-from rft.types import Sample
+from rft.records import Sample
 
 LONGEST = 60
 

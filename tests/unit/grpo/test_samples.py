@@ -7,7 +7,7 @@ import torch
 
 from rft.grpo.credit import CreditRule
 from rft.grpo.samples import pad, samples_of, trained_tokens
-from rft.types import Answer, Completion, MemoryUpdate, Prompt, Rollout, Sample, Score
+from rft.records import Answer, Completion, MemoryUpdate, Prompt, Rollout, Sample, Score
 from tests.tiny import random_samples
 
 CPU = torch.device("cpu")

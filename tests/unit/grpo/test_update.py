@@ -15,7 +15,7 @@ from rft.grpo.logprobs import dense_logprobs
 from rft.grpo.loss import StepTotals, policy_loss
 from rft.grpo.samples import trained_tokens
 from rft.grpo.update import ScoredSample, score_samples, update, with_gradient
-from rft.types import Sample
+from rft.records import Sample
 from tests.tiny import random_samples, tiny_qwen3
 
 LENGTHS = [(5, 3), (5, 4), (6, 2), (6, 7), (4, 5), (4, 1)]

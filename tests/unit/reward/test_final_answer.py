@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rft.records import FailureReason
 from rft.reward.final_answer import score
-from rft.types import FailureReason
 
 LETTERS = ("a", "b", "c", "d")
 

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rft.records import FailureReason
 from rft.reward.mcq import score
-from rft.types import FailureReason
 
 LETTERS = ("a", "b", "c", "d")
 GOLDEN = yaml.safe_load((Path(__file__).parent / "golden.yaml").read_text(encoding="utf-8"))

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from rft.records import Answer, Completion, Prompt, Rollout, Score, TurnRequest
 from rft.rollout.collect import run, sample_groups, sampling_seed
 from rft.rollout.engine import EngineCounters, Sampling
 from rft.tasks.task import SeedOf
-from rft.types import Answer, Completion, Prompt, Rollout, Score, TurnRequest
 
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from rft.config import RewardConfig
+from rft.records import Completion, FailureReason, Prompt
 from rft.tasks.mcq import McqTask
-from rft.types import Completion, FailureReason, Prompt
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
 TOKENIZER = make_tokenizer(TEMPLATES["chatml"])

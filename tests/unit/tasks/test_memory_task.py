@@ -12,8 +12,8 @@ import pytest
 from rft.config import Config, MemoryConfig, RolloutConfig
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import cut_chunks
+from rft.records import Completion, Message, Prompt, UpdateFailure
 from rft.tasks.memory import MemoryEpisode, MemoryTask
-from rft.types import Completion, Message, Prompt, UpdateFailure
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
 TOKENIZER = make_tokenizer(TEMPLATES["chatml"])

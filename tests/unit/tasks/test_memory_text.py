@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rft.records import UpdateFailure
 from rft.tasks.memory_text import read_memory
-from rft.types import UpdateFailure
 
 MARKERS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 

@@ -26,8 +26,8 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
-from rft.data import synthetic_filler as filler
-from rft.data import synthetic_text as text
+from rft.synthetic import filler
+from rft.synthetic import wording as text
 
 Kind = Literal["plain", "updated", "forget", "others", "sensitive"]
 Style = Literal["full", "brief"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rft.telemetry.report.charts import (
+from rft.reporting.charts import (
     BOTTOM,
     HEIGHT,
     LEFT,

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from rft.report import main
-from rft.telemetry.report.page import changes, chosen_groups, growth, write_report
-from rft.telemetry.report.run_folder import groups_of, read_run
+from rft.reporting.page import changes, chosen_groups, growth, write_report
+from rft.reporting.run_folder import groups_of, read_run
 
 EVIL = "</pre></details><script>document.title = 'ran'</script><img src='http://example.invalid/x.png'>"
 GAP = "sampling/sampling_logp_difference/mean"

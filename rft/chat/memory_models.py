@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from rft.chat.endpoint import Endpoint, Reply
 from rft.config import MemoryConfig, ModelConfig, RolloutConfig
 from rft.data import prompts
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import Chunk
 from rft.data.memory_prompts import update_tail
-from rft.rollout.endpoint import Endpoint, Reply
+from rft.records import Completion, Message, TurnRequest, UpdateFailure
 from rft.rollout.engine import GREEDY
 from rft.tasks.memory import MemoryWriter
-from rft.types import Completion, Message, TurnRequest, UpdateFailure
 
 
 class MemoryModel(Protocol):

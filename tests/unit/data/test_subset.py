@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rft.eval.subset import stratified_subset
-from rft.types import Question
+from rft.data.subset import stratified_subset
+from rft.records import Question
 
 
 def question(row: int, pref_type: str, *, who: str = "self", history: str = "h") -> Question:

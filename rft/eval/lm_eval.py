@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from rft.data import prompts
 from rft.data.benchmarks import Benchmark
 from rft.data.chat_template import ChatParts, ChatTemplate
-from rft.types import Question
+from rft.records import Question
 
 
 def export(

@@ -14,12 +14,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
+from rft.chat.endpoint import Endpoint, Reply
 from rft.config import Config
 from rft.data.chat_template import ChatParts, ChatTemplate
-from rft.rollout.endpoint import Endpoint, Reply
+from rft.records import Message, TurnRequest
 from rft.rollout.engine import Sampling
 from rft.rollout.vllm_local import VllmEngine
-from rft.types import Message, TurnRequest
 
 Tag = TypeVar("Tag")
 

@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from rft.config import Config, DataConfig
 from rft.data.benchmarks import load_benchmark
-from rft.data.lm_eval import export
 from rft.data.prepare import prepare
+from rft.eval.lm_eval import export
 
 TASK = Path(__file__).parents[3] / "configs" / "lm_eval" / "personamem.yaml"
 

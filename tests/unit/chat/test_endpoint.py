@@ -10,9 +10,9 @@ from itertools import pairwise
 
 import pytest
 
-from rft.rollout.endpoint import Endpoint, Pace, Reply
-from rft.types import Message
-from tests.unit.rollout.endpoint_server import Server, chat, serving
+from rft.chat.endpoint import Endpoint, Pace, Reply
+from rft.records import Message
+from tests.unit.chat.endpoint_server import Server, chat, serving
 
 KEY = "sk-a-key-of-the-test"
 MESSAGES = [Message(role="system", content="Keep a memory."), Message(role="user", content="I hum jazz. Café?")]

@@ -15,9 +15,9 @@ import pytest
 
 from rft.cold_start import traces
 from rft.data import personamem, prompts
-from rft.data.synthetic import TOPIC_OF, WINDOW_FACTOR, count_tokens, write_dataset
-from rft.data.synthetic_text import GENERIC, PURPOSES, SCENARIOS, SECRETS, TOPICS
-from rft.types import Question
+from rft.records import Question
+from rft.synthetic.generator import TOPIC_OF, WINDOW_FACTOR, count_tokens, write_dataset
+from rft.synthetic.wording import GENERIC, PURPOSES, SCENARIOS, SECRETS, TOPICS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CSV_NAMES: tuple[personamem.CsvName, ...] = ("train", "val", "benchmark")

@@ -12,7 +12,7 @@ from typing import Any
 
 import openai
 
-from rft.types import Message
+from rft.records import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

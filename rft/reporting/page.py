@@ -19,8 +19,8 @@ import jinja2
 
 from rft.eval.results import SystemResult
 from rft.eval.systems import CONTROLS
-from rft.telemetry.report.charts import Bar, Series, column_chart, interval_chart, letter_chart, line_chart
-from rft.telemetry.report.run_folder import GAP, Group, RunFolder, read_run
+from rft.reporting.charts import Bar, Series, column_chart, interval_chart, letter_chart, line_chart
+from rft.reporting.run_folder import GAP, Group, RunFolder, read_run
 
 MAX_GROUPS = 12
 """Shown of one run: the first few and the last few."""

@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-from rft.types import Question
+from rft.records import Question
 
 
 def stratified_subset(questions: Sequence[Question], size: int) -> list[int]:
