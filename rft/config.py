@@ -55,15 +55,21 @@ class ModelConfig:
 class DataConfig:
     """Which questions, how a history becomes tokens."""
 
+    format: str = "personamem_v2"
+    """Layout of the data: personamem_v2, personamem_v1, longmemeval, locomo, jsonl, or package.module:Name for a
+    subclass of rft.data.dataset.Dataset."""
     source: str = "bowen-upenn/PersonaMem-v2"
-    """A folder in the released layout, or a hub dataset id."""
+    """A folder or file in that layout; with personamem_v2 also a hub dataset id."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Settings for a format of your own, which reads them as it likes."""
     revision: str | None = None
     """Commit of the hub dataset; required for a hub id."""
     window: Literal["32k", "128k"] = "32k"
     train_split: Literal["paper", "persona"] = "persona"
     """`persona`: train and validation share no persona. `paper`: train.csv and val.csv as released, which do."""
-    num_val_personas: int = 80
-    """With `persona`: how many personas are held out of train.csv and val.csv for validation."""
+    num_val_clusters: int = 80
+    """How many clusters (PersonaMem: personas) are held out for validation, where the data set's own splits are not
+    used."""
     persona_card: Literal["drop", "keep"] = "drop"
     """The system message of a history holds the persona's profile; reading it is not personalization."""
     length_policy: Literal["error", "drop", "truncate_middle", "truncate_oldest"] = "error"
@@ -72,8 +78,8 @@ class DataConfig:
     """What happens to a row that cannot be read; skipped rows are counted in the manifest."""
     max_prompt_length: int = 37_000
     """Tokens of the model's own tokenizer, chat template included."""
-    questions_per_history: int = 1
-    """How many questions of one persona stand next to each other in a batch and share its history."""
+    questions_per_context: int = 1
+    """How many questions of one context stand next to each other in a batch and share its computation."""
     permute_options: bool = False
     """Training draws a new option order every epoch; evaluation never does."""
     cache_dir: str = ".cache/rft"
@@ -124,7 +130,14 @@ class MemoryConfig:
 @section
 class RewardConfig:
     rule: Literal["strict", "paper"] = "strict"
-    """`strict`: one distinct boxed letter after the thought. `paper`: the last boxed letter wins."""
+    """Of multiple choice. `strict`: one distinct boxed letter after the thought. `paper`: the last boxed letter wins."""
+    function: str | list[str] | None = None
+    """Reward functions with trl's signature, as package.module:name; `task` in a list is the task's own scorer. None is
+    the task's own scorer alone."""
+    weights: list[float] | None = None
+    """One per function; None weighs each with 1."""
+    completions: Literal["messages", "text"] = "messages"
+    """How functions get prompts and completions: as lists of chat messages or as text, trl's two data formats."""
 
 
 @section
@@ -168,6 +181,10 @@ class TrainConfig:
     vllm_importance_sampling_correction: bool = True
     vllm_importance_sampling_clip_max: float = 2.0
     """Cap of the token-level ratio trainer / engine probability (truncated importance sampling)."""
+    max_idle_steps: int = 20
+    """Steps in a row without any advantage (all siblings of all groups equally good) after which the run stops."""
+    replay: str | None = None
+    """A folder of saved samples (log.save_samples) to train on instead of rollouts: no engine, no evaluation."""
     max_logprob_gap: float = 0.1
     """Largest mean |log p(engine) - log p(trainer)| of a step's sampled tokens; beyond it the run stops."""
 
@@ -176,7 +193,8 @@ class TrainConfig:
 class EvalConfig:
     """Evaluation of the current weights at checkpoints, greedy, through the live engine."""
 
-    split: Literal["val", "benchmark"] = "val"
+    split: str | None = None
+    """Which split; None is the data set's own choice, `val` in PersonaMem-v2."""
     num_questions: int = 500
     """Size of the fixed subset, stratified by pref_type, who and updated; 0 is the whole split."""
     at_start: bool = True
@@ -204,6 +222,8 @@ class LogConfig:
     """wandb runs offline where there is no key, and never blocks."""
     project: str = "rft"
     run_name: str | None = None
+    save_samples: bool = False
+    """Keep each batch's training samples in OUTPUT_DIR/samples, for train.replay."""
     rollouts_per_step: int = 4
     """Groups per step whose best and worst rollout are written to rollouts.jsonl."""
 
@@ -213,8 +233,11 @@ class Config:
     """A whole run."""
 
     output_dir: str = "checkpoints/run"
-    task: Literal["mcq", "memory"] = "mcq"
-    """`mcq`: the whole history in the prompt. `memory`: read in chunks, answered from a memory."""
+    task: str = "mcq"
+    """`mcq`: the whole context and lettered options in the prompt. `qa`: the whole context and a plain question.
+    `memory`: read in chunks, answered from a memory. Or package.module:Name, a subclass of rft.tasks.task.Task."""
+    task_options: dict[str, Any] = field(default_factory=dict)
+    """Settings for a task of your own, which reads them as it likes."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
@@ -225,21 +248,6 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     hooks: HooksConfig = field(default_factory=HooksConfig)
     log: LogConfig = field(default_factory=LogConfig)
-
-    @property
-    def engine_window(self) -> int:
-        """Tokens the engine must hold for one prompt and its completion."""
-        return self.rollout.vllm_max_model_length or self.longest_path
-
-    @property
-    def longest_path(self) -> int:
-        """Most tokens of a prompt and its completion."""
-        return self.data.max_prompt_length + self.longest_completion
-
-    @property
-    def longest_completion(self) -> int:
-        answer = self.rollout.max_completion_length
-        return max(answer, self.memory.max_update_length) if self.task == "memory" else answer
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:

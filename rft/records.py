@@ -2,25 +2,28 @@
 
 The path of one training step, in the order the records appear:
 
-    Question, History   what the data set says               (data/)
+    Question, Context   what the data set says               (data/)
     Prompt              a question as token ids              (tasks/)
     TurnRequest         what the engine is asked             (tasks/ -> rollout/)
     Completion          what the engine answered             (rollout/)
-    Score               what the answer is worth             (reward/)
+    Attempt             what a reward is computed from       (tasks/ -> reward/)
+    Score               what the attempt is worth            (reward/)
     Answer              prompt, completion and score         (tasks/)
     MemoryUpdate        one rewriting of a memory            (tasks/)
     Rollout             all that one sibling did             (rollout/ -> grpo/)
     Sample              one token path with its advantage    (grpo/)
 
-Records are frozen: a step that needs another value makes another record. `reward` and `advantage`
-are different fields of different records, and neither ever takes the other's value.
+No record knows a column of any data set: what a data set says besides is in `Question.tags` and `Question.columns`.
+Records are frozen: a step that needs another value makes another record. `reward` and `advantage` are different
+fields of different records, and neither ever takes the other's value.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]
@@ -39,93 +42,85 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """One persona's chat with a chatbot; several questions share it.
+class Context:
+    """What several questions share: a user's chat history, a document, a code base; may be empty.
 
     Example:
-        History(history_id="data/chat_history_32k/chat_history_250913_163134_persona521.json",
-                persona_id=521, messages=(Message(role="system", content="..."), ...))
+        Context(context_id="data/chat_history_32k/chat_history_521.json", cluster="521",
+                messages=(Message(role="user", content="..."), ...), profile=Message(role="system", content="..."))
     """
 
-    history_id: str
-    """Path of the file inside the data set, as the CSV links it."""
-    persona_id: int
+    context_id: str
+    """Unique in a data set; where there is a file, its path inside the data set."""
     messages: tuple[Message, ...]
-    """As stored: the persona card (a system message) first, roles that need not alternate."""
+    """In order, roles that need not alternate. A leading system message takes the place of the task's own."""
+    cluster: str | None = None
+    """`Question.cluster` of the questions it belongs to; None where the data set does not say."""
+    profile: Message | None = None
+    """What the data set was written from, such as a user's description: shown only where the config asks for it."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What is odd about it although it can be used: a name to count it under, and one line for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One row of a PersonaMem-v2 CSV: a query, one right and three wrong answers.
+    """One question about a context, with its reference answer.
 
     Example:
-        Question(question_id="benchmark/0", row=0, persona_id=521, history_id="data/chat_history_32k/...json",
+        Question(question_id="benchmark/0", context_id="data/chat_history_32k/...json", cluster="521",
                  query="Any idea for my evening?", correct_answer="...", incorrect_answers=("...", "...", "..."),
-                 pref_type="neutral_preferences", who="self", updated=False, sensitive=False,
-                 scenario="translation", topic="music", preference="Likes jazz", distance_tokens=18_861,
-                 evidence=(Message(...), ...))
+                 evidence=(Message(...), ...), tags={"kind": "music", "updated": "false"},
+                 columns={"preference": "Likes jazz"})
     """
 
     question_id: str
-    """`<csv name>/<row>`, unique in a data set."""
-    row: int
-    """Row index in the CSV, from 0; the paper seeds the option order with it."""
-    persona_id: int
-    history_id: str
+    """Unique in a data set."""
+    context_id: str
     query: str
     correct_answer: str
-    incorrect_answers: tuple[str, ...]
-    """Three; none where the question has no options and a judge reads the answer."""
-    pref_type: str
-    who: str
-    """`self` or `others`: whose preference the evidence shows."""
-    updated: bool
-    """The preference replaces an earlier, opposite one."""
-    sensitive: bool
-    scenario: str
-    topic: str
-    preference: str
-    distance_tokens: int
-    """Tokens between evidence and query, as the data set counted them."""
-    evidence: tuple[Message, ...]
-    """The turns that reveal the preference (`related_conversation_snippet`)."""
+    """The reference answer; with options, the right one of them."""
+    incorrect_answers: tuple[str, ...] = ()
+    """The other options; none where the answer is open."""
+    cluster: str
+    """Questions of one cluster (one user, one document) are alike: intervals are clustered by it, and development
+    splits do not share one."""
+    evidence: tuple[Message, ...] = ()
+    """The messages of the context that hold the answer, where the data set says so."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What the question is about, for breakdowns: the data set names the tags and their values."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else the data set says; handed to reward functions by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A question made ready for the engine: token ids, and the letter that is right.
+    """A question made ready for the engine: token ids, and how its options were shown.
 
     With a memory the token ids are at first the question's own; the memory is put before them when it is written.
 
     Example:
-        Prompt(question_id="train/17", persona_id=4, history_id="...", token_ids=(1, 5, 9, 2, 7),
-               num_history_tokens=3, letters=("a", "b", "c", "d"), gold="c", option_order=(2, 3, 0, 1),
-               pref_type="neutral_preferences", who="self", updated=False, sensitive=False, scenario="translation")
+        Prompt(question=question, token_ids=(1, 5, 9, 2, 7), num_context_tokens=3, option_order=(2, 3, 0, 1))
     """
 
-    question_id: str
-    persona_id: int
-    history_id: str
+    question: Question
     token_ids: tuple[int, ...]
     """The whole chat through the model's template, up to where the assistant's reply begins."""
-    num_history_tokens: int
-    """How many leading tokens are the shared history: equal for all questions of one history."""
-    letters: tuple[str, ...]
-    """The letters offered, in order."""
-    gold: str
-    """The right one of `letters`."""
+    num_context_tokens: int
+    """How many leading tokens are the shared context: equal for all questions of one context."""
     option_order: tuple[int, ...]
-    """Which answer each letter shows: 0 is the correct answer, 1-3 the incorrect ones in CSV order."""
-    pref_type: str
-    who: str
-    updated: bool
-    sensitive: bool
-    scenario: str
-    query: str = ""
-    """The user's words."""
+    """Which answer each option shows: 0 is the correct one, 1.. the incorrect ones in their order; empty without
+    options."""
     evidence_turn: int | None = None
     """With a memory: the update, from 0, after which the question's evidence has been read; None where it is not in
-    the history."""
+    the context."""
+
+    @property
+    def question_id(self) -> str:
+        return self.question.question_id
+
+    @property
+    def context_id(self) -> str:
+        return self.question.context_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,42 +151,49 @@ class Completion:
     """Natural log of the probability each token was sampled with (temperature applied), same length."""
     finish_reason: FinishReason
     policy_version: int
-    """How many weight syncs the engine had had when it sampled this."""
+    """How many weight syncs the engine had had when it sampled this; all of one batch have the same."""
 
 
-class FailureReason(StrEnum):
-    """Why an answer has no valid letter. A wrong but valid letter is no failure of this kind."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One reply to one question: all that a reward may depend on.
 
-    EMPTY = "empty"
-    """Nothing, or only white space."""
-    UNCLOSED_THOUGHT = "unclosed_thought"
-    """A thought opens and never closes, so there is no answer."""
-    NO_BOX = "no_box"
-    """No \\boxed{...} in the answer."""
-    UNREADABLE_BOX = "unreadable_box"
-    """Boxes, but none holds a single letter."""
-    NOT_AN_OPTION = "not_an_option"
-    """A single letter that was not offered."""
-    SEVERAL_LETTERS = "several_letters"
-    """Boxes with different letters."""
-    PROMPT_TOO_LONG = "prompt_too_long"
-    """In an evaluation: the question could not be asked."""
+    Example:
+        Attempt(question=question, option_order=(2, 3, 0, 1), asked="Any idea for my evening? ...",
+                text="<think>...</think> \\boxed{c}", token_ids=(7, 8, 2), thought_open=False)
+    """
+
+    question: Question
+    option_order: tuple[int, ...]
+    """As in `Prompt`."""
+    asked: str
+    """The user message that asked, without the context before it."""
+    text: str
+    """The reply without special tokens."""
+    token_ids: tuple[int, ...] = ()
+    """The reply's tokens; none where a chat endpoint answered."""
+    thought_open: bool = False
+    """The prompt's template ends inside a thought, so the reply begins there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What the scorer says of one reply.
+    """What a reward says of one attempt.
 
-    Example:
-        Score(reward=0.0, letter=None, failure=FailureReason.NO_BOX)
+    Example, multiple choice:
+        Score(reward=0.0, parsed=None, failure="no_box")
+    Example, two reward functions with the weights 1 and 0.2:
+        Score(reward=1.2, parsed=None, failure=None, parts={"exact": 1.0, "brevity": 1.0})
     """
 
-    reward: float
-    """1.0 when the letter is the gold one, else 0.0."""
-    letter: str | None
-    """The parsed letter, lower case; None when there is none."""
-    failure: FailureReason | None
-    """Why `letter` is None; None when there is a letter."""
+    reward: float | None
+    """What the attempt is worth; None leaves it out of training, and it is counted."""
+    parsed: str | None = None
+    """The answer that was read in the reply; with multiple choice its letter, lower case."""
+    failure: str | None = None
+    """The named reason why no answer could be read. A wrong answer is no failure of this kind."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """The value of each reward function by name, before its weight; those that returned None are not in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +211,7 @@ class Answer:
     text: str
     score: Score
     turn: int = 0
-    """Memory updates made before this was asked; 0 with the whole history in the prompt."""
+    """Memory updates made before this was asked; 0 with the whole context in the prompt."""
 
 
 class UpdateFailure(StrEnum):
@@ -226,7 +228,7 @@ class UpdateFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUpdate:
-    """One chunk of a history read, one memory written.
+    """One chunk of a context read, one memory written.
 
     Example:
         MemoryUpdate(prompt_ids=(1, 5, 9), completion=completion, memory="Likes jazz.", failure=None,
@@ -244,7 +246,7 @@ class MemoryUpdate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """One sibling: with a memory, its updates in order and then its answers; with the whole history, one answer.
+    """One sibling: with a memory, its updates in order and then its answers; with the whole context, one answer.
 
     Siblings form a group: they have the same questions in the same order, and the same chunks.
 
@@ -254,7 +256,7 @@ class Rollout:
 
     updates: tuple[MemoryUpdate, ...]
     answers: tuple[Answer, ...]
-    """From the final memory, or the whole history: one per question."""
+    """From the final memory, or the whole context: one per question."""
     early_answers: tuple[Answer, ...] = ()
     """With memory.answer_at_evidence: from the memory as it stood when the question's evidence had just been read."""
 

@@ -7,15 +7,16 @@ to think inside tags. The wording here is ours.
 
 from __future__ import annotations
 
-import random
+import string
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
-from rft.records import History, Message, Question
+from rft.records import Context, Message, Question
 
-LETTERS = ("a", "b", "c", "d")
+LETTERS = tuple(string.ascii_lowercase)
+"""Options are lettered from `a`; PersonaMem has four."""
 
-Protocol = Literal["boxed", "final_answer"]
+AnswerFormat = Literal["boxed", "final_answer"]
 """How a letter is asked for: as `\\boxed{a}`, or in a line `Final Answer: A`."""
 
 SYSTEM_PROMPT = "You are a helpful assistant who knows this user from the conversations below and answers accordingly."
@@ -86,20 +87,64 @@ NO_MEMORY = "(nothing yet)"
 """Shown where the memory is empty."""
 
 
-def history_messages(history: History, persona_card: str) -> list[Message]:
-    """The system line and the history's messages; `persona_card` is `drop` or `keep`.
+class Wording(Protocol):
+    """What a task puts around a question. Two wordings that say the same have equal texts, and share cached tokens."""
 
-    The card is the history's own leading system message. Dropping it removes nothing but that message.
+    system_prompt: str | None
+    """First message of a chat, unless the context begins with a system message of its own; None for none."""
+
+    def ask(self, question: Question, option_order: Sequence[int], *, show_query: bool = True) -> str:
+        """The user message that asks `question`; with `show_query` off, a control that hides what was asked."""
+        ...
+
+
+class McqWording:
+    """Multiple choice: the query, lettered options, how to give a letter.
+
+    Args:
+        protocol: how a letter is asked for.
     """
-    messages = list(history.messages)
-    if persona_card == "drop" and messages and messages[0].role == "system":
-        messages = messages[1:]
-    return [Message(role="system", content=SYSTEM_PROMPT), *messages]
+
+    system_prompt: str | None = SYSTEM_PROMPT
+
+    def __init__(self, protocol: AnswerFormat = "boxed") -> None:
+        self.protocol: AnswerFormat = protocol
+
+    def ask(self, question: Question, option_order: Sequence[int], *, show_query: bool = True) -> str:
+        query = question.query if show_query else ""
+        return ask(query, options_of(question, option_order), self.protocol)
 
 
-def question_message(question: Question, option_order: Sequence[int]) -> Message:
-    """The last user message: query, lettered options, answer format."""
-    return Message(role="user", content=ask(question.query, options_of(question, option_order)))
+class PlainWording:
+    """The query as it is, with the task's system line or none."""
+
+    def __init__(self, system_prompt: str | None = None) -> None:
+        self.system_prompt = system_prompt
+
+    def ask(self, question: Question, option_order: Sequence[int], *, show_query: bool = True) -> str:
+        return question.query if show_query else ""
+
+
+def context_messages(context: Context, wording: Wording, profile: Literal["drop", "keep"]) -> list[Message]:
+    """What stands before a question: the system line, the context's profile where it is kept, its messages."""
+    own_system = bool(context.messages) and context.messages[0].role == "system"
+    system = [] if own_system or wording.system_prompt is None else [wording.system_prompt]
+    shown = [context.profile] if profile == "keep" and context.profile is not None else []
+    return [*(Message(role="system", content=text) for text in system), *shown, *context.messages]
+
+
+def wording_text(wording: Wording) -> str:
+    """All of a wording's own words, for fingerprints: a probe question as it would be asked."""
+    probe = Question(
+        question_id="", context_id="", cluster="", query="@q", correct_answer="@0", incorrect_answers=("@1", "@2", "@3")
+    )
+    opened = Question(question_id="", context_id="", cluster="", query="@q", correct_answer="@0")
+    asked = [
+        wording.ask(probe, (0, 1, 2, 3)),
+        wording.ask(probe, (0, 1, 2, 3), show_query=False),
+        wording.ask(opened, ()),
+    ]
+    return "\0".join([wording.system_prompt or "", *asked])
 
 
 def options_of(question: Question, option_order: Sequence[int]) -> list[str]:
@@ -108,7 +153,17 @@ def options_of(question: Question, option_order: Sequence[int]) -> list[str]:
     return [answers[index] for index in option_order]
 
 
-def ask(query: str, options: Sequence[str], protocol: Protocol = "boxed") -> str:
+def letters_of(option_order: Sequence[int]) -> tuple[str, ...]:
+    """The letters offered, in order."""
+    return LETTERS[: len(option_order)]
+
+
+def gold_letter(option_order: Sequence[int]) -> str:
+    """The letter that shows the correct answer."""
+    return LETTERS[list(option_order).index(0)]
+
+
+def ask(query: str, options: Sequence[str], protocol: AnswerFormat = "boxed") -> str:
     """A query (none where it is empty) and its options, at most one per letter; without options the query alone."""
     letters = LETTERS[: len(options)]
     if not options:
@@ -119,25 +174,6 @@ def ask(query: str, options: Sequence[str], protocol: Protocol = "boxed") -> str
     shown = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
     boxes = " or ".join(f"\\boxed{{{letter}}}" for letter in letters)
     return MCQ_TEMPLATE.format(query=query, options=shown, boxes=boxes).lstrip()
-
-
-def paper_option_order(row: int, num_options: int = 4) -> tuple[int, ...]:
-    """The paper's order for a CSV row: Python's `random.seed(42 + row)`, then a shuffle of [correct, *incorrect]."""
-    order = list(range(num_options))
-    random.Random(42 + row).shuffle(order)
-    return tuple(order)
-
-
-def gold_letter(option_order: Sequence[int]) -> str:
-    """The letter that shows the correct answer."""
-    return LETTERS[list(option_order).index(0)]
-
-
-def permuted_option_order(seed: int, epoch: int, question_id: str, num_options: int = 4) -> tuple[int, ...]:
-    """A fresh order for every (seed, epoch, question), the same in every process."""
-    order = list(range(num_options))
-    random.Random(f"{seed}/{epoch}/{question_id}").shuffle(order)
-    return tuple(order)
 
 
 def sft_target(question: Question, option_order: Sequence[int]) -> str:

@@ -1,20 +1,29 @@
-"""The one interface of every task: an episode asks the engine for turns until it has none left.
+"""The one interface of every task: how questions are worded, how replies become rollouts, what is checked and logged.
 
-A multiple-choice question asks once. A memory asks once per chunk, and then once per question. The loop that
-serves them (rollout/collect.py) does not know the difference.
+A multiple-choice question asks the engine once. A memory asks once per chunk, and then once per question. The loop that
+serves them (rollout/collect.py) does not know the difference. A task of your own subclasses `Task`, or the nearest of
+the tasks here, and is named in the config as `task: package.module:Name`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from rft.records import Completion, Prompt, Rollout, TurnRequest
+from rft.config import Config
+from rft.data.dataset import Dataset
+from rft.data.prompts import Wording
+from rft.records import Attempt, Completion, Prompt, Question, Rollout, Score, TurnRequest
+from rft.reward.scorer import make_scorer
 
 SeedOf = Callable[[str], int]
 """The sampling seed of a turn, by a name that is unique within the episode's batch and sibling."""
+
+Problem = tuple[bool, str]
+"""Whether a config has it, and the one line that says what to do."""
 
 
 class Episode(Protocol):
@@ -28,20 +37,101 @@ class Episode(Protocol):
         """Takes the replies to the last `requests`, in their order."""
         ...
 
-    def rollout(self) -> Rollout:
-        """The finished, scored rollout; an episode that is not over has none (AssertionError)."""
+    def attempts(self) -> Sequence[Attempt]:
+        """What has to be scored, once the episode is over."""
+        ...
+
+    def rollout(self, scores: Sequence[Score]) -> Rollout:
+        """The finished rollout, from the scores of `attempts` in their order."""
         ...
 
 
-class Task(Protocol):
-    """A way to ask questions."""
+class PromptSplit(Protocol):
+    """The questions of one split, and their prompts on demand."""
 
-    tokenizer: PreTrainedTokenizerBase
+    questions: list[Question]
+    manifest: dict[str, Any]
+    """What was read, left out and measured."""
 
+    def __len__(self) -> int: ...
+
+    def eval_order(self, index: int) -> tuple[int, ...]:
+        """The order in which an evaluation shows the options of question `index`."""
+        ...
+
+    def prompt(self, index: int, option_order: Sequence[int]) -> Prompt:
+        """Question `index` as token ids, its options in `option_order`; `Prompt.option_order` says what is shown."""
+        ...
+
+
+class Task(ABC):
+    """A way to ask questions.
+
+    Args:
+        config: of the run.
+        tokenizer: encodes prompts, decodes replies.
+        dataset: what is asked about.
+    """
+
+    wording: Wording
+    """What stands around a question and its options."""
+
+    def __init__(self, config: Config, tokenizer: PreTrainedTokenizerBase, dataset: Dataset) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.dataset = dataset
+        self.score = make_scorer(config.reward, self.own_score)
+        """Scores of attempts, in their order: by `reward.function`, else by `own_score`."""
+
+    # ------------------------------------------------------------------------------- before anything is loaded
+
+    @classmethod
+    def problems(cls, config: Config, world_size: int) -> list[Problem]:
+        """What cannot work with this task."""
+        return []
+
+    @classmethod
+    def longest_completion(cls, config: Config) -> tuple[int, str]:
+        """Most tokens that one reply can have, and the config key that says so."""
+        return config.rollout.max_completion_length, "rollout.max_completion_length"
+
+    @classmethod
+    @abstractmethod
+    def describe_batch(cls, config: Config, world_size: int) -> str:
+        """What one rollout batch consists of, for a person: a line per fact."""
+
+    # ----------------------------------------------------------------------------------------- data and replies
+
+    @abstractmethod
+    def load_split(self, name: str) -> PromptSplit:
+        """The prompts of one split; checked, and tokenised where they can be before training.
+
+        Raises:
+            ValueError: data that cannot be used, a prompt that does not fit.
+        """
+
+    @abstractmethod
     def units(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
         """The prompts, in order, cut into those that one episode answers."""
-        ...
 
+    @abstractmethod
     def episode(self, unit: Sequence[Prompt], sibling: int, seed_of: SeedOf) -> Episode:
         """One sibling of a unit."""
-        ...
+
+    def own_score(self, attempts: Sequence[Attempt]) -> list[Score]:
+        """The task's own scores, used where the config names no reward function.
+
+        Raises:
+            ValueError: the task has none.
+        """
+        raise ValueError("this task has no reward of its own; set reward.function to package.module:name")
+
+    # -------------------------------------------------------------------------------------------------- metrics
+
+    def outcomes(self, groups: Sequence[Sequence[Rollout]]) -> list[Any]:
+        """What `metrics` needs of this rank's rollouts beyond rewards and lengths: small and picklable."""
+        return []
+
+    def metrics(self, outcomes: Sequence[Any]) -> dict[str, float]:
+        """Metrics of one rollout batch from the outcomes of all ranks, beyond those that every task has."""
+        return {}
