@@ -8,6 +8,7 @@ python bench/demo.py [SEED ...]
 from __future__ import annotations
 
 import json
+import operator
 import statistics
 import subprocess
 import sys
@@ -40,19 +41,25 @@ def main(seeds: list[int]) -> None:
             f"{s['num_steps']:5d}  {s['wall_seconds']:7.0f}  {s['max_logprob_gap']:.1e}  "
             f"{s['prefix_cache_hit_rate']:.3f}"
         )
-    print(f"update: {update['seconds_plain']:.2f} s plain, {update['seconds_shared']:.2f} s with shared prefixes")
+    print(
+        f"update: {update['seconds_plain']:.2f} s plain, {update['seconds_shared']:.2f} s with shared prefixes; "
+        f"equal rewards in {update['num_steps_with_equal_reward']} of {update['num_steps']} steps"
+    )
 
 
 def compare_updates(num_steps: int = 10) -> dict[str, float]:
-    """Mean seconds of the update of the same first steps, with shared prefixes and without."""
+    """The same first steps with shared prefixes and without: mean seconds of an update, and whether rewards agree."""
     short = (f"train.max_steps={num_steps}", "eval.at_start=false", "eval.num_questions=4")
-    seconds = {}
+    seconds, rewards = {}, {}
     for shared_prefix in ("true", "false"):
         plain = "train.per_device_train_batch_size=16"
         _, rows = run(f"shared-{shared_prefix}", *short, plain, f"train.shared_prefix={shared_prefix}")
         steps = [row["time/update_s"] for row in rows if "time/update_s" in row]
         seconds[shared_prefix] = statistics.fmean(steps[1:])  # the first one warms up
+        rewards[shared_prefix] = [row["reward"] for row in rows if "reward" in row]
     return {
+        "num_steps": num_steps,
+        "num_steps_with_equal_reward": sum(map(operator.eq, rewards["true"], rewards["false"])),
         "seconds_shared": seconds["true"],
         "seconds_plain": seconds["false"],
         "speedup": seconds["false"] / seconds["true"],

@@ -22,16 +22,17 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from rft.cold_start.word_tokenizer import build_word_tokenizer
 from rft.config import Config
-from rft.data.memory_split import MemorySplit, load_memory_split
+from rft.data.formats import open_dataset
+from rft.data.memory_split import MemorySplit
 from rft.grpo.forest import build_forest
-from rft.grpo.samples import samples_of
-from rft.models import load_tokenizer
+from rft.grpo.samples import training_samples
 from rft.records import Rollout
-from rft.rollout.collect import sample_groups
+from rft.rollout.collect import groups_of_siblings, sample_episodes, score_episodes
 from rft.rollout.engine import EngineCounters, Sampling
 from rft.rollout.vllm_local import VllmEngine
 from rft.synthetic.generator import write_dataset
 from rft.tasks.memory import MemoryTask
+from rft.tasks.registry import engine_window
 from rft.telemetry.provenance import provenance
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -88,16 +89,15 @@ def settings(folder: Path, *, query_aware: bool) -> Config:
 
 
 def measure(
-    engine: VllmEngine, config: Config, split: MemorySplit, indices: list[int], siblings: int
+    engine: VllmEngine, task: MemoryTask, split: MemorySplit, indices: list[int], siblings: int
 ) -> tuple[EngineCounters, list[list[Rollout]]]:
     """What the engine counts while it writes the memories and answers the questions of `indices`."""
     engine.reset_prefix_cache()
     before = engine.counters()
-    task = MemoryTask(load_tokenizer(config.model), config, split.histories.chunks)
     prompts = [split.prompt(index, split.eval_order(index)) for index in indices]
     sampling = Sampling(temperature=1.0, top_p=1.0, top_k=0)
-    groups = sample_groups(task, prompts, engine, sampling, num_generations=siblings, seed=0, batch_index=0)
-    return engine.counters() - before, groups
+    episodes = sample_episodes(task, prompts, engine, sampling, num_generations=siblings, seed=0, batch_index=0)
+    return engine.counters() - before, groups_of_siblings(score_episodes(task, episodes), siblings)
 
 
 def cost(used: EngineCounters) -> dict[str, Any]:
@@ -129,15 +129,16 @@ def main() -> None:
 def compare(folder: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     """One memory for all questions, one memory for each, and a training batch of 8 siblings."""
     ours, reference = (settings(folder, query_aware=aware) for aware in (False, True))
-    split = load_memory_split(ours, tokenizer, "train")
+    task, query_aware = (MemoryTask(config, tokenizer, open_dataset(config.data)) for config in (ours, reference))
+    split = task.load_split("train")
     engine = VllmEngine(
-        ours.model.model_name_or_path, ours.rollout, window=ours.engine_window, dtype=torch.float32, seed=0,
+        ours.model.model_name_or_path, ours.rollout, window=engine_window(ours), dtype=torch.float32, seed=0,
         stop_token_ids=(tokenizer.eos_token_id,),
     )  # fmt: skip
     every = list(range(NUM_QUESTIONS))
-    shared, groups = measure(engine, ours, split, every, 1)
-    alone, _ = measure(engine, reference, split, every, 1)
-    _, trained = measure(engine, ours, split, every[:4], SIBLINGS)
+    shared, groups = measure(engine, task, split, every, 1)
+    alone, _ = measure(engine, query_aware, split, every, 1)
+    _, trained = measure(engine, task, split, every[:4], SIBLINGS)
     engine.close()
     (memory,) = groups[0]
     costs = {"one_memory_for_all": cost(shared), "one_memory_per_question": cost(alone)}
@@ -158,7 +159,7 @@ def update_step(groups: list[list[Rollout]]) -> dict[str, Any]:
     """How many tokens of a memory's update step are unique: one person, 8 memories, 4 questions."""
     answered = groups[0][0].answers
     places = {answer.prompt.question_id: place for place, answer in enumerate(answered)}
-    samples = samples_of(groups, scale_rewards=False, credit="shared", places=places)
+    samples = training_samples(groups, scale_rewards=False, credit="shared", places=places)
     paths = [sample.prompt_ids + sample.completion_ids for sample in samples]
     unique, total = build_forest(paths).num_tokens, sum(map(len, paths))
     return {"update_step_tokens": total, "update_step_unique_tokens": unique, "unique_token_ratio": unique / total}

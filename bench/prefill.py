@@ -1,9 +1,9 @@
-"""Prompt tokens that an evaluation computes per question, with the questions of a history together and one by one.
+"""Prompt tokens that a comparison computes per question, with the questions of a history together and one by one.
 
 python bench/prefill.py
 
-A history of 32,000 tokens with 25 questions, real vLLM, the evaluation's own path (rft/eval/ask.py); the model is small
-and random, since tokens are counted and not seconds. Writes bench/results/prefill.json.
+A history of 32,000 tokens with 25 questions, real vLLM, the comparison's own path (rft/eval/chat_answers.py); the model
+is small and random, since tokens are counted and not seconds. Writes bench/results/prefill.json.
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from rft.chat.models import LocalChatModel
 from rft.cold_start.word_tokenizer import build_word_tokenizer
-from rft.data.benchmarks import load_benchmark
-from rft.eval.ask import answer_by_chat, to_ask
-from rft.eval.config import EvaluationConfig
-from rft.eval.systems import Material
+from rft.data.formats import open_dataset
+from rft.eval.asked import left_to_ask
+from rft.eval.chat_answers import answer_by_chat
+from rft.eval.config import ComparisonConfig
+from rft.eval.material import Material
+from rft.eval.question_form import make_question_form
+from rft.eval.systems import SYSTEMS
 from rft.rollout.engine import EngineCounters
 from rft.rollout.vllm_local import VllmEngine
 from rft.synthetic.generator import write_dataset
+from rft.tasks.mcq import McqTask
+from rft.tasks.registry import engine_window
 from rft.telemetry.provenance import provenance
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -49,24 +54,26 @@ def main() -> None:
         )  # fmt: skip
         model.save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
-        config = EvaluationConfig()
+        config = ComparisonConfig()
         config.model.model_name_or_path = str(folder / "model")
         config.data.source, config.data.train_split = str(folder / "data"), "paper"
         config.data.max_prompt_length, config.rollout.max_completion_length = 60_000, 8
         engine = VllmEngine(
-            config.model.model_name_or_path, config.rollout, window=config.engine_window, dtype=torch.float32, seed=0,
+            config.model.model_name_or_path, config.rollout, window=engine_window(config), dtype=torch.float32, seed=0,
             stop_token_ids=(tokenizer.eos_token_id,),
         )  # fmt: skip
         chat = LocalChatModel(config, tokenizer, engine, temperature=0.0, batch_size=NUM_QUESTIONS)
-        benchmark = load_benchmark("personamem_v2", config.data, "val")
-        questions = list(benchmark.questions)
-        material = Material(benchmark, questions, persona_card="drop")
+        dataset = open_dataset(config.data)
+        questions = list(dataset.split("val").questions)
+        form = make_question_form(config, McqTask(config, tokenizer, dataset))
+        material = Material(config, dataset, questions, form)
 
         def ask(batches: list[list[Any]]) -> EngineCounters:
             before = engine.counters()
             for batch in batches:
                 engine.reset_prefix_cache()
-                answered = list(answer_by_chat("full_history", config, material, to_ask(batch, 1, []), chat))
+                asked = left_to_ask(batch, 1, done=[])
+                answered = list(answer_by_chat(SYSTEMS["full_history"], material, asked, chat))
                 assert len(answered) == len(batch)
             return engine.counters() - before
 

@@ -17,7 +17,6 @@ import os
 import platform
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -27,13 +26,13 @@ from typing import Any, TypeVar
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from rft.config import Config
-from rft.data import prompts
+from rft.config import DataConfig
 from rft.data.chat_template import ChatTemplate
-from rft.data.personamem import COLUMNS, load_history
+from rft.data.dataset import Dataset
+from rft.data.formats import open_dataset
 from rft.data.prepare import PreparedSplit, prepare
+from rft.data.prompts import McqWording, context_messages
+from rft.data.readers.personamem_csv import COLUMNS
 from rft.records import Message
 
 T = TypeVar("T")
@@ -42,6 +41,7 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+WORDING = McqWording()
 MESSAGE_TOKENS = 135
 """Of a 32k history in PersonaMem-v2: 233 messages on average."""
 
@@ -161,12 +161,13 @@ def write_dataset(
 
 
 def measure(root: Path, arguments: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    config = Config()
-    config.data.source, config.data.cache_dir = str(root), str(root / "cache")
-    config.data.max_prompt_length = 10 * arguments.tokens
-    data, prepared = timed(lambda: prepare(config, tokenizer, "benchmark"))
-    _, hit = timed(lambda: prepare(config, tokenizer, "benchmark"))
-    chats = [chat_of(root, data, index) for index in range(len(data))]
+    config = DataConfig(
+        source=str(root), cache_dir=str(root / "cache"), max_prompt_length=10 * arguments.tokens, train_split="paper"
+    )
+    dataset = open_dataset(config)
+    data, prepared = timed(lambda: prepare(config, dataset, tokenizer, WORDING, "benchmark"))
+    _, hit = timed(lambda: prepare(config, dataset, tokenizer, WORDING, "benchmark"))
+    chats = [chat_of(dataset, data, index) for index in range(len(data))]
     chat = ChatTemplate(tokenizer)
 
     chosen = range(0, len(data), max(1, len(data) // arguments.rows))
@@ -202,11 +203,10 @@ def timed(work: Callable[[], T]) -> tuple[T, dict[str, float]]:
     return result, {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
-def chat_of(root: Path, data: PreparedSplit, index: int) -> list[Message]:
+def chat_of(dataset: Dataset, data: PreparedSplit, index: int) -> list[Message]:
     question = data.questions[index]
-    history, _ = load_history(root, question.history_id)
-    messages = prompts.history_messages(history, "drop")
-    return [*messages, prompts.question_message(question, data.eval_order(index))]
+    messages = context_messages(dataset.context(question.context_id), WORDING, "drop")
+    return [*messages, Message(role="user", content=WORDING.ask(question, data.eval_order(index)))]
 
 
 def whole(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:

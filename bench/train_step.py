@@ -29,9 +29,9 @@ from torch import Tensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from rft.grpo.forest import build_forest
-from rft.grpo.forest_attention import NAME
+from rft.grpo.forest_attention import FOREST_ATTENTION
 from rft.grpo.logprobs import dense_logprobs, forest_logprobs
-from rft.grpo.samples import pad
+from rft.grpo.samples import pad_samples
 from rft.records import Sample
 from rft.telemetry.provenance import provenance
 
@@ -259,7 +259,7 @@ def run_row(name: str) -> dict[str, Any]:
     """All three ways on one row."""
     row = ROWS[name]
     samples = samples_of(row, SHAPE["vocab_size"])
-    forest_model, dense_model = make_model(NAME), make_model("sdpa")
+    forest_model, dense_model = make_model(FOREST_ATTENTION), make_model("sdpa")
     with tempfile.TemporaryDirectory() as folder:
         trl_model, trl = trl_path(make_model("sdpa"), folder)
     trl_model.load_state_dict(dense_model.state_dict())
@@ -300,7 +300,7 @@ def run_row(name: str) -> dict[str, Any]:
         "peak_memory_ratio": ours.peak_mib / theirs.peak_mib,
         "logprob_max_diff": max((ours.logps - other.logps).abs().max().item() for other in (theirs, plain)),
         "grad_rel_diff": max(grad_difference(ours.grads, other.grads) for other in (theirs, plain)),
-        "padded_tokens_if_one_batch": pad(samples, torch.device("cpu")).input_ids.numel(),
+        "padded_tokens_if_one_batch": pad_samples(samples, torch.device("cpu")).input_ids.numel(),
     }
 
 

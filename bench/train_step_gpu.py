@@ -22,7 +22,7 @@ from torch import Tensor
 from train_step import RESULTS, LogProbs, Row, dense_flops, forest, forest_flops, samples_of, trl_path
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from rft.grpo.forest_attention import NAME
+from rft.grpo.forest_attention import FOREST_ATTENTION
 from rft.records import Sample
 from rft.telemetry.provenance import provenance
 
@@ -64,7 +64,7 @@ def main(prompt: int, completion: int, siblings: int) -> None:
         "flop_ratio": dense_flops(samples, SHAPE) / forest_flops(samples, SHAPE),
         "provenance": provenance(),
     }
-    ours = step(make_model(NAME), forest, warm_up, samples, len(samples))
+    ours = step(make_model(FOREST_ATTENTION), forest, warm_up, samples, len(samples))
     report["forest"] = describe(ours, forest_flops(samples, SHAPE), peak)
     show("forest", report["forest"])
     with tempfile.TemporaryDirectory() as folder:

@@ -12,10 +12,16 @@ if [ "${1:-}" = memory ]; then
 fi
 bin=${BIN:-.venv/bin}
 data=.cache/demo/data
-out=checkpoints/$name
+own=checkpoints/$name
+out=$own
 for override in "$@"; do
   case "$override" in output_dir=*) out=${override#output_dir=} ;; esac
 done
+# The script removes the folder it makes by default, and nothing that somebody else named.
+if [ "$out" != "$own" ] && [ -e "$out" ]; then
+  echo "error: output_dir $out exists, and a demo is a run of its own; remove the folder or name another one" >&2
+  exit 2
+fi
 if ! command -v nvidia-smi >/dev/null; then
   export DS_ACCELERATOR=cpu      # DeepSpeed would look for a GPU first, and say so
   export OMP_WAIT_POLICY=PASSIVE # threads that wait must not spin: the engine and the trainer share the cores
@@ -27,7 +33,7 @@ if [ ! -d "$data" ]; then
 fi
 
 # A demo is a run of its own each time; checkpoint.resume=auto would continue the last one.
-rm -rf "$out"
+[ "$out" != "$own" ] || rm -rf "$own"
 command=("$bin/accelerate" launch --config_file configs/accelerate/cpu.yaml rft/train.py "configs/$name.yaml" "$@")
 echo "${command[*]}"
 "${command[@]}"

@@ -10,7 +10,7 @@
 
 A checkpoint is written under a temporary name and renamed when it is whole, so a folder called `checkpoint-N`
 is always complete: a crash, a full disk or `kill -9` in the middle leaves only a temporary folder behind, which
-the next start removes.
+the next start removes. What a start finds is read in every process, and removed in one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,25 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from rft.config import Config, to_dict
+from rft.config_parser import differing_keys, settle, with_new_names
+from rft.config_yaml import merge, read_yaml_chain
 from rft.weights import named_full_weights
 
-MAY_DIFFER = ("output_dir", "checkpoint", "hooks", "log", "eval", "train.max_steps", "train.num_train_epochs")
-"""Config that a resumed run may change without changing the steps already taken."""
+MAY_DIFFER = (
+    "output_dir",
+    "checkpoint",
+    "hooks",
+    "log",
+    "eval",
+    "train.max_steps",
+    "train.num_train_epochs",
+    "train.max_idle_steps",
+    "train.max_logprob_gap",
+)
+"""Sections and keys that a resumed run may change without changing the steps already taken."""
+
+NEEDED = ("rft_config.yaml", "trainer_state.json", "state")
+"""What a run continues from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +68,8 @@ class TrainerState:
     """Rollout batches consumed."""
     best_accuracy: float | None = None
     best_step: int | None = None
+    idle_steps: int = 0
+    """Optimizer steps in a row, up to now, that had nothing to learn from."""
 
 
 def save(
@@ -147,21 +165,25 @@ def complete_steps(output_dir: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def latest(config: Config) -> Path | None:
-    """The checkpoint a run continues from, None for a fresh start; half-written leftovers are removed.
+def find_resumable(config: Config) -> Path | None:
+    """The checkpoint a run continues from, None for a fresh start. It only reads, so that every process may ask.
 
     Raises:
-        ValueError: the checkpoint was made with a config whose steps would differ (the keys are named).
+        ValueError: the checkpoint was made with a config whose steps would differ (the keys are named), or the folder
+            is no checkpoint of a run.
     """
     output_dir = Path(config.output_dir)
-    for leftover in output_dir.glob(".checkpoint-*.tmp"):
-        shutil.rmtree(leftover)
     steps = complete_steps(output_dir)
     if config.checkpoint.resume == "never" or not steps:
         return None
     checkpoint = output_dir / f"checkpoint-{steps[-1]}"
-    saved = yaml.safe_load((checkpoint / "rft_config.yaml").read_text(encoding="utf-8"))
-    changed = differing_keys(saved, to_dict(config))
+    absent = [name for name in NEEDED if not (checkpoint / name).exists()]
+    if absent:
+        raise ValueError(
+            f"{checkpoint} has no {absent[0]}, so no run can continue from it; move it away, choose another "
+            "output_dir, or set checkpoint.resume=never"
+        )
+    changed = [key for key in differing_keys(saved_config(checkpoint), to_dict(config)) if not may_differ(key)]
     if changed:
         raise ValueError(
             f"{checkpoint} was made with other values of {', '.join(changed)}; "
@@ -170,19 +192,45 @@ def latest(config: Config) -> Path | None:
     return checkpoint
 
 
-def differing_keys(saved: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ, apart from those that may."""
-    keys = []
-    for key in sorted({*saved, *now}):
-        path = prefix + key
-        if path in MAY_DIFFER:
-            continue
-        left, right = saved.get(key), now.get(key)
-        if isinstance(left, dict) and isinstance(right, dict):
-            keys += differing_keys(left, right, path + ".")
-        elif left != right:
-            keys.append(path)
-    return keys
+def saved_config(checkpoint: Path) -> dict[str, Any]:
+    """The config a checkpoint was made with. Keys of an earlier version have their present name, and keys that it did
+    not know have their default, which is what it did."""
+    saved = with_new_names(read_yaml_chain(checkpoint / "rft_config.yaml"))
+    return merge(to_dict(Config()), settle(saved, Config))
+
+
+def may_differ(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in MAY_DIFFER)
+
+
+def remove_leftovers(accelerator: Accelerator, output_dir: Path) -> None:
+    """Removes half-written checkpoints. Collective: the main process does it while the others wait."""
+    if accelerator.is_main_process:
+        for leftover in output_dir.glob(".checkpoint-*.tmp"):
+            shutil.rmtree(leftover)
+    accelerator.wait_for_everyone()
+
+
+def check_writable(key: str, folder: Path) -> None:
+    """Refuses a folder that cannot be made or written to, and leaves nothing behind.
+
+    Raises:
+        ValueError: names the config `key`, and says what the system says.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=nearest_existing(folder.absolute())):
+            pass
+    except OSError as error:
+        raise ValueError(f"{key} = {folder} cannot be written: {error.strerror}; choose another folder") from None
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path, or the first of its parents that is there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return nearest_existing(path.parent)
+    return path
 
 
 def read_state(checkpoint: Path) -> TrainerState:

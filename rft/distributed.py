@@ -70,6 +70,14 @@ def max_over_ranks(accelerator: Accelerator, value: int) -> int:
     return max(gather_lists(accelerator, [value]))
 
 
+def mean_over_ranks(accelerator: Accelerator, values: dict[str, float]) -> dict[str, float]:
+    """The mean of each number over the ranks that have it."""
+    every: dict[str, list[float]] = {}
+    for name, value in gather_lists(accelerator, values.items()):
+        every.setdefault(name, []).append(value)
+    return {name: sum(found) / len(found) for name, found in every.items()}
+
+
 def gather_lists(accelerator: Accelerator, items: Iterable[Any]) -> list[Any]:
     """The items of rank 0, then of rank 1, ...: the same list on every rank."""
     items = list(items)

@@ -2,10 +2,10 @@
 
     python rft/evaluate.py configs/qwen3_4b.yaml model.model_name_or_path=checkpoints/qwen3_4b/best
     python rft/evaluate.py configs/demo.yaml system=full_history,controls eval.num_questions=100
-    python rft/evaluate.py configs/qwen3_4b.yaml evaluate.endpoint.model=gpt-5-mini evaluate.protocol=final_answer
+    python rft/evaluate.py configs/qwen3_4b.yaml compare.endpoint.model=gpt-5-mini compare.protocol=final_answer
 
-A training config says which model, data and engine. Results go to OUTPUT_DIR/evaluation (rft/eval/results.py); an
-evaluation that was stopped continues, and nothing is asked twice. Exit status 2 and one line on a user's mistake.
+A training config says which model, data and engine. Results go to OUTPUT_DIR/evaluation (rft/eval/results.py); a
+comparison that was stopped continues, and nothing is asked twice. Exit status 2 and one line on a user's mistake.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 from rft.config import parse_config
-from rft.eval.config import EvaluationConfig, check
-from rft.eval.evaluation import Evaluation
+from rft.eval.comparison import Comparison
+from rft.eval.config import ComparisonConfig
+from rft.eval.config_check import check_comparison
 from rft.eval.results import as_table
 from rft.reporting.page import write_report
 from rft.telemetry.provenance import provenance
@@ -24,20 +25,22 @@ from rft.telemetry.provenance import provenance
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, checks, asks, writes the table; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Evaluates systems and controls on the same questions.")
+    parser = argparse.ArgumentParser(description="Compares systems and controls on the same questions.")
     parser.add_argument("config", help="a yaml file, such as configs/qwen3_4b.yaml")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings laid over the file")
     arguments = parser.parse_args(argv)
     try:
-        config: EvaluationConfig = parse_config(EvaluationConfig, arguments.config, arguments.overrides)
-        check(config)
-        evaluation = Evaluation(config)
+        config: ComparisonConfig = parse_config(ComparisonConfig, arguments.config, arguments.overrides)
+        check_comparison(config)
+        comparison = Comparison(config)
+        for line in comparison.left_out:
+            print(f"note: {line}", file=sys.stderr)
         try:
-            results = evaluation.run(provenance())
+            results = comparison.compare_systems(provenance())
         finally:
-            evaluation.close()
+            comparison.close()
         print(as_table(results))
-        print(f"\n{evaluation.folder / 'results.json'}\n{write_report([Path(config.output_dir)])}")
+        print(f"\n{comparison.folder / 'results.json'}\n{write_report([Path(config.output_dir)])}")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

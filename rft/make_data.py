@@ -18,7 +18,7 @@ from rft.synthetic.generator import write_dataset
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, writes; returns the exit status."""
-    arguments = parse_arguments(argv)
+    arguments = parse_data_arguments(argv)
     try:
         print(arguments.run(arguments))
     except ValueError as error:
@@ -46,9 +46,9 @@ def write_synthetic(arguments: argparse.Namespace) -> str:
 
 def write_lm_eval(arguments: argparse.Namespace) -> str:
     from rft.config import load_config
-    from rft.data.benchmarks import load_benchmark
-    from rft.data.subset import stratified_subset
-    from rft.eval.lm_eval import export
+    from rft.data.formats import open_dataset
+    from rft.eval.chosen_questions import choose_questions
+    from rft.eval.lm_eval import write_lm_eval_questions
     from rft.models import load_tokenizer
 
     config = load_config(arguments.config, arguments.overrides)
@@ -56,14 +56,13 @@ def write_lm_eval(arguments: argparse.Namespace) -> str:
         tokenizer = load_tokenizer(config.model)
     except OSError as error:
         raise ValueError(f"model.model_name_or_path: {str(error).splitlines()[0]}") from None
-    benchmark = load_benchmark("personamem_v2", config.data, config.eval.split)
-    chosen = stratified_subset(benchmark.questions, config.eval.num_questions)
-    questions = [benchmark.questions[index] for index in chosen]
-    export(arguments.out, benchmark, questions, tokenizer, config.data.persona_card)
+    dataset = open_dataset(config.data)
+    questions = choose_questions(config, dataset).questions
+    write_lm_eval_questions(arguments.out, config.data, dataset, questions, tokenizer)
     return f"{len(questions)} questions in {arguments.out}"
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+def parse_data_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Writes a data set.")
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     synthetic = kinds.add_parser("synthetic", help="personas from word lists, in the layout of PersonaMem-v2")

@@ -22,13 +22,13 @@ from rft.chat.memory_models import EndpointMemoryModel, LocalMemoryModel, Memory
 from rft.config import MemoryConfig, ModelConfig
 from rft.data import prompts
 from rft.data.chunks import cut_chunks
-from rft.data.personamem import CellError, to_messages
+from rft.data.readers.cells import CellError, to_messages
 from rft.records import Message
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, does what is asked; returns the exit status."""
-    arguments = parse_arguments(argv)
+    arguments = parse_memory_arguments(argv)
     try:
         arguments.run(arguments)
     except ValueError as error:
@@ -37,14 +37,14 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+def parse_memory_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Builds, updates and asks a memory of one user.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     defaults = MemoryConfig()
     for name, run, text in (
-        ("build", build, "write a new memory from a history"),
-        ("update", update, "add a new conversation to a memory"),
-        ("ask", ask, "answer from a memory"),
+        ("build", build_memory, "write a new memory from a history"),
+        ("update", update_memory, "add a new conversation to a memory"),
+        ("ask", ask_memory, "answer from a memory"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
@@ -59,40 +59,41 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         command.add_argument("--revision", help="of a hub model")
         command.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible endpoint, such as vllm serve")
         command.add_argument("--tokenizer", help="with --endpoint: what counts tokens, if not the model's name")
-        command.add_argument("--chunk-tokens", type=positive, default=defaults.chunk_tokens)
-        command.add_argument("--max-memory-tokens", type=positive, default=defaults.max_memory_tokens)
+        command.add_argument("--chunk-tokens", type=positive_count, default=defaults.chunk_tokens)
+        command.add_argument("--max-memory-tokens", type=positive_count, default=defaults.max_memory_tokens)
         command.add_argument(
-            "--max-update-length", type=positive, help="of a reply, for models that think first; default: the memory's"
+            "--max-update-length",
+            type=positive_count,
+            help="of a reply, for models that think first; default: the memory's",
         )
-        command.add_argument("--max-answer-length", type=positive, default=1024)
+        command.add_argument("--max-answer-length", type=positive_count, default=1024)
     return parser.parse_args(argv)
 
 
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
-    return value
+def positive_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
 
 
 # ---------------------------------------------------------------------------------------------------------- commands
 
 
-def build(arguments: argparse.Namespace) -> None:
+def build_memory(arguments: argparse.Namespace) -> None:
     if arguments.memory.exists():
         raise ValueError(f"{arguments.memory} exists; `update` adds to it, or remove it first")
-    write(arguments, read_conversation(arguments.conversation), "")
+    write_memory_file(arguments, read_conversation(arguments.conversation), "")
 
 
-def update(arguments: argparse.Namespace) -> None:
-    write(arguments, read_conversation(arguments.conversation), read_memory(arguments.memory))
+def update_memory(arguments: argparse.Namespace) -> None:
+    write_memory_file(arguments, read_conversation(arguments.conversation), read_memory_file(arguments.memory))
 
 
-def write(arguments: argparse.Namespace, messages: Sequence[Message], memory: str) -> None:
+def write_memory_file(arguments: argparse.Namespace, messages: Sequence[Message], memory: str) -> None:
     """Reads the conversation chunk by chunk; the file changes once, at the end."""
-    model = load_model(arguments)
+    model = open_memory_model(arguments)
     try:
-        memory, num_chunks, failures = rewrite(model, messages, memory, arguments.chunk_tokens)
+        memory, num_chunks, failures = rewrite_memory(model, messages, memory, arguments.chunk_tokens)
         num_tokens = len(model.chat.encode([memory])[0])
     finally:
         model.close()
@@ -104,7 +105,7 @@ def write(arguments: argparse.Namespace, messages: Sequence[Message], memory: st
         print(f"{count} of the updates could not be used ({reason}); the memory before them stayed", file=sys.stderr)
 
 
-def rewrite(
+def rewrite_memory(
     model: MemoryModel, messages: Sequence[Message], memory: str, chunk_tokens: int
 ) -> tuple[str, int, Counter[str]]:
     """The memory after a conversation, the number of updates, and of those that failed by reason."""
@@ -119,10 +120,10 @@ def rewrite(
     return memory, len(chunks), failures
 
 
-def ask(arguments: argparse.Namespace) -> None:
+def ask_memory(arguments: argparse.Namespace) -> None:
     question = question_text(arguments.question, arguments.options)
-    memory = read_memory(arguments.memory)
-    model = load_model(arguments)
+    memory = read_memory_file(arguments.memory)
+    model = open_memory_model(arguments)
     try:
         print(model.answer(memory, question))
     finally:
@@ -140,7 +141,7 @@ def question_text(question: str, options: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------------- models and files
 
 
-def load_model(arguments: argparse.Namespace) -> MemoryModel:
+def open_memory_model(arguments: argparse.Namespace) -> MemoryModel:
     from rft.chat.endpoint import Endpoint
 
     memory = MemoryConfig(
@@ -162,7 +163,7 @@ def read_conversation(path: Path) -> list[Message]:
         payload = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON in UTF-8: {error}") from None
     messages = payload.get("chat_history") if isinstance(payload, dict) else payload
     try:
@@ -171,7 +172,7 @@ def read_conversation(path: Path) -> list[Message]:
         raise ValueError(f"{path} {error}") from None
 
 
-def read_memory(path: Path) -> str:
+def read_memory_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import cast
 
 import torch
@@ -67,6 +68,51 @@ def add_lora(policy: PreTrainedModel, config: LoraConfig) -> PreTrainedModel:
     return cast(PreTrainedModel, peft.get_peft_model(policy, adapters))
 
 
+def check_layers(config: ModelConfig, attn_implementation: str) -> None:
+    """Refuses LoRA targets that the model does not have and attention that is not installed, without any weight.
+
+    The model is built on PyTorch's meta device: layers with shapes and without memory, in a second.
+
+    Args:
+        attn_implementation: what the policy will be loaded with.
+
+    Raises:
+        ValueError: a model that cannot be read, such a target or attention.
+    """
+    settings = read_settings(config)
+    with torch.device("meta"):
+        try:
+            model = AutoModelForCausalLM.from_config(settings, attn_implementation=attn_implementation)
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"model.attn_implementation = {attn_implementation}: {first_sentence(error)}") from None
+        if config.lora.r > 0:
+            check_lora(model, config)
+
+
+def check_lora(model: PreTrainedModel, config: ModelConfig) -> None:
+    """Refuses LoRA targets that `model` does not have, or that are no one weight; adds the adapters to it."""
+    from rft.weights import named_full_weights  # imports peft, as add_lora does
+
+    targets, name = config.lora.target_modules, config.model_name_or_path
+    layers = [f".{layer}" for layer, _ in model.named_modules()]
+    for target in targets if isinstance(targets, list) else []:
+        # peft is content when one target of a list is found.
+        if not any(layer.endswith(f".{target}") for layer in layers):
+            raise ValueError(f"model.lora.target_modules: no layer of {name} ends in {target}; correct it")
+    try:
+        # The engine and the checkpoints get each adapter merged into the weight it belongs to.
+        for _ in named_full_weights(add_lora(model, config.lora)):
+            pass
+    except (ValueError, re.error) as error:
+        reason = f"model.lora.target_modules = {targets}: {first_sentence(error)}"
+        raise ValueError(f"{reason}; name layers of {name}, or all-linear") from None
+
+
+def first_sentence(error: Exception) -> str:
+    """The beginning of a library's message, as one line."""
+    return " ".join(str(error).split()).partition(". ")[0]
+
+
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The model's own tokenizer; where it has no padding token, the end token pads."""
     tokenizer = AutoTokenizer.from_pretrained(config.model_name_or_path, revision=config.model_revision)
@@ -81,17 +127,26 @@ def check_positions(config: ModelConfig, window: int) -> PretrainedConfig:
     Raises:
         ValueError: a model that cannot be read, or too few positions.
     """
-    name = config.model_name_or_path
-    try:
-        settings = AutoConfig.from_pretrained(name, revision=config.model_revision)
-    except OSError as error:
-        raise ValueError(f"model.model_name_or_path: cannot read {name}: {str(error).splitlines()[0]}") from None
+    name, settings = config.model_name_or_path, read_settings(config)
     if window > settings.max_position_embeddings:
         raise ValueError(
             f"the window of {window} tokens is longer than the {settings.max_position_embeddings} positions of {name}; "
             "lower data.max_prompt_length or rollout.max_completion_length"
         )
-    return cast(PretrainedConfig, settings)
+    return settings
+
+
+def read_settings(config: ModelConfig) -> PretrainedConfig:
+    """The model's config.json.
+
+    Raises:
+        ValueError: it cannot be read, or is of no known model.
+    """
+    name = config.model_name_or_path
+    try:
+        return cast(PretrainedConfig, AutoConfig.from_pretrained(name, revision=config.model_revision))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model.model_name_or_path: cannot read {name}: {first_sentence(error)}") from None
 
 
 def load_generation_config(config: ModelConfig) -> GenerationConfig | None:

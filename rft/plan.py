@@ -1,11 +1,15 @@
-"""What a run will do, worked out before anything heavy is loaded: the cross-field checks and `--dry-run`."""
+"""What a run will do, worked out before anything heavy is loaded: cross-field checks, its size, its description."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from rft.config import Config
+from rft.config import Config, to_dict
+from rft.config_parser import differing_keys
+from rft.hooks import check_command
+
+# Tasks, data formats and rewards are imported inside functions: that takes seconds, and a wrong key is told before.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,114 +34,136 @@ def check(config: Config, world_size: int) -> None:
     Raises:
         ValueError: one line that names the keys and the fix.
     """
+    from rft.data.formats import dataset_class
+    from rft.reward.functions import check_reward
+    from rft.tasks.registry import task_class
+
+    task = task_class(config)
+    for broken, message in [*conflicts(config, world_size), *task.problems(config, world_size)]:
+        if broken:
+            raise ValueError(message)
+    dataset_class(config.data)
+    check_reward(config.reward)
+    check_command(config.hooks.on_checkpoint)
+
+
+def conflicts(config: Config, world_size: int) -> list[tuple[bool, str]]:
+    """Settings that cannot go together: whether they are there, and what to do."""
+    from rft.tasks.registry import engine_window, task_class
+
     rollout, train, data = config.rollout, config.train, config.data
-    longest = config.longest_path
-    completion = "memory.max_update_length" if longest_is_update(config) else "rollout.max_completion_length"
-    groups_per_update = rollout.questions_per_batch // (train.steps_per_generation * world_size)
-    problems = [
+    task, window, updates = task_class(config), engine_window(config), updates_per_batch(config)
+    completion, completion_key = task.longest_completion(config)
+    longest = data.max_prompt_length + completion
+    shares = train.steps_per_generation * world_size
+    return [
         (
-            longest > config.engine_window,
-            f"data.max_prompt_length + {completion} = {longest} does not fit "
-            f"rollout.vllm_max_model_length = {config.engine_window}; raise the window or shorten one of them",
+            longest > window,
+            f"data.max_prompt_length + {completion_key} = {longest} does not fit rollout.vllm_max_model_length = "
+            f"{window}; raise the window or shorten one of them",
         ),
         (
             train.shared_prefix and longest > train.max_tokens_per_microbatch,
-            f"data.max_prompt_length + {completion} = {longest} does not fit "
-            f"train.max_tokens_per_microbatch = {train.max_tokens_per_microbatch}; raise it or shorten one of them",
+            f"data.max_prompt_length + {completion_key} = {longest} does not fit train.max_tokens_per_microbatch = "
+            f"{train.max_tokens_per_microbatch}; raise it or shorten one of them",
         ),
         (
-            rollout.num_generations < 2,
-            f"rollout.num_generations = {rollout.num_generations}: a group needs at least 2 to compare",
-        ),
-        (
-            groups_per_update * train.steps_per_generation * world_size != rollout.questions_per_batch,
+            rollout.questions_per_batch % shares != 0,
             f"rollout.questions_per_batch = {rollout.questions_per_batch} does not divide into "
             f"train.steps_per_generation x ranks = {train.steps_per_generation} x {world_size} equal shares of whole "
-            f"groups; make it a multiple of {train.steps_per_generation * world_size}",
+            f"groups; make it a multiple of {shares}",
         ),
         (
-            data.questions_per_history > rollout.questions_per_batch,
-            f"data.questions_per_history = {data.questions_per_history} is more than rollout.questions_per_batch = "
+            data.questions_per_context > rollout.questions_per_batch,
+            f"data.questions_per_context = {data.questions_per_context} is more than rollout.questions_per_batch = "
             f"{rollout.questions_per_batch}; lower it",
         ),
         (
-            config.checkpoint.save_steps % updates_per_batch(config) != 0,
-            f"checkpoint.save_steps = {config.checkpoint.save_steps} falls inside a rollout batch of "
-            f"{updates_per_batch(config)} steps, where a run cannot be resumed exactly; make it a multiple",
+            config.checkpoint.save_steps % updates != 0,
+            f"checkpoint.save_steps = {config.checkpoint.save_steps} falls inside a rollout batch of {updates} steps, "
+            "where a run cannot be resumed exactly; make it a multiple",
         ),
         (
-            train.max_steps > 0 and train.max_steps % updates_per_batch(config) != 0,
-            f"train.max_steps = {train.max_steps} ends inside a rollout batch of {updates_per_batch(config)} steps; "
-            "make it a multiple",
-        ),
-        (
-            train.max_steps <= 0 and train.num_train_epochs <= 0,
-            "train.max_steps and train.num_train_epochs are both not positive; set one of them",
-        ),
-        (rollout.temperature <= 0, "rollout.temperature must be positive: greedy siblings are all equal"),
-        (
-            train.learning_rate <= 0 or train.epsilon <= 0 or train.beta < 0,
-            "train.learning_rate and train.epsilon must be positive, train.beta not negative",
+            train.max_steps > 0 and train.max_steps % updates != 0,
+            f"train.max_steps = {train.max_steps} ends inside a rollout batch of {updates} steps; make it a multiple",
         ),
         (
             train.importance_sampling_level == "sequence" and train.loss_type != "grpo",
             "train.importance_sampling_level=sequence is GSPO, which averages per completion; set train.loss_type=grpo",
         ),
+        (
+            train.lr_scheduler_type == "polynomial" and train.learning_rate <= 1e-7,
+            "train.lr_scheduler_type=polynomial ends at a learning rate of 1e-7; raise train.learning_rate above it",
+        ),
+        (
+            # A task of the user's own, package.module:Name, need not say what it reads.
+            bool(config.task_options) and ":" not in config.task and "task_options" not in task.uses,
+            f"task {config.task} has no task_options; remove {', '.join(map(str, config.task_options))}",
+        ),
     ]
-    positive = {
-        "rollout.questions_per_batch": rollout.questions_per_batch,
-        "rollout.max_completion_length": rollout.max_completion_length,
-        "data.max_prompt_length": data.max_prompt_length,
-        "data.questions_per_history": data.questions_per_history,
-        "train.steps_per_generation": train.steps_per_generation,
-        "train.num_iterations": train.num_iterations,
-        "train.per_device_train_batch_size": train.per_device_train_batch_size,
-        "train.max_tokens_per_microbatch": train.max_tokens_per_microbatch,
-        "train.max_grad_norm": train.max_grad_norm,
-        "train.max_logprob_gap": train.max_logprob_gap,
-        "checkpoint.save_steps": config.checkpoint.save_steps,
-        "checkpoint.save_total_limit": config.checkpoint.save_total_limit,
-    }
-    if config.task == "memory":
-        problems += memory_problems(config, world_size)
-        positive |= {
-            "memory.chunk_tokens": config.memory.chunk_tokens,
-            "memory.max_memory_tokens": config.memory.max_memory_tokens,
-            "memory.max_update_length": config.memory.max_update_length,
-        }
-    problems += [(value <= 0, f"{key} must be positive, not {value}") for key, value in positive.items()]
-    for broken, message in sorted(problems, key=lambda problem: "must be positive" not in problem[1]):
-        if broken:
-            raise ValueError(message)
 
 
-def longest_is_update(config: Config) -> bool:
-    return config.longest_completion > config.rollout.max_completion_length
+def without_effect(config: Config, *, on_cuda: bool) -> list[str]:
+    """Settings that differ from their default and do nothing, a line for each.
 
-
-def memory_problems(config: Config, world_size: int) -> list[tuple[bool, str]]:
-    """What cannot work with `task: memory`, each with its message."""
-    memory, per_history = config.memory, config.data.questions_per_history
-    per_update = config.rollout.questions_per_batch // config.train.steps_per_generation
-    per_rank = config.rollout.questions_per_batch // world_size
+    Args:
+        config: a checked one.
+        on_cuda: whether the engine will run on a GPU.
+    """
+    idle = idle_settings(config, on_cuda=on_cuda)
     return [
+        f"{key} has no effect {reason}"
+        for key in differing_keys(to_dict(Config()), to_dict(config))
+        for reason in [reason for name, reason in idle if key == name or key.startswith(f"{name}.")][:1]
+    ]
+
+
+def idle_settings(config: Config, *, on_cuda: bool) -> list[tuple[str, str]]:
+    """Keys and sections that nothing reads with this config, and when that is so."""
+    from rft.tasks.registry import task_class
+
+    train, task = config.train, task_class(config)
+    named = config.reward.function or []
+    functions = [named] if isinstance(named, str) else named
+    settings = [
         (
-            memory.chunk_tokens + memory.max_memory_tokens >= config.data.max_prompt_length,
-            f"memory.chunk_tokens + memory.max_memory_tokens = {memory.chunk_tokens + memory.max_memory_tokens} leave "
-            f"no room for the instructions in data.max_prompt_length = {config.data.max_prompt_length}; raise it",
+            "train.per_device_train_batch_size",
+            train.shared_prefix,
+            "with train.shared_prefix=true, where train.max_tokens_per_microbatch bounds a micro-batch",
         ),
         (
-            memory.max_update_length < memory.max_memory_tokens,
-            f"memory.max_update_length = {memory.max_update_length} cannot hold a memory of memory.max_memory_tokens = "
-            f"{memory.max_memory_tokens}; raise it",
+            "train.max_tokens_per_microbatch",
+            not train.shared_prefix,
+            "with train.shared_prefix=false, where train.per_device_train_batch_size is the size of a micro-batch",
         ),
         (
-            per_history > per_update or per_rank % per_history != 0,
-            f"data.questions_per_history = {per_history} must divide the {per_rank} questions of a rank and fit into "
-            f"the {per_update} of an optimizer step, since the questions of one memory stay together; change "
-            "rollout.questions_per_batch",
+            "model.attn_implementation",
+            train.shared_prefix,
+            "with train.shared_prefix=true, which has its own attention",
+        ),
+        ("model.lora", config.model.lora.r == 0, "with model.lora.r=0"),
+        ("memory", "memory" not in task.uses, f"with task={config.task}"),
+        ("reward.rule", "reward.rule" not in task.uses, f"with task={config.task}"),
+        ("reward.rule", bool(functions) and "task" not in functions, "unless reward.function lists `task`"),
+        ("reward.completions", not functions, "without reward.function"),
+        (
+            "data.num_val_clusters",
+            config.data.train_split == "paper",
+            "with data.train_split=paper, which validates on val.csv",
+        ),
+        ("rollout.vllm_kv_cache_gb", on_cuda, "on a GPU, where rollout.vllm_gpu_memory_utilization bounds the engine"),
+        (
+            "train.warmup_steps",
+            train.lr_scheduler_type == "constant",
+            "with train.lr_scheduler_type=constant; constant_with_warmup has a warmup",
+        ),
+        (
+            "train.vllm_importance_sampling_clip_max",
+            not train.vllm_importance_sampling_correction,
+            "with train.vllm_importance_sampling_correction=false",
         ),
     ]
+    return [(key, reason) for key, idle, reason in settings if idle]
 
 
 def updates_per_batch(config: Config) -> int:
@@ -170,70 +196,50 @@ def make_plan(config: Config, world_size: int, num_questions: int) -> Plan:
     )
 
 
-def training_length(config: Config) -> str:
-    """How long a run is, as far as the config alone says."""
+def replay_plan(config: Config, num_saved: int) -> Plan:
+    """The size of a run on `num_saved` saved batches (train.replay), each used once.
+
+    Raises:
+        ValueError: train.max_steps asks for more of them.
+    """
+    updates = updates_per_batch(config)
+    num_batches = config.train.max_steps // updates if config.train.max_steps > 0 else num_saved
+    if num_batches > num_saved:
+        raise ValueError(
+            f"train.max_steps = {config.train.max_steps} needs {num_batches} saved batches, and train.replay has "
+            f"{num_saved}; lower it to {num_saved * updates}"
+        )
+    return Plan(
+        num_questions=num_batches * config.rollout.questions_per_batch,
+        num_batches=num_batches,
+        updates_per_batch=updates,
+        num_steps=num_batches * updates,
+    )
+
+
+def describe(config: Config, world_size: int, plan: Plan | None = None) -> str:
+    """The run for a person, a line per fact; without a plan, what the config alone says of it."""
+    from rft.tasks.registry import task_class
+
+    return "\n".join(
+        [
+            describe_length(config) if plan is None else describe_plan(plan),
+            task_class(config).describe_batch(config, world_size),
+            f"checkpoints      every {config.checkpoint.save_steps} steps in {config.output_dir}",
+        ]
+    )
+
+
+def describe_plan(plan: Plan) -> str:
+    return (
+        f"questions        {plan.num_questions:,} to train on\n"
+        f"batches          {plan.num_batches:,}, with {plan.updates_per_batch} optimizer steps each = "
+        f"{plan.num_steps:,} steps"
+    )
+
+
+def describe_length(config: Config) -> str:
     updates = f"{updates_per_batch(config)} optimizer steps per rollout batch"
     if config.train.max_steps > 0:
-        return f"{config.train.max_steps:,} optimizer steps, {updates}"
-    return f"{config.train.num_train_epochs:g} epochs, {updates}"
-
-
-def describe(plan: Plan, config: Config, world_size: int) -> str:
-    """The plan for a person, a line per fact."""
-    return "\n".join(
-        [
-            f"questions        {plan.num_questions:,} to train on",
-            f"batches          {plan.num_batches:,}, with {plan.updates_per_batch} optimizer steps each = "
-            f"{plan.num_steps:,} steps",
-            describe_batch(config, world_size),
-        ]
-    )
-
-
-def micro_batches(config: Config) -> str:
-    if config.train.shared_prefix:
-        return f"micro-batches of up to {config.train.max_tokens_per_microbatch:,} unique tokens"
-    return f"micro-batches of {config.train.per_device_train_batch_size:,}"
-
-
-def describe_batch(config: Config, world_size: int) -> str:
-    """The part of the plan that does not depend on how much data there is."""
-    rollout, data = config.rollout, config.data
-    if config.task == "memory":
-        return describe_memory_batch(config, world_size)
-    completions = rollout.questions_per_batch * rollout.num_generations
-    per_step_and_rank = completions // (config.train.steps_per_generation * world_size)
-    histories = math.ceil(rollout.questions_per_batch / data.questions_per_history)
-    dense = completions * (data.max_prompt_length + rollout.max_completion_length)
-    unique = histories * data.max_prompt_length + completions * rollout.max_completion_length
-    per_step = unique if config.train.shared_prefix else dense
-    return "\n".join(
-        [
-            f"rollout batch    {rollout.questions_per_batch} questions of about {histories} histories x "
-            f"{rollout.num_generations} completions = {completions:,}",
-            f"optimizer step   {per_step_and_rank:,} completions on each of {world_size} ranks, in "
-            f"{micro_batches(config)}",
-            f"tokens           at most {data.max_prompt_length:,} of prompt + {rollout.max_completion_length:,} of "
-            f"completion; about {per_step // config.train.steps_per_generation:,} per optimizer step, each history "
-            f"computed {'once' if config.train.shared_prefix else 'with every completion'}",
-            f"checkpoints      every {config.checkpoint.save_steps} steps in {config.output_dir}",
-        ]
-    )
-
-
-def describe_memory_batch(config: Config, world_size: int) -> str:
-    rollout, memory = config.rollout, config.memory
-    units = rollout.questions_per_batch // (1 if memory.query_aware else config.data.questions_per_history)
-    return "\n".join(
-        [
-            f"rollout batch    {units} histories x {rollout.num_generations} memories = "
-            f"{units * rollout.num_generations:,}, with "
-            f"{rollout.questions_per_batch * rollout.num_generations:,} answers",
-            f"optimizer step   {units / config.train.steps_per_generation:g} histories on {world_size} ranks, in "
-            f"{micro_batches(config)}",
-            f"memory           rewritten after every {memory.chunk_tokens:,} tokens of history, at most "
-            f"{memory.max_memory_tokens:,} tokens; {'knows its question' if memory.query_aware else 'query-blind'}; "
-            f"credit {memory.credit}",
-            f"checkpoints      every {config.checkpoint.save_steps} steps in {config.output_dir}",
-        ]
-    )
+        return f"training         {config.train.max_steps:,} optimizer steps, {updates}"
+    return f"training         {config.train.num_train_epochs:g} epochs, {updates}"

@@ -3,8 +3,8 @@
     accelerate launch rft/sft.py configs/sft_qwen3_4b.yaml
     python rft/sft.py configs/demo_sft.yaml train.seed=1
 
-Questions of one history may share a sequence; the loss is on the replies alone. Exit status 2 and one line on a
-user's mistake, before any model loads.
+Reads every data set that training reads. Questions of one context may share a sequence; the loss is on the replies
+alone. Exit status 2 and one line on a user's mistake, before any model loads.
 """
 
 from __future__ import annotations
@@ -15,24 +15,30 @@ from typing import Any
 
 from rft.cold_start.config import SftConfig
 from rft.cold_start.memory_sequences import MemorySequences
-from rft.cold_start.sequences import McqSequences, Sequences
+from rft.cold_start.sequences import McqSequences, Sequences, check_target
 from rft.cold_start.tokenizer import load_or_build_tokenizer
 from rft.config import Config, parse_config
-from rft.data.memory_split import load_memory_split
+from rft.data.chat_template import ChatTemplate
+from rft.data.dataset import Dataset
+from rft.data.formats import open_dataset
+from rft.data.memory_split import ChunkedContexts, MemorySplit, load_memory_split
 from rft.data.prepare import prepare
+from rft.data.prompts import McqWording
 from rft.process_exit import leave
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, prepares the data, trains, saves; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Supervised fine-tuning on PersonaMem-v2.")
+    parser = argparse.ArgumentParser(description="Supervised fine-tuning before GRPO.")
     parser.add_argument("config", help="a yaml file, such as configs/sft_qwen3_4b.yaml")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings laid over the file")
     arguments = parser.parse_args(argv)
     try:
         config: SftConfig = parse_config(SftConfig, arguments.config, arguments.overrides)
-        tokenizer = load_or_build_tokenizer(config)
-        sequences = load_sequences(config, tokenizer)
+        dataset = open_dataset(config.data)
+        check_target(config.target, dataset.split("train").questions)
+        tokenizer = load_or_build_tokenizer(config, dataset)
+        sequences = load_sequences(config, dataset, tokenizer)
         # A reply that cannot be written shows here, before any model loads.
         sequences.sequence(sequences.indices()[0])
     except ValueError as error:
@@ -44,13 +50,24 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def load_sequences(config: SftConfig, tokenizer: Any) -> Sequences:
+def load_sequences(config: SftConfig, dataset: Dataset, tokenizer: Any) -> Sequences:
+    """The training split as sequences of `target.reply`.
+
+    Raises:
+        ValueError: data that cannot be used, a prompt that does not fit.
+    """
     target, seed = config.target, config.train.seed
     if target.reply == "memory":
-        whole = Config(task="memory", data=config.data, memory=config.memory)
-        split = load_memory_split(whole, tokenizer, "train")
-        return MemorySequences(split, tokenizer, target.keep_share, seed, target.answers_per_history)
-    return McqSequences(prepare(Config(data=config.data), tokenizer, "train"), tokenizer, target, seed)
+        memories = load_memories(config, dataset, tokenizer)
+        return MemorySequences(memories, tokenizer, target.keep_share, seed, target.answers_per_history)
+    prepared = prepare(config.data, dataset, tokenizer, McqWording(), "train")
+    return McqSequences(prepared, tokenizer, target, seed)
+
+
+def load_memories(config: SftConfig, dataset: Dataset, tokenizer: Any) -> MemorySplit:
+    contexts = ChunkedContexts(dataset.context, ChatTemplate(tokenizer), config.memory.chunk_tokens)
+    whole = Config(task="memory", data=config.data, memory=config.memory)
+    return load_memory_split(whole, dataset, contexts, McqWording(), "train")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from rft.records import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class ChatReply:
     """What a model answered.
 
     Example:
-        Reply(text="Likes jazz.", cut_off=False, prompt_tokens=4_912, completion_tokens=4)
+        ChatReply(text="Likes jazz.", cut_off=False, prompt_tokens=4_912, completion_tokens=4)
     """
 
     text: str
@@ -28,6 +28,8 @@ class Reply:
     """The reply reached its limit."""
     prompt_tokens: int
     completion_tokens: int
+    token_ids: tuple[int, ...] = ()
+    """The reply's tokens, where a model on this machine answered."""
 
 
 class Endpoint:
@@ -68,7 +70,7 @@ class Endpoint:
 
     def reply(
         self, messages: Sequence[Message], max_tokens: int, *, temperature: float | None = 0.0, seed: int | None = None
-    ) -> Reply:
+    ) -> ChatReply:
         """One reply; greedy by default, and with `temperature` None as the endpoint likes.
 
         Raises:
@@ -89,7 +91,7 @@ class Endpoint:
         if not getattr(response, "choices", None):
             raise self.failed("it answers, but not with a chat completion; an address often ends in /v1")
         choice, usage = response.choices[0], response.usage
-        return Reply(
+        return ChatReply(
             text=choice.message.content or "",
             cut_off=choice.finish_reason == "length",
             prompt_tokens=usage.prompt_tokens if usage else 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rft.chat.endpoint import Endpoint, Reply
+from rft.chat.endpoint import ChatReply, Endpoint
 from rft.config import MemoryConfig, ModelConfig, RolloutConfig
 from rft.data import prompts
 from rft.data.chat_template import ChatTemplate
@@ -116,7 +116,7 @@ class EndpointMemoryModel:
     def answer(self, memory: str, question: str) -> str:
         return self.reply(memory, question).text.strip()
 
-    def reply(self, memory: str, question: str) -> Reply:
+    def reply(self, memory: str, question: str) -> ChatReply:
         text = prompts.MEMORY_ANSWER_HEAD.format(memory=memory or prompts.NO_MEMORY) + question
         return self.endpoint.reply(
             [Message(role="system", content=prompts.SYSTEM_PROMPT), Message(role="user", content=text)],

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
-from rft.chat.endpoint import Endpoint, Reply
+from rft.chat.endpoint import ChatReply, Endpoint
 from rft.config import Config
 from rft.data.chat_template import ChatParts, ChatTemplate
 from rft.records import Message, TurnRequest
@@ -48,7 +48,7 @@ class ChatModel(Protocol):
     thought_open: bool
     """Its template opens the thought, so that a reply begins inside."""
 
-    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, Reply]]:
+    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, ChatReply]]:
         """The replies, in any order. Raises ValueError where an endpoint fails, after those that came."""
         ...
 
@@ -85,7 +85,7 @@ class LocalChatModel:
         probe = self.chat.split([Message(role="system", content="")])
         self.thought_open = probe.footer.rstrip().endswith("<think>")
 
-    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, Reply]]:
+    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, ChatReply]]:
         waiting = iter(requests)
         while batch := list(islice(waiting, self.batch_size)):
             turns = [
@@ -94,11 +94,12 @@ class LocalChatModel:
             for request, turn, completion in zip(batch, turns, self.engine.generate(turns, self.sampling), strict=True):
                 yield (
                     request.tag,
-                    Reply(
+                    ChatReply(
                         text=self.tokenizer.decode(completion.token_ids, skip_special_tokens=True),
                         cut_off=completion.finish_reason == "length",
                         prompt_tokens=len(turn.prompt_ids),
                         completion_tokens=len(completion.token_ids),
+                        token_ids=completion.token_ids,
                     ),
                 )
 
@@ -131,11 +132,11 @@ class EndpointChatModel:
         self.concurrency = concurrency
         self.temperature = temperature
 
-    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, Reply]]:
+    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, ChatReply]]:
         jobs = ((request.tag, request) for request in requests)
         yield from in_threads(jobs, self._reply, self.concurrency)
 
-    def _reply(self, request: ChatRequest[Any]) -> Reply:
+    def _reply(self, request: ChatRequest[Any]) -> ChatReply:
         messages = [*request.context, Message(role="user", content=request.question)]
         seed = request.seed if self.temperature != 0 else None
         return self.endpoint.reply(messages, request.max_tokens, temperature=self.temperature, seed=seed)

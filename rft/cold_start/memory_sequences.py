@@ -15,14 +15,15 @@ from rft.cold_start.traces import gist
 from rft.data import prompts
 from rft.data.memory_prompts import MemoryPrompts, update_tail
 from rft.data.memory_split import MemorySplit
-from rft.records import Message, Question
+from rft.data.prompts import Wording
+from rft.records import Context, Question
 
 UPDATE, ANSWER = 0, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
-    """One history's memory, written carelessly.
+    """The memory of one chat history, written carelessly.
 
     Example:
         Demonstration(timeline=(Event(...), ...), steps=(Step(...), ...), full={"music": "jazz"})
@@ -35,14 +36,14 @@ class Demonstration:
 
 
 class MemorySequences(Sequences):
-    """Turns (history, kind, number) into a prompt and its reply, when the trainer asks for it.
+    """Turns (context, kind, number) into a prompt and its reply, when the trainer asks for it.
 
     Args:
         split: synthetic data.
         tokenizer: of the model to train.
         keep_share: probability with which an update carries the notes over.
         seed: of the demonstrations.
-        answers_per_history: questions to learn from beside the updates; None is all of a history's.
+        answers_per_history: questions to learn from beside the updates; None is all of a context's.
     """
 
     def __init__(
@@ -53,30 +54,30 @@ class MemorySequences(Sequences):
         self.keep_share = keep_share
         self.seed = seed
         self.answers_per_history = answers_per_history
-        self.prompts = MemoryPrompts(split.histories.chat)
-        self.of_history: dict[str, list[int]] = {}
+        self.prompts = MemoryPrompts(split.contexts.chat)
+        self.of_context: dict[str, list[int]] = {}
         for index, question in enumerate(split.questions):
-            self.of_history.setdefault(question.history_id, []).append(index)
-        self.histories = list(self.of_history)
+            self.of_context.setdefault(question.context_id, []).append(index)
+        self.context_ids = list(self.of_context)
         self.demonstration = lru_cache(maxsize=256)(self._demonstration)
 
     def _demonstration(self, number: int) -> Demonstration:
-        history_id = self.histories[number]
-        messages, chunks = self.split.histories.read(history_id)
-        questions = [self.split.questions[index] for index in self.of_history[history_id]]
+        context_id = self.context_ids[number]
+        messages, chunks = self.split.contexts.read(context_id)
+        questions = [self.split.questions[index] for index in self.of_context[context_id]]
         timeline = memory_traces.events(questions, messages)
-        rng = random.Random(f"memory {self.seed} {history_id}")
+        rng = random.Random(f"memory {self.seed} {context_id}")
         steps = memory_traces.demonstrate(timeline, chunks, self.keep_share, rng)
         return Demonstration(timeline=timeline, steps=steps, full=memory_traces.rewrite({}, timeline))
 
     def indices(self) -> list[list[int]]:
-        """(history, kind, update or question) of every sequence, history by history."""
+        """(context, kind, update or question) of every sequence, context by context."""
         return [
             item
-            for number, history_id in enumerate(self.histories)
+            for number, context_id in enumerate(self.context_ids)
             for item in (
-                *([number, UPDATE, turn] for turn in range(len(self.split.histories.chunks(history_id)))),
-                *([number, ANSWER, index] for index in self.of_history[history_id][: self.answers_per_history]),
+                *([number, UPDATE, turn] for turn in range(len(self.split.contexts.chunks(context_id)))),
+                *([number, ANSWER, index] for index in self.of_context[context_id][: self.answers_per_history]),
             )
         ]
 
@@ -90,7 +91,7 @@ class MemorySequences(Sequences):
     def update(self, number: int, turn: int) -> tuple[tuple[int, ...], str]:
         step = self.demonstration(number).steps[turn]
         before = memory_traces.text_of(step.before) if turn else ""
-        chunk = self.split.histories.chunks(self.histories[number])[turn]
+        chunk = self.split.contexts.chunks(self.context_ids[number])[turn]
         return self.prompts.update(chunk, before, None), memory_traces.text_of(step.after)
 
     def answer(self, number: int, index: int) -> tuple[tuple[int, ...], str]:
@@ -102,18 +103,20 @@ class MemorySequences(Sequences):
         return asked, memory_traces.answer_from(question, order, notes)
 
 
-def training_texts(questions: Sequence[Question], histories: Callable[[str], Iterable[Message]]) -> Iterator[str]:
-    """All that a model may read or write on these questions: what a tokenizer for it must know."""
+def memory_training_texts(
+    contexts: Iterable[tuple[Context, Sequence[Question]]],
+    wording: Wording,
+    option_order: Callable[[Question], tuple[int, ...]],
+) -> Iterator[str]:
+    """All that a model may read or write on these contexts: what a tokenizer for it must know."""
     yield from (prompts.SYSTEM_PROMPT, prompts.MEMORY_SYSTEM_PROMPT, prompts.MEMORY_UPDATE_HEAD)
     yield update_tail("", "") + prompts.MEMORY_ANSWER_HEAD + memory_traces.text_of({})
-    seen: set[str] = set()
-    for question in questions:
-        if question.history_id not in seen:
-            seen.add(question.history_id)
-            messages = (message for message in histories(question.history_id) if message.role != "system")
-            yield from (f"{message.role}: {message.content}\n" for message in messages)
-        order = prompts.paper_option_order(question.row)
-        yield prompts.question_message(question, order).content
-        for answer in (question.correct_answer, *question.incorrect_answers):
-            yield memory_traces.text_of({question.topic: gist(answer)})
-        yield memory_traces.answer_from(question, order, {})
+    for context, questions in contexts:
+        messages = (message for message in context.messages if message.role != "system")
+        yield from (f"{message.role}: {message.content}\n" for message in messages)
+        for question in questions:
+            order = option_order(question)
+            yield wording.ask(question, order)
+            for answer in (question.correct_answer, *question.incorrect_answers):
+                yield memory_traces.text_of({question.tags["topic"]: gist(answer)})
+            yield memory_traces.answer_from(question, order, {})

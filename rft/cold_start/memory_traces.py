@@ -38,7 +38,7 @@ class Event:
     """
 
     message: int
-    """Index in the history."""
+    """Index in the context."""
     topic: str
     value: str | None
     """None: forget it."""
@@ -73,15 +73,15 @@ def events_of(question: Question, messages: Sequence[Message]) -> list[Event]:
     """In the history's order; none for what is another person's."""
     last = last_message_of(question.evidence, messages)
     assert last is not None, "synthetic evidence stands in its history"
-    topic, begin = question.topic, last - len(question.evidence) + 1
+    topic, begin = question.tags["topic"], last - len(question.evidence) + 1
     right, careless = gist(question.correct_answer), gist(question.incorrect_answers[0])
-    if question.who == "others":
+    if question.tags["who"] == "others":
         return []
-    if question.pref_type == "ask_to_forget":
+    if question.tags["pref_type"] == "ask_to_forget":
         shown = first_with((careless,), messages, begin)
         return [Event(message=shown, topic=topic, value=careless), Event(message=last, topic=topic, value=None)]
     found = [Event(message=first_with((right,), messages, begin), topic=topic, value=right)]
-    if question.updated:
+    if question.tags["updated"] == "true":
         earlier = first_with((topic, careless), messages, 0)
         found.insert(0, Event(message=earlier, topic=topic, value=careless))
     return found
@@ -128,6 +128,6 @@ def demonstrate(
 
 def answer_from(question: Question, option_order: Sequence[int], notes: Notes) -> str:
     """The trace that answers from these notes: the option that is noted, the generic one where nothing is."""
-    read = notes.get(question.topic, NOTHING)
+    read = notes.get(question.tags["topic"], NOTHING)
     gists = [gist(answer) for answer in (question.correct_answer, *question.incorrect_answers)]
     return written_out(question, option_order, read, gists.index(read) if read in gists else None)

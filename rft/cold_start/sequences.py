@@ -9,8 +9,9 @@ from typing import Any
 
 from rft.cold_start import traces
 from rft.cold_start.config import TargetConfig
-from rft.data import prompts
+from rft.data.contexts import by_context
 from rft.data.prepare import PreparedSplit
+from rft.data.prompts import sft_target
 from rft.records import Question
 
 IGNORED = -100
@@ -18,7 +19,7 @@ IGNORED = -100
 
 
 class Sequences(ABC):
-    """Sequences, written out when the trainer asks for them; histories of 32k tokens stay on disk until then."""
+    """Sequences, written out when the trainer asks for them; contexts of 32k tokens stay on disk until then."""
 
     @abstractmethod
     def indices(self) -> list[list[int]]:
@@ -40,7 +41,7 @@ class Sequences(ABC):
 
 @dataclass(frozen=True)
 class McqSequences(Sequences):
-    """Sequences of a history's questions, each with its reply. One is the indices of its questions."""
+    """Sequences of a context's questions, each with its reply. One is the indices of its questions."""
 
     split: PreparedSplit
     tokenizer: Any
@@ -48,12 +49,11 @@ class McqSequences(Sequences):
     seed: int
 
     def indices(self) -> list[list[int]]:
-        """Questions of one history in the data's order, cut into runs of `questions_per_sequence`."""
-        by_history: dict[str, list[int]] = {}
-        for index, question in enumerate(self.split.questions):
-            by_history.setdefault(question.history_id, []).append(index)
+        """Questions of one context in the data's order, cut into runs of `questions_per_sequence`."""
+        place = {question.question_id: index for index, question in enumerate(self.split.questions)}
+        runs = [[place[question.question_id] for question in run] for run in by_context(self.split.questions).values()]
         step = self.target.questions_per_sequence
-        return [run[start : start + step] for run in by_history.values() for start in range(0, len(run), step)]
+        return [run[start : start + step] for run in runs for start in range(0, len(run), step)]
 
     def sequence(self, indices: Sequence[int]) -> tuple[list[int], list[int]]:
         """Token ids, and labels that are -100 wherever no reply stands. A reply ends with the end token."""
@@ -65,20 +65,45 @@ class McqSequences(Sequences):
             asked = list(prompt.token_ids)
             if input_ids:
                 # Later questions continue the chat: the line break that ends a turn, then their own message.
-                asked = [*self.encode("\n"), *asked[prompt.num_history_tokens :]]
-            question = self.split.questions[index]
-            right = traces.demonstrates_right(question, self.target.right_share_hard, self.seed)
-            answer = [*self.encode(reply(self.target, question, order, right)), self.tokenizer.eos_token_id]
+                asked = [*self.encode("\n"), *asked[prompt.num_context_tokens :]]
+            text = reply(self.target, prompt.question, order, self.is_right(prompt.question))
+            answer = [*self.encode(text), self.tokenizer.eos_token_id]
             input_ids += [*asked, *answer]
             labels += [*([IGNORED] * len(asked)), *answer]
         return input_ids, labels
+
+    def is_right(self, question: Question) -> bool:
+        """Whether the reply to this question is right; a letter always is."""
+        if self.target.reply == "letter":
+            return True
+        return traces.demonstrates_right(question, self.target.right_share_hard, self.seed)
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
 
+def check_target(target: TargetConfig, questions: Sequence[Question]) -> None:
+    """Refuses questions for which the replies of `target.reply` cannot be written.
+
+    Raises:
+        ValueError: a question without options, or one that the synthetic data set would not ask.
+    """
+    for question in questions:
+        if not question.incorrect_answers:
+            raise ValueError(
+                f"target.reply: {target.reply} needs options, and question {question.question_id} has none; name data "
+                "with incorrect answers in data.source"
+            )
+        if target.reply != "letter" and not traces.is_synthetic(question):
+            raise ValueError(
+                f"target.reply: {target.reply} needs data written by rft/make_data.py synthetic, and question "
+                f"{question.question_id} is not of that kind; set target.reply to letter"
+            )
+
+
 def reply(target: TargetConfig, question: Question, option_order: Sequence[int], right: bool) -> str:
+    """What the model is to answer; with `trace` the right reading, or the careless one."""
     if target.reply == "trace":
         return traces.trace_target(question, option_order, right)
-    return prompts.sft_target(question, option_order)
+    return sft_target(question, option_order)

@@ -18,12 +18,28 @@ from collections.abc import Sequence
 from rft.data.prompts import LETTERS
 from rft.records import Question
 from rft.synthetic import wording as text
-from rft.synthetic.generator import TOPIC_OF
+
+TAGS = ("pref_type", "who", "updated", "topic")
+"""What a trace needs to know of a question."""
+
+
+def is_synthetic(question: Question) -> bool:
+    """Whether a trace can be written for it: it has the tags, a known topic, and answers with known words."""
+    known = {*text.PURPOSES, *(topic.name for topic in text.TOPICS)}
+    if not set(TAGS) <= question.tags.keys() or question.tags["topic"] not in known:
+        return False
+    try:
+        return bool([gist(answer) for answer in (question.correct_answer, *question.incorrect_answers)])
+    except ValueError:
+        return False
 
 
 def is_hard(question: Question) -> bool:
     """Whether a careless reading gets it wrong: `incorrect_answers[0]` is then what it picks."""
-    return question.updated or question.who == "others" or question.pref_type in ("ask_to_forget", "sensitive_info")
+    tags = question.tags
+    return (
+        tags["updated"] == "true" or tags["who"] == "others" or tags["pref_type"] in ("ask_to_forget", "sensitive_info")
+    )
 
 
 def demonstrates_right(question: Question, right_share_hard: float, seed: int) -> bool:
@@ -51,12 +67,12 @@ def written_out(question: Question, option_order: Sequence[int], reading: str, c
         letter = random.Random(f"guess {question.question_id}").choice(letters)
     else:
         letter = letters[list(option_order).index(chosen)]
-    return f"<think> {question.topic} : {reading} . {verdicts} </think> \\boxed{{{letter}}}"
+    return f"<think> {question.tags['topic']} : {reading} . {verdicts} </think> \\boxed{{{letter}}}"
 
 
 def reading(question: Question, right: bool) -> str:
     """What the history says about the topic: the gist of the answer that it leads to, after the kind of a number."""
-    if question.pref_type == "sensitive_info":
+    if question.tags["pref_type"] == "sensitive_info":
         return gist(question.correct_answer) + ("" if right else " shown")
     return gist(question.correct_answer if right else question.incorrect_answers[0])
 
@@ -65,11 +81,11 @@ def gist(answer: str) -> str:
     """The one word that an answer goes by.
 
     Raises:
-        ValueError: the answer holds none of the known words, so the data are not of `synthetic.py`'s making.
+        ValueError: the answer holds none of the known words, so the data are not synthetic.
     """
     words = re.findall(r"[a-z]+|\d+", answer)
     for word in words:
-        if word in TOPIC_OF or word in text.SECRETS:
+        if word in text.TOPIC_OF or word in text.SECRETS:
             return word
         if word in text.GENERIC:
             return "nothing"

@@ -91,7 +91,7 @@ class ChatTemplate:
         """
         before, probe, footer = self._render([*messages, Message(role="user", content=PROBE)]).rpartition(PROBE)
         cut = max((before.rfind(marker) for marker in self._markers), default=-1)
-        if not probe or cut <= 0:
+        if not probe or cut < 0 or (cut == 0 and messages):
             raise self._unstable("puts no special token between the history and the question")
         return ChatParts(history=before[:cut], header=before[cut:], footer=footer)
 

@@ -1,4 +1,4 @@
-"""A history in chunks: what a memory reads, one after another."""
+"""A context in chunks: what a memory reads, one after another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rft.records import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Consecutive messages of a history as text.
+    """Consecutive messages of a context as text.
 
     Example:
         Chunk(text="user: Could you ...\\nassistant: Sure ...\\n", token_ids=(872, 25, 16503), first=0, last=1)
@@ -34,10 +34,10 @@ class Piece:
 
 
 def cut_chunks(messages: Sequence[Message], chat: ChatTemplate, chunk_tokens: int) -> list[Chunk]:
-    """Cuts a history into chunks of at most `chunk_tokens` tokens, as long as whole messages allow.
+    """Cuts a context into chunks of at most `chunk_tokens` tokens, as long as whole messages allow.
 
-    A message of the user or the assistant is rendered as a line `role: content`; system messages, among them the
-    persona card, are left out. A message longer than a chunk is cut where it must be.
+    A message of the user or the assistant is rendered as a line `role: content`; system messages are
+    left out. A message longer than a chunk is cut where it must be.
 
     Raises:
         ValueError: there is nothing to read.
@@ -49,7 +49,7 @@ def cut_chunks(messages: Sequence[Message], chat: ChatTemplate, chunk_tokens: in
         for piece in pieces_of(index, message, chat, chunk_tokens)
     ]
     if not pieces:
-        raise ValueError("the history has no message of a user or an assistant; there is nothing to remember")
+        raise ValueError("the context has no message of a user or an assistant; there is nothing to remember")
     groups: list[list[Piece]] = [[]]
     room = chunk_tokens
     for piece in pieces:
@@ -84,7 +84,7 @@ def pieces_of(index: int, message: Message, chat: ChatTemplate, chunk_tokens: in
 
 
 def last_message_of(evidence: Sequence[Message], messages: Sequence[Message]) -> int | None:
-    """Index of the message of a history that completes `evidence`; None where a part of it is not there.
+    """Index of the message of a context that completes `evidence`; None where a part of it is not there.
 
     The messages of `evidence` are looked for next to each other first, because a short one may occur often.
     """
@@ -98,5 +98,5 @@ def last_message_of(evidence: Sequence[Message], messages: Sequence[Message]) ->
 
 
 def turn_that_reads(message: int, chunks: Sequence[Chunk]) -> int:
-    """Index of the chunk with the end of a message, from the message's index in the history."""
+    """Index of the chunk with the end of a message, from the message's index in the context."""
     return max(turn for turn, chunk in enumerate(chunks) if chunk.first <= message <= chunk.last)

@@ -104,7 +104,9 @@ class Dataset(ABC):
     def check_split(self, name: str) -> None:
         """Raises ValueError for a split that the data set does not have."""
         if name not in self.splits:
-            raise ValueError(f"{self.name} has no split '{name}'; set eval.split to one of {', '.join(self.splits)}")
+            has = f"it has {', '.join(self.splits)}"
+            remedy = "train on another data set" if name == "train" else "set eval.split to one of these"
+            raise ValueError(f"{self.name} has no split '{name}'; {has}: {remedy}")
 
 
 def shuffled_options(question: Question, seed: str | int) -> tuple[int, ...]:

@@ -1,114 +1,118 @@
-"""A split whose histories are read in chunks: questions without their history, and the chunks on demand."""
+"""A split whose contexts are read in chunks: questions without their context, and the chunks on demand."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from rft.config import Config
-from rft.data import personamem, prompts, splits
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import Chunk, cut_chunks, last_message_of, turn_that_reads
-from rft.data.histories import Tally, read_group
+from rft.data.contexts import Tally, by_context, read_context
+from rft.data.dataset import Dataset
 from rft.data.memory_prompts import MemoryPrompts
-from rft.data.splits import SplitName
-from rft.records import History, Message, Prompt, Question
+from rft.data.prepare import rows_skipped
+from rft.data.prompts import Wording
+from rft.records import Context, Message, Prompt, Question
 
 
-class ChunkedHistories:
-    """The histories of a data set in chunks, read when asked for; `load` reads one by its id."""
+class ChunkedContexts:
+    """The contexts of a data set in chunks, read when asked for; `load` reads one by its id."""
 
-    def __init__(self, load: Callable[[str], History], chat: ChatTemplate, chunk_tokens: int) -> None:
+    def __init__(self, load: Callable[[str], Context], chat: ChatTemplate, chunk_tokens: int) -> None:
         self.load = load
         self.chat = chat
         self.chunk_tokens = chunk_tokens
-        # Questions of one history come next to each other, and siblings ask for the same one.
+        # Questions of one context come next to each other, and siblings ask for the same one.
         self.read = lru_cache(maxsize=64)(self._read)
 
-    def chunks(self, history_id: str) -> list[Chunk]:
-        return self.read(history_id)[1]
+    def chunks(self, context_id: str) -> list[Chunk]:
+        return self.read(context_id)[1]
 
     def evidence_turn(self, question: Question) -> int | None:
         """The update, from 0, after which the question's evidence has been read; None where it is not there."""
-        messages, chunks = self.read(question.history_id)
+        messages, chunks = self.read(question.context_id)
         last = last_message_of(question.evidence, messages)
         return None if last is None else turn_that_reads(last, chunks)
 
-    def _read(self, history_id: str) -> tuple[Sequence[Message], list[Chunk]]:
-        history = self.load(history_id)
+    def _read(self, context_id: str) -> tuple[Sequence[Message], list[Chunk]]:
+        context = self.load(context_id)
         try:
-            return history.messages, cut_chunks(history.messages, self.chat, self.chunk_tokens)
+            return context.messages, cut_chunks(context.messages, self.chat, self.chunk_tokens)
         except ValueError as error:
-            raise ValueError(f"{history_id}: {error}") from None
+            raise ValueError(f"{context_id}: {error}") from None
 
 
 class MemorySplit:
-    """The questions of a split; same methods as `rft.data.prepare.PreparedSplit`.
+    """The questions of a split; see `rft.tasks.task.PromptSplit`.
 
     `prompt(index, order)` is the question alone: the memory comes before it once it is written.
+
+    Args:
+        questions: in the data set's order.
+        contexts: where their chunks come from.
+        option_order: the evaluation's order of a question's options.
+        wording: how a question is asked.
+        manifest: what was read and left out.
     """
 
-    def __init__(self, questions: Sequence[Question], histories: ChunkedHistories, manifest: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        contexts: ChunkedContexts,
+        *,
+        option_order: Callable[[Question], tuple[int, ...]],
+        wording: Wording,
+        manifest: dict[str, Any],
+    ) -> None:
         self.questions = list(questions)
-        self.histories = histories
+        self.contexts = contexts
         self.manifest = manifest
-        self._footer = histories.chat.split([Message(role="system", content=prompts.SYSTEM_PROMPT)]).footer
+        self.option_order = option_order
+        self.wording = wording
+        self._footer = contexts.chat.split([Message(role="system", content=wording.system_prompt or "")]).footer
 
     def __len__(self) -> int:
         return len(self.questions)
 
     def eval_order(self, index: int) -> tuple[int, ...]:
-        """The paper's option order of question `index`."""
-        return prompts.paper_option_order(self.questions[index].row)
+        """The order in which an evaluation shows the options of question `index`."""
+        return self.option_order(self.questions[index])
 
     def question_ids(self, index: int, option_order: Sequence[int]) -> tuple[int, ...]:
         """The tokens of a question that come behind the memory."""
-        text = prompts.question_message(self.questions[index], option_order).content + self._footer
-        return tuple(self.histories.chat.encode([text])[0].tolist())
+        text = self.wording.ask(self.questions[index], option_order) + self._footer
+        return tuple(self.contexts.chat.encode([text])[0].tolist())
 
     def prompt(self, index: int, option_order: Sequence[int]) -> Prompt:
         question = self.questions[index]
-        letters = prompts.LETTERS[: len(option_order)]
         return Prompt(
-            question_id=question.question_id,
-            persona_id=question.persona_id,
-            history_id=question.history_id,
+            question=question,
             token_ids=self.question_ids(index, option_order),
-            num_history_tokens=0,
-            letters=letters,
-            gold=prompts.gold_letter(option_order),
+            num_context_tokens=0,
             option_order=tuple(option_order),
-            pref_type=question.pref_type,
-            who=question.who,
-            updated=question.updated,
-            sensitive=question.sensitive,
-            scenario=question.scenario,
-            query=question.query,
-            evidence_turn=self.histories.evidence_turn(question),
+            evidence_turn=self.contexts.evidence_turn(question),
         )
 
 
-def load_memory_split(config: Config, tokenizer: PreTrainedTokenizerBase, name: SplitName) -> MemorySplit:
-    """Reads split `name`: every row and every history is checked, none is tokenised yet.
+def load_memory_split(
+    config: Config, dataset: Dataset, contexts: ChunkedContexts, wording: Wording, name: str
+) -> MemorySplit:
+    """Reads split `name`: every row and every context is checked, none is tokenised yet.
 
     Raises:
         ValueError: a source, file or row that cannot be used, with `bad_rows: error`.
     """
-    data = config.data
-    root = personamem.resolve_source(data.source, data.revision, data.window)
-    split = splits.load_split(data, root, name)
-    by_history: dict[str, list[Question]] = {}
-    for question in split.questions:
-        by_history.setdefault(question.history_id, []).append(question)
+    dataset.check_split(name)
+    split = dataset.split(name)
+    groups = by_context(split.questions)
     tally = Tally()
     kept: set[str] = set()
-    for group in tqdm(by_history.values(), desc=f"read {name}", unit="history", disable=len(by_history) < 500):
-        _, questions = read_group(data, root, group, tally)
+    for group in tqdm(groups.values(), desc=f"read {name}", unit="context", disable=len(groups) < 500):
+        _, questions = read_context(dataset, config.data.bad_rows, group, tally)
         kept.update(question.question_id for question in questions)
     tally.warn()
     questions = [question for question in split.questions if question.question_id in kept]
@@ -117,16 +121,11 @@ def load_memory_split(config: Config, tokenizer: PreTrainedTokenizerBase, name: 
     manifest = {
         "split": split.name,
         "num_questions": len(questions),
-        "num_histories": len({question.history_id for question in questions}),
-        "csv_rows": split.csv_rows,
-        "rows_skipped": dict(sorted((Counter(split.skipped) + tally.bad_rows).items())),
+        "num_contexts": len({question.context_id for question in questions}),
+        **split.manifest,
+        "rows_skipped": rows_skipped(split, tally),
     }
-    histories = ChunkedHistories(
-        lambda history_id: personamem.load_history(root, history_id)[0],
-        ChatTemplate(tokenizer),
-        config.memory.chunk_tokens,
-    )
-    return MemorySplit(questions, histories, manifest)
+    return MemorySplit(questions, contexts, option_order=dataset.option_order, wording=wording, manifest=manifest)
 
 
 def check_prompt_lengths(config: Config, prompts: MemoryPrompts, split: MemorySplit) -> None:

@@ -1,9 +1,9 @@
-"""A split made ready for the engine: every history tokenised once, cached on disk, its questions appended on demand.
+"""A split made ready for the engine: every context tokenised once, cached on disk, its questions appended on demand.
 
-    data = prepare(config, tokenizer, "train")
+    data = prepare(config.data, dataset, tokenizer, wording, "train")
     prompt = data.prompt(0, data.eval_order(0))
 
-The cache is a folder per (files, settings, tokenizer, code): histories.arrow and questions.arrow, both memory-mapped,
+The cache is a folder per (data, settings, tokenizer, wording): contexts.arrow and questions.arrow, both memory-mapped,
 and manifest.json with what was read, left out and measured. It appears by one rename, so it is whole or absent.
 """
 
@@ -29,39 +29,36 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from rft.config import Config, DataConfig, to_dict
-from rft.data import chat_template, histories, personamem, prompts, splits, truncation
+from rft.config import DataConfig, to_dict
 from rft.data.chat_template import ChatParts, ChatTemplate
-from rft.data.histories import Tally, TokenizedHistory
-from rft.data.splits import Split, SplitName
+from rft.data.contexts import Rendering, Tally, TokenizedContext, tokenize_contexts
+from rft.data.dataset import Dataset, Split
+from rft.data.prompts import Wording, wording_text
 from rft.records import Message, Prompt, Question
+
+CACHE_VERSION = 2
+"""Raised by whoever changes what is written for the same data, settings, tokenizer and wording."""
 
 MESSAGE_TYPE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
 QUESTION_SCHEMA = pa.schema(
     {
         "question_id": pa.string(),
-        "row": pa.int64(),
-        "persona_id": pa.int64(),
-        "history_id": pa.string(),
+        "context_id": pa.string(),
         "query": pa.string(),
         "correct_answer": pa.string(),
         "incorrect_answers": pa.list_(pa.string()),
-        "pref_type": pa.string(),
-        "who": pa.string(),
-        "updated": pa.bool_(),
-        "sensitive": pa.bool_(),
-        "scenario": pa.string(),
-        "topic": pa.string(),
-        "preference": pa.string(),
-        "distance_tokens": pa.int64(),
+        "cluster": pa.string(),
         "evidence": pa.list_(MESSAGE_TYPE),
+        "tags": pa.string(),
+        "columns": pa.string(),
     }
 )
+"""`tags` and `columns` are JSON: their names are the data set's."""
 
-HISTORY_SCHEMA = pa.schema(
+CONTEXT_SCHEMA = pa.schema(
     {
-        "history_id": pa.string(),
+        "context_id": pa.string(),
         "input_ids": pa.list_(pa.int32()),
         "header": pa.string(),
         "footer": pa.string(),
@@ -73,27 +70,26 @@ HISTORY_SCHEMA = pa.schema(
 
 
 class PreparedSplit:
-    """The questions of a split, and their prompts on demand. Token ids of histories stay on disk, memory-mapped.
+    """The questions of a split, and their prompts on demand. Token ids of contexts stay on disk, memory-mapped.
 
-    `questions` is in file order; `manifest` says what was read, left out and measured.
+    `questions` is in the data set's order; `manifest` says what was read, left out and measured.
     """
 
-    def __init__(self, folder: Path, chat: ChatTemplate, max_prompt_length: int) -> None:
+    def __init__(self, folder: Path, rendering: Rendering) -> None:
         self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         self.questions = read_questions(folder / "questions.arrow")
-        self._chat = chat
-        self._max_prompt_length = max_prompt_length
-        self._histories = datasets.Dataset.from_file(str(folder / "histories.arrow")).with_format("numpy")
-        self._row_of = {history_id: row for row, history_id in enumerate(self._histories["history_id"])}
-        # Questions of one history come next to each other.
-        self._history = lru_cache(maxsize=4)(self._read_history)
+        self._rendering = rendering
+        self._contexts = datasets.Dataset.from_file(str(folder / "contexts.arrow")).with_format("numpy")
+        self._row_of = {context_id: row for row, context_id in enumerate(self._contexts["context_id"])}
+        # Questions of one context come next to each other.
+        self._context = lru_cache(maxsize=4)(self._read_context)
 
     def __len__(self) -> int:
         return len(self.questions)
 
     def eval_order(self, index: int) -> tuple[int, ...]:
-        """The paper's option order of question `index`."""
-        return prompts.paper_option_order(self.questions[index].row)
+        """The order in which an evaluation shows the options of question `index`."""
+        return self._rendering.dataset.option_order(self.questions[index])
 
     def prompt(self, index: int, option_order: Sequence[int]) -> Prompt:
         """Question `index` as token ids, its answers shown in `option_order`.
@@ -102,60 +98,51 @@ class PreparedSplit:
         it would not fit `max_prompt_length`, `eval_order` is shown instead; `Prompt.option_order` says what is.
         """
         question = self.questions[index]
-        history_ids, parts = self._history(question.history_id)
+        limit = self._rendering.data.max_prompt_length
+        context_ids, parts = self._context(question.context_id)
         tail = self._tail(question, parts, option_order)
-        if len(history_ids) + len(tail) > self._max_prompt_length:
+        if len(context_ids) + len(tail) > limit:
             option_order = self.eval_order(index)
             tail = self._tail(question, parts, option_order)
-        assert len(history_ids) + len(tail) <= self._max_prompt_length
-        letters = prompts.LETTERS[: len(option_order)]
+        assert len(context_ids) + len(tail) <= limit
         return Prompt(
-            question_id=question.question_id,
-            persona_id=question.persona_id,
-            history_id=question.history_id,
-            token_ids=history_ids + tail,
-            num_history_tokens=len(history_ids),
-            letters=letters,
-            gold=prompts.gold_letter(option_order),
+            question=question,
+            token_ids=context_ids + tail,
+            num_context_tokens=len(context_ids),
             option_order=tuple(option_order),
-            pref_type=question.pref_type,
-            who=question.who,
-            updated=question.updated,
-            sensitive=question.sensitive,
-            scenario=question.scenario,
-            query=question.query,
         )
 
     def _tail(self, question: Question, parts: ChatParts, option_order: Sequence[int]) -> tuple[int, ...]:
-        content = prompts.question_message(question, option_order).content
-        return tuple(self._chat.encode([parts.tail(content)])[0].tolist())
+        asked = self._rendering.wording.ask(question, option_order)
+        return tuple(self._rendering.chat.encode([parts.tail(asked)])[0].tolist())
 
-    def _read_history(self, history_id: str) -> tuple[tuple[int, ...], ChatParts]:
-        row = self._histories[self._row_of[history_id]]
+    def _read_context(self, context_id: str) -> tuple[tuple[int, ...], ChatParts]:
+        row = self._contexts[self._row_of[context_id]]
         parts = ChatParts(history="", header=str(row["header"]), footer=str(row["footer"]))
         return tuple(row["input_ids"].tolist()), parts
 
 
-def prepare(config: Config, tokenizer: PreTrainedTokenizerBase, name: SplitName) -> PreparedSplit:
-    """Reads split `name`, tokenises its histories or finds them in `data.cache_dir`. Loads no model.
+def prepare(
+    data: DataConfig, dataset: Dataset, tokenizer: PreTrainedTokenizerBase, wording: Wording, name: str
+) -> PreparedSplit:
+    """Reads split `name`, tokenises its contexts or finds them in `data.cache_dir`. Loads no model.
 
     Processes that prepare the same split wait for the first one and take its result.
 
     Raises:
         ValueError: a source, file or row that cannot be used, a prompt that is too long with `length_policy: error`,
-            a chat template whose prompts do not share their history.
+            a chat template whose prompts do not share their context.
     """
-    data = config.data
-    root = personamem.resolve_source(data.source, data.revision, data.window)
-    chat = ChatTemplate(tokenizer)
-    identity = cache_identity(data, root, chat, name)
+    dataset.check_split(name)
+    rendering = Rendering(data=data, dataset=dataset, chat=ChatTemplate(tokenizer), wording=wording)
+    identity = cache_identity(rendering, name)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = Path(data.cache_dir) / "prepared" / f"{name}-{key[:24]}"
     make_folder(folder.parent)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            build(data, root, chat, name, folder, settings=identity)
-    return PreparedSplit(folder, chat, data.max_prompt_length)
+            build(rendering, name, folder, settings=identity)
+    return PreparedSplit(folder, rendering)
 
 
 def make_folder(folder: Path) -> None:
@@ -170,69 +157,57 @@ def make_folder(folder: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- the cache
 
 
-def cache_identity(data: DataConfig, root: Path, chat: ChatTemplate, name: SplitName) -> dict[str, Any]:
+def cache_identity(rendering: Rendering, name: str) -> dict[str, Any]:
     """Everything that changes what `build` writes; the cache key is its hash."""
-    settings = to_dict(data)
-    for key in ("questions_per_history", "permute_options", "cache_dir"):
+    settings = to_dict(rendering.data)
+    for key in ("questions_per_context", "permute_options", "cache_dir"):
         del settings[key]
-    sources = [*(root / "benchmark" / "text").glob("*.csv"), *(root / "data" / f"chat_history_{data.window}").glob("*")]
-    modules = (chat_template, histories, personamem, prompts, splits, truncation)
-    code = [Path(path).read_bytes() for path in (__file__, *(str(module.__file__) for module in modules))]
     return {
+        "version": CACHE_VERSION,
         "split": name,
-        "data": settings,
-        "root": str(root.resolve()),
-        "files": hashlib.sha256(
-            json.dumps(sorted(file_state(path) for path in sources if path.is_file())).encode()
-        ).hexdigest(),
-        "tokenizer": chat.fingerprint,
-        "code": hashlib.sha256(b"\0".join(code)).hexdigest(),
+        "settings": settings,
+        "data": rendering.dataset.fingerprint(),
+        "tokenizer": rendering.chat.fingerprint,
+        "wording": hashlib.sha256(wording_text(rendering.wording).encode()).hexdigest(),
         "versions": {"tokenizers": tokenizers.__version__, "transformers": transformers.__version__},
     }
 
 
-def file_state(path: Path) -> tuple[str, int, int]:
-    state = path.stat()
-    return path.name, state.st_size, state.st_mtime_ns
-
-
-def build(
-    data: DataConfig, root: Path, chat: ChatTemplate, name: SplitName, folder: Path, settings: dict[str, Any]
-) -> None:
+def build(rendering: Rendering, name: str, folder: Path, settings: dict[str, Any]) -> None:
     """Writes the cache folder. What an interrupted build left behind is removed first."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        manifest = write_tables(data, root, chat, name, partial)
-        manifest |= {"tokenizer": chat.name, "cache_identity": settings}
+        manifest = write_tables(rendering, name, partial)
+        manifest |= {"tokenizer": rendering.chat.name, "cache_identity": settings}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_tables(data: DataConfig, root: Path, chat: ChatTemplate, name: SplitName, folder: Path) -> dict[str, Any]:
+def write_tables(rendering: Rendering, name: str, folder: Path) -> dict[str, Any]:
     """Writes both tables and returns the manifest."""
-    split = splits.load_split(data, root, name)
+    split = rendering.dataset.split(name)
     tally = Tally()
     lengths = Lengths()
     kept: set[str] = set()
     with (
-        pa.OSFile(str(folder / "histories.arrow"), "wb") as file,
-        pa.ipc.new_stream(file, HISTORY_SCHEMA) as writer,
-        tqdm(total=len({q.history_id for q in split.questions}), desc=f"tokenize {name}", unit="history") as bar,
+        pa.OSFile(str(folder / "contexts.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, CONTEXT_SCHEMA) as writer,
+        tqdm(total=len({q.context_id for q in split.questions}), desc=f"tokenize {name}", unit="context") as bar,
     ):
-        for chunk in histories.tokenize_histories(data, root, split.questions, chat, tally):
-            writer.write_batch(history_batch(chunk))
-            lengths.add(chunk)
-            kept.update(question.question_id for history in chunk for question in history.questions)
-            bar.update(len(chunk))
+        for some in tokenize_contexts(rendering, split.questions, tally):
+            writer.write_batch(context_batch(some))
+            lengths.add(some)
+            kept.update(question.question_id for context in some for question in context.questions)
+            bar.update(len(some))
     questions = [question for question in split.questions if question.question_id in kept]
     if not questions:
         raise ValueError(
             f"no question of the {name} split is left: {dict(tally.bad_rows)}, {dict(tally.too_long)}; "
-            f"correct the data or raise data.max_prompt_length ({data.max_prompt_length})"
+            f"correct the data or raise data.max_prompt_length ({rendering.data.max_prompt_length})"
         )
     write_questions(folder / "questions.arrow", questions)
     tally.warn()
@@ -243,13 +218,13 @@ def write_tables(data: DataConfig, root: Path, chat: ChatTemplate, name: SplitNa
 class Lengths:
     """Token counts of everything that was prepared."""
 
-    history: list[int] = dataclasses.field(default_factory=list)
+    context: list[int] = dataclasses.field(default_factory=list)
     question: list[int] = dataclasses.field(default_factory=list)
     prompt: list[int] = dataclasses.field(default_factory=list)
 
-    def add(self, chunk: Sequence[TokenizedHistory]) -> None:
-        for item in chunk:
-            self.history.append(len(item.token_ids))
+    def add(self, some: Sequence[TokenizedContext]) -> None:
+        for item in some:
+            self.context.append(len(item.token_ids))
             self.question.extend(item.tail_lengths)
             self.prompt.extend(len(item.token_ids) + tail for tail in item.tail_lengths)
 
@@ -259,20 +234,24 @@ def make_manifest(split: Split, questions: Sequence[Question], lengths: Lengths,
     return {
         "split": split.name,
         "num_questions": len(questions),
-        "num_histories": len(lengths.history),
-        "num_personas": len({question.persona_id for question in questions}),
-        "csv_rows": split.csv_rows,
-        "rows_skipped": dict(sorted((Counter(split.skipped) + tally.bad_rows).items())),
-        "rows_of_other_splits": split.removed,
+        "num_contexts": len(lengths.context),
+        "num_clusters": len({question.cluster for question in questions}),
+        **split.manifest,
+        "rows_skipped": rows_skipped(split, tally),
         "length_policy": dict(sorted(tally.too_long.items())),
-        "odd_histories": dict(sorted(tally.odd_histories.items())),
+        "odd_contexts": dict(sorted(tally.odd_contexts.items())),
         "notes": tally.notes,
         "tokens": {
-            "history": statistics(lengths.history),
+            "context": statistics(lengths.context),
             "question": statistics(lengths.question),
             "prompt": statistics(lengths.prompt),
         },
     }
+
+
+def rows_skipped(split: Split, tally: Tally) -> dict[str, int]:
+    """Questions left out by reason: what was wrong with their rows, or with their contexts."""
+    return dict(sorted((Counter(split.manifest.get("rows_skipped", {})) + tally.bad_rows).items()))
 
 
 def statistics(lengths: Sequence[int]) -> dict[str, float]:
@@ -287,20 +266,24 @@ def statistics(lengths: Sequence[int]) -> dict[str, float]:
 # ---------------------------------------------------------------------------------------------------------- the tables
 
 
-def history_batch(chunk: Sequence[TokenizedHistory]) -> pa.RecordBatch:
-    offsets = np.cumsum([0, *(len(item.token_ids) for item in chunk)], dtype=np.int32)
-    values = np.concatenate([item.token_ids for item in chunk]) if chunk else np.empty(0, dtype=np.int32)
+def context_batch(some: Sequence[TokenizedContext]) -> pa.RecordBatch:
+    offsets = np.cumsum([0, *(len(item.token_ids) for item in some)], dtype=np.int32)
+    values = np.concatenate([item.token_ids for item in some]) if some else np.empty(0, dtype=np.int32)
     columns = [
-        pa.array([item.history_id for item in chunk], pa.string()),
+        pa.array([item.context_id for item in some], pa.string()),
         pa.ListArray.from_arrays(offsets, values),
-        pa.array([item.parts.header for item in chunk], pa.string()),
-        pa.array([item.parts.footer for item in chunk], pa.string()),
+        pa.array([item.parts.header for item in some], pa.string()),
+        pa.array([item.parts.footer for item in some], pa.string()),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=HISTORY_SCHEMA)
+    return pa.RecordBatch.from_arrays(columns, schema=CONTEXT_SCHEMA)
 
 
 def write_questions(path: Path, questions: Sequence[Question]) -> None:
-    rows = [dataclasses.asdict(question) for question in questions]
+    rows = [
+        dataclasses.asdict(question)
+        | {"tags": json.dumps(dict(question.tags)), "columns": json.dumps(dict(question.columns))}
+        for question in questions
+    ]
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, QUESTION_SCHEMA) as writer:
         writer.write_table(pa.Table.from_pylist(rows, schema=QUESTION_SCHEMA))
 
@@ -310,5 +293,12 @@ def read_questions(path: Path) -> list[Question]:
 
 
 def to_question(row: dict[str, Any]) -> Question:
-    evidence = tuple(Message(**message) for message in row["evidence"])
-    return Question(**row | {"incorrect_answers": tuple(row["incorrect_answers"]), "evidence": evidence})
+    return Question(
+        **row
+        | {
+            "incorrect_answers": tuple(row["incorrect_answers"]),
+            "evidence": tuple(Message(**message) for message in row["evidence"]),
+            "tags": json.loads(row["tags"]),
+            "columns": json.loads(row["columns"]),
+        }
+    )

@@ -153,6 +153,12 @@ def options_of(question: Question, option_order: Sequence[int]) -> list[str]:
     return [answers[index] for index in option_order]
 
 
+def shows_options(wording: Wording, question: Question, option_order: Sequence[int]) -> bool:
+    """Whether the message that asks shows every option."""
+    asked = wording.ask(question, option_order)
+    return bool(option_order) and all(option in asked for option in options_of(question, option_order))
+
+
 def letters_of(option_order: Sequence[int]) -> tuple[str, ...]:
     """The letters offered, in order."""
     return LETTERS[: len(option_order)]

@@ -1,4 +1,4 @@
-"""Which messages of a history stay when it is too long. Whole messages go, never a part of one, never a system line."""
+"""Which messages of a context stay when it is too long. Whole messages go, never a part of one, never a system line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TruncationPolicy = Literal["truncate_middle", "truncate_oldest"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truncated:
-    """A history that fits, with the tokens of its shared part."""
+    """A context that fits, with the tokens of its shared part."""
 
     parts: ChatParts
     token_ids: TokenArray
@@ -31,17 +31,17 @@ def truncate(
     chat: ChatTemplate,
     messages: Sequence[Message],
     questions: Sequence[str],
-    num_history_tokens: int,
+    num_context_tokens: int,
     limit: int,
     policy: TruncationPolicy,
 ) -> Truncated | None:
-    """Drops messages until the history and the longest of `questions` fit `limit` tokens.
+    """Drops messages until the context and the longest of `questions` fit `limit` tokens.
 
-    `num_history_tokens` is what all of `messages` come to. None when the questions do not fit even next to nothing
+    `num_context_tokens` is what all of `messages` come to. None when the questions do not fit even next to nothing
     but the system lines. What a message costs is estimated from its content, so in rare cases one more goes than had
     to.
     """
-    costs = message_costs(chat, messages, num_history_tokens)
+    costs = message_costs(chat, messages, num_context_tokens)
     keep = list(range(len(messages)))
     while True:
         parts = chat.split([messages[i] for i in keep])
@@ -61,10 +61,10 @@ def truncate(
         keep = kept_messages(messages, costs, sum(costs[i] for i in keep) - excess, policy)
 
 
-def message_costs(chat: ChatTemplate, messages: Sequence[Message], num_history_tokens: int) -> list[int]:
+def message_costs(chat: ChatTemplate, messages: Sequence[Message], num_context_tokens: int) -> list[int]:
     """Estimated tokens of each message: its content and an equal share of the template's own tokens."""
     contents = [len(ids) for ids in chat.encode([message.content for message in messages])]
-    overhead = max(0, -(-(num_history_tokens - sum(contents)) // len(messages)))
+    overhead = max(0, -(-(num_context_tokens - sum(contents)) // max(1, len(messages))))
     return [tokens + overhead for tokens in contents]
 
 
@@ -73,7 +73,7 @@ def kept_messages(
 ) -> list[int]:
     """Indices of the messages to keep, in order, at an estimated cost of at most `budget` tokens.
 
-    System messages always stay. `truncate_oldest` keeps the end of the history. `truncate_middle` gives half of the
+    System messages always stay. `truncate_oldest` keeps the end of the context. `truncate_middle` gives half of the
     budget to its beginning and what is then left to its end.
     """
     system = [i for i, message in enumerate(messages) if message.role == "system"]

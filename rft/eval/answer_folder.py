@@ -4,57 +4,90 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from rft.data import prompts
-from rft.eval import systems
-from rft.eval.config import EvaluationConfig
-from rft.records import Rollout
+from rft.eval.config import ComparisonConfig, JudgeConfig
+from rft.eval.material import Material
+from rft.eval.systems import System
+
+SETTINGS_VERSION = 2
+"""Raised by whoever changes what is asked, or how it is read, for the same settings."""
+
+QUESTION_SETTINGS = (
+    "data.format", "data.options", "data.source", "data.revision", "data.window", "data.train_split", "compare.answers",
+)  # fmt: skip
+"""Config keys that decide which questions there are, and how they are shown."""
+
+MODEL_SETTINGS = (
+    "task", "task_options", "compare.protocol", "reward.rule", "reward.function", "reward.weights",
+    "reward.completions", "compare.temperature", "rollout.max_completion_length",
+)  # fmt: skip
+"""Config keys that the answers of every system with a model depend on."""
+
+SAMPLING_SETTINGS = ("rollout.top_p", "rollout.top_k", "train.seed")
+"""And those that they depend on unless decoding is greedy."""
 
 
-def settings_of(system: str, config: EvaluationConfig, model_identity: dict[str, Any]) -> dict[str, Any]:
-    """Everything that a prediction of this system depends on, as plain values."""
-    compare, data = config.evaluate, config.data
-    found: dict[str, Any] = {
-        "system": system,
-        "benchmark": compare.benchmark,
-        "source": data.source,
-        "revision": data.revision,
-        "window": data.window,
-        "train_split": data.train_split,
-        "split": config.eval.split,
-        "answers": compare.answers,
+def settings_of_answers(system: System, material: Material, split: str, identity: dict[str, Any]) -> dict[str, Any]:
+    """Everything that a prediction of this system depends on, as plain values.
+
+    Args:
+        split: of the data set.
+        identity: of the model (`model_identity`).
+    """
+    config = material.config
+    found = {
+        "version": SETTINGS_VERSION,
+        "system": system.name,
+        "dataset": material.dataset.name,
+        "split": split,
+        **values_of(config, QUESTION_SETTINGS),
     }
-    if system in systems.RULES:
+    if system.kind == "rule":
         return found
-    found |= {
-        **model_identity,
-        "protocol": compare.protocol,
-        "reward_rule": config.reward.rule,
-        "temperature": compare.temperature,
-        "max_completion_length": config.rollout.max_completion_length,
-        "prompts": hashlib.sha256(Path(str(prompts.__file__)).read_bytes()).hexdigest()[:16],
+    sampled = SAMPLING_SETTINGS if config.compare.temperature != 0 else ()
+    return {
+        **found,
+        **identity,
+        **values_of(config, (*MODEL_SETTINGS, *sampled, *system.settings)),
+        "texts": hash_of_texts([prompts.wording_text(material.form.wording), *system.texts]),
     }
-    if system in ("full_history", "other_history", "truncated_history"):
-        found |= {"persona_card": data.persona_card, "length_policy": data.length_policy}
-        found |= {"max_prompt_length": data.max_prompt_length}
-    if system == "truncated_history":
-        found["max_context_tokens"] = compare.max_context_tokens
-    if system in ("bm25", "embeddings"):
-        found["retrieval"] = [compare.retrieval_window, compare.retrieval_overlap, compare.retrieval_top_k]
-    if system == "embeddings":
-        found["embedding_model"] = compare.embedding_model
-    if system == systems.MEMORY:
-        memory = config.memory
-        found["memory"] = [memory.chunk_tokens, memory.max_memory_tokens, memory.max_update_length, memory.query_aware]
-    return found
 
 
-def model_identity(config: EvaluationConfig) -> dict[str, Any]:
+def settings_of_judge(config: JudgeConfig) -> dict[str, Any]:
+    """Everything that a verdict depends on besides the answer."""
+    texts = [
+        prompts.JUDGE_SYSTEM_PROMPT,
+        prompts.JUDGE_TEMPLATE,
+        json.dumps([prompts.JUDGE_PARTS, prompts.JUDGE_RUBRICS, prompts.JUDGE_LAYOUTS]),
+    ]
+    return {
+        "endpoint": config.endpoint.base_url,
+        "model": config.endpoint.model,
+        "options": config.endpoint.options,
+        "greedy": config.repeats == 1,
+        "max_completion_length": config.max_completion_length,
+        "texts": hash_of_texts(texts),
+    }
+
+
+def values_of(config: ComparisonConfig, keys: Iterable[str]) -> dict[str, Any]:
+    """The values behind dotted keys."""
+    return {key: reduce(getattr, key.split("."), config) for key in keys}
+
+
+def hash_of_texts(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def model_identity(config: ComparisonConfig) -> dict[str, Any]:
     """What tells this model from another: an endpoint's address and name, or a path with the state of its weights."""
     if config.uses_endpoint:
-        endpoint = config.evaluate.endpoint
+        endpoint = config.compare.endpoint
         return {"endpoint": endpoint.base_url, "model": endpoint.model, "options": endpoint.options}
     model = config.model
     weights = [
@@ -64,25 +97,45 @@ def model_identity(config: EvaluationConfig) -> dict[str, Any]:
     return {"model": model.model_name_or_path, "revision": model.model_revision, "weights": weights}
 
 
-def check_settings(folder: Path, settings: dict[str, Any]) -> None:
+def check_answer_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Writes the settings of a folder without answers; to answers that were made with other settings none are added.
 
     Raises:
         ValueError: the folder's settings differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "settings.json"
-    if path.exists() and any((folder / name).exists() for name in ("predictions.jsonl", "memories.jsonl")):
-        before = json.loads(path.read_text(encoding="utf-8"))
-        before.pop("judge", None)
-        differing = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
-        if differing:
-            raise ValueError(
-                f"{folder} holds answers made with another {', '.join(differing)}; remove it, or set evaluate.label or "
-                "output_dir to keep both"
-            )
-    else:
+    has_answers = any((folder / name).exists() for name in ("predictions.jsonl", "memories.jsonl"))
+    remedy = "remove it, or set compare.label or output_dir to keep both"
+    check_or_write(folder / "settings.json", settings, has_answers, f"{folder} holds answers", remedy)
+
+
+def check_judge_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """The same for the verdicts of a judge.
+
+    Raises:
+        ValueError: the folder's verdicts were made with other settings.
+    """
+    verdicts = folder / "verdicts.jsonl"
+    found = f"{verdicts} holds verdicts"
+    check_or_write(folder / "judge.json", settings, verdicts.exists(), found, "remove the file to judge again")
+
+
+def check_or_write(path: Path, settings: dict[str, Any], in_use: bool, found: str, remedy: str) -> None:
+    """Writes `settings`, unless what was made with the ones that are there is `in_use`: then they must be equal.
+
+    Args:
+        found: what was made with them, for messages.
+        remedy: what a person may do where they differ.
+    """
+    if not (in_use and path.exists()):
         path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        return
+    before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings))
+    if before.get("version") != now.get("version"):
+        raise ValueError(f"{found} of another version of this program; {remedy}")
+    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if differing:
+        raise ValueError(f"{found} made with another {', '.join(differing)}; {remedy}")
 
 
 def add_counters(path: Path, counters: dict[str, int]) -> None:
@@ -90,28 +143,3 @@ def add_counters(path: Path, counters: dict[str, int]) -> None:
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     total = {name: value + before.get(name, 0) for name, value in counters.items()}
     path.write_text(json.dumps(total) + "\n", encoding="utf-8")
-
-
-class Updates:
-    """Writes a memory's updates to memories.jsonl."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(self, rollout: Rollout) -> None:
-        answer = rollout.answers[0]
-        lines = [
-            json.dumps(
-                {
-                    "history_id": answer.prompt.history_id,
-                    "sample": answer.sibling,
-                    "turn": turn,
-                    "memory": update.memory,
-                    "failure": update.failure,
-                },
-                ensure_ascii=False,
-            )
-            for turn, update in enumerate(rollout.updates)
-        ]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")

@@ -1,7 +1,7 @@
 r"""Open-ended answers, read by a judge: any model behind an OpenAI-compatible endpoint.
 
 A verdict is a number from 0 to 1 in one `\boxed{}` (arXiv 2512.06688: a narrow judge sees query, preference and
-reply). Each answer is judged in both layouts (preference or reply first), `evaluate.judge.repeats` times each; its
+reply). Each answer is judged in both layouts (preference or reply first), `compare.judge.repeats` times each; its
 reward is the mean of the valid verdicts. A verdict that cannot be read is counted and never becomes a zero.
 """
 
@@ -11,16 +11,15 @@ import dataclasses
 import json
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rft.chat.models import ChatModel, ChatRequest
 from rft.data import prompts
-from rft.data.benchmarks import BenchmarkName
 from rft.eval.config import JudgeConfig
-from rft.eval.predictions import Prediction
+from rft.eval.predictions import PROMPT_TOO_LONG, Prediction
 from rft.jsonl import keep_whole_lines, whole_lines
 from rft.records import Message, Question
 from rft.reward.mcq import THOUGHT_CLOSES, boxed
@@ -80,20 +79,18 @@ def read_score(text: str) -> tuple[float | None, str | None]:
     return (number, None) if number is not None else (None, "not_a_score")
 
 
-def rubric_of(benchmark: BenchmarkName, question: Question) -> tuple[str, str]:
-    """The rubric's name, and what the judge is told of the user."""
-    if benchmark == "longmemeval":
+def rubric_of(question: Question) -> tuple[str, str]:
+    """The rubric's name, and what the judge is told of the user: the preference that the data set names
+    (`columns["preference"]`), else the reference answer."""
+    preference = str(question.columns.get("preference") or "")
+    if not preference:
         return "answer", question.correct_answer
-    if question.preference.lower().startswith("do not"):
-        return "avoid", question.preference
-    return "follow", question.preference or question.correct_answer
+    return "avoid" if preference.lower().startswith("do not") else "follow", preference
 
 
-def judge_request(
-    benchmark: BenchmarkName, question: Question, reply: str, layout: str
-) -> tuple[tuple[Message, ...], str]:
+def judge_request(question: Question, reply: str, layout: str) -> tuple[tuple[Message, ...], str]:
     """System line and user message of one verdict; the reply's thought is not shown."""
-    rubric, gold = rubric_of(benchmark, question)
+    rubric, gold = rubric_of(question)
     shown = {"query": question.query, "gold": gold, "reply": reply.rpartition(THOUGHT_CLOSES)[2].strip()}
     parts = "\n\n".join(
         prompts.JUDGE_PARTS[part].format(**{part: shown[part]}) for part in prompts.JUDGE_LAYOUTS[layout]
@@ -102,36 +99,35 @@ def judge_request(
     return (Message(role="system", content=prompts.JUDGE_SYSTEM_PROMPT),), text
 
 
-def judge(
-    benchmark: BenchmarkName,
+VerdictKey = tuple[str, int, str, int]
+"""Question id, sample, layout, repeat."""
+
+
+def judge_answers(
     config: JudgeConfig,
     predictions: Sequence[Prediction],
-    questions: dict[str, Question],
+    questions: Mapping[str, Question],
     model: ChatModel,
     path: Path,
 ) -> Iterator[Verdict]:
-    """Asks for the verdicts that `path` does not hold yet, and appends each as it comes."""
+    """Asks for the verdicts that `path` does not hold yet, and appends each as it comes.
+
+    Args:
+        questions: by id, those of the predictions.
+        model: the judge.
+        path: verdicts.jsonl.
+    """
     keep_whole_lines(path)
     done = {(v.question_id, v.sample, v.layout, v.repeat) for v in read_verdicts(path)}
-
-    def requests() -> Iterator[ChatRequest[tuple[str, int, str, int]]]:
-        for prediction in predictions:
-            for layout in prompts.JUDGE_LAYOUTS:
-                for repeat in range(config.repeats):
-                    tag = (prediction.question_id, prediction.sample, layout, repeat)
-                    if tag not in done:
-                        question = questions[prediction.question_id]
-                        context, text = judge_request(benchmark, question, prediction.text, layout)
-                        yield ChatRequest(
-                            tag=tag,
-                            context=context,
-                            question=text,
-                            max_tokens=config.max_completion_length,
-                            seed=repeat,
-                        )
-
+    requests = (
+        request
+        for prediction in predictions
+        if was_asked(prediction)
+        for request in verdict_requests(config, prediction, questions[prediction.question_id])
+        if request.tag not in done
+    )
     with path.open("a", encoding="utf-8") as file:
-        for (question_id, sample, layout, repeat), reply in model.replies(requests()):
+        for (question_id, sample, layout, repeat), reply in model.replies(requests):
             score, failure = read_score(reply.text)
             verdict = Verdict(
                 question_id=question_id,
@@ -147,9 +143,39 @@ def judge(
             yield verdict
 
 
+def was_asked(prediction: Prediction) -> bool:
+    """Whether there is an answer to judge; a question whose prompt was too long is a wrong answer without a judge."""
+    return prediction.failure != PROMPT_TOO_LONG
+
+
+def verdict_requests(
+    config: JudgeConfig, prediction: Prediction, question: Question
+) -> Iterator[ChatRequest[VerdictKey]]:
+    for layout in prompts.JUDGE_LAYOUTS:
+        context, text = judge_request(question, prediction.text, layout)
+        for repeat in range(config.repeats):
+            yield ChatRequest(
+                tag=(prediction.question_id, prediction.sample, layout, repeat),
+                context=context,
+                question=text,
+                max_tokens=config.max_completion_length,
+                seed=repeat,
+            )
+
+
 def read_verdicts(path: Path) -> list[Verdict]:
-    """The verdicts of a file; a last line that a crash cut short is left out."""
-    return [Verdict(**json.loads(line)) for line in whole_lines(path)]
+    """The verdicts of a file; a last line that a crash cut short is left out.
+
+    Raises:
+        ValueError: another line that is no verdict.
+    """
+    found = []
+    for number, line in enumerate(whole_lines(path), 1):
+        try:
+            found.append(Verdict(**json.loads(line)))
+        except (json.JSONDecodeError, TypeError):
+            raise ValueError(f"{path} line {number} is no verdict of this version; remove the file") from None
+    return found
 
 
 def with_verdicts(predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Prediction]:
@@ -159,6 +185,9 @@ def with_verdicts(predictions: Sequence[Prediction], verdicts: Sequence[Verdict]
         of_answer.setdefault((verdict.question_id, verdict.sample), []).append(verdict)
     judged = []
     for prediction in predictions:
+        if not was_asked(prediction):
+            judged.append(prediction)
+            continue
         found = of_answer.get((prediction.question_id, prediction.sample), [])
         scores = [verdict.score for verdict in found if verdict.score is not None]
         rows: tuple[dict[str, Any], ...] = tuple(

@@ -12,41 +12,49 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from rft.data import prompts
-from rft.data.benchmarks import Benchmark
+from rft.config import DataConfig
 from rft.data.chat_template import ChatParts, ChatTemplate
+from rft.data.dataset import Dataset
+from rft.data.prompts import McqWording, context_messages, gold_letter
 from rft.records import Question
 
 
-def export(
-    path: Path, benchmark: Benchmark, questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, card: str
+def write_lm_eval_questions(
+    path: Path,
+    data: DataConfig,
+    dataset: Dataset,
+    questions: Sequence[Question],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Writes one JSON line per question: `prompt`, `gold`, and what the question is about.
+    """Writes one JSON line per multiple-choice question: `prompt`, `gold`, and what the question is about.
 
     Args:
         path: the file to write.
-        benchmark: histories and the order of options.
-        questions: those to write, by history.
+        data: whether profiles are shown.
+        dataset: contexts and the order of options.
+        questions: those to write, by context.
         tokenizer: of the model that will be evaluated.
-        card: `drop` or `keep`, the persona card.
+
+    Raises:
+        ValueError: a question without options.
     """
-    chat = ChatTemplate(tokenizer)
+    chat, wording = ChatTemplate(tokenizer), McqWording()
+    if bare := next((question for question in questions if not question.incorrect_answers), None):
+        raise ValueError(f"{bare.question_id} has no options; name a data set of multiple-choice questions")
 
     @lru_cache(maxsize=1)
-    def parts_of(history_id: str) -> ChatParts:
-        return chat.split(prompts.history_messages(benchmark.history(history_id), card))
+    def parts_of(context_id: str) -> ChatParts:
+        return chat.split(context_messages(dataset.context(context_id), wording, data.persona_card))
 
     with path.open("w", encoding="utf-8") as file:
         for question in questions:
-            order = benchmark.option_order(question)
-            parts = parts_of(question.history_id)
+            order = dataset.option_order(question)
+            parts = parts_of(question.context_id)
             row = {
                 "question_id": question.question_id,
-                "persona_id": question.persona_id,
-                "pref_type": question.pref_type,
-                "who": question.who,
-                "updated": question.updated,
-                "prompt": parts.history + parts.tail(prompts.question_message(question, order).content),
-                "gold": prompts.gold_letter(order),
+                "cluster": question.cluster,
+                "tags": dict(question.tags),
+                "prompt": parts.history + parts.tail(wording.ask(question, order)),
+                "gold": gold_letter(order),
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rft.eval.predictions import Prediction
-from rft.eval.retention import Retention, follow
-from rft.records import Question, Rollout
+from rft.eval.retention import Retention, follow_evidence
+from rft.records import Rollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +69,14 @@ class MemoryResult:
     retention: float | None
     """Share of those whose evidence is in the final memory."""
     retention_by_age: dict[int, float]
-    """Updates since the evidence was read -> share of the questions that old whose evidence is in the memory."""
+    """By updates since the evidence was read: the share of the questions that old whose evidence is in the memory."""
 
 
-def trace_memories(rollout: Rollout, questions: Sequence[Question]) -> list[MemoryTrace]:
+def trace_memories(rollout: Rollout) -> list[MemoryTrace]:
     """One per answer of a rollout with a memory, in order."""
     memories = tuple(update.memory for update in rollout.updates)
     traces = []
-    for answer, question in zip(rollout.answers, questions, strict=True):
+    for answer in rollout.answers:
         turn = answer.prompt.evidence_turn
         traces.append(
             MemoryTrace(
@@ -84,7 +84,7 @@ def trace_memories(rollout: Rollout, questions: Sequence[Question]) -> list[Memo
                 memory_tokens=rollout.updates[-1].num_memory_tokens,
                 history_tokens=sum(update.num_chunk_tokens for update in rollout.updates),
                 update_failures=tuple(str(update.failure) if update.failure else None for update in rollout.updates),
-                retention=None if turn is None else follow(question, turn, memories),
+                retention=None if turn is None else follow_evidence(answer.prompt.question, turn, memories),
             )
         )
     return traces
@@ -95,7 +95,7 @@ def summarize_memories(predictions: Sequence[Prediction]) -> MemoryResult:
     traces = [MemoryTrace.from_row(prediction.memory) for prediction in predictions if prediction.memory]
     assert len(traces) == len(predictions), "all come from a memory"
     of_memory = {
-        (prediction.history_id, prediction.sample, trace.memory): trace
+        (prediction.context_id, prediction.sample, trace.memory): trace
         for prediction, trace in zip(predictions, traces, strict=True)
     }
     memories = list(of_memory.values())
@@ -115,11 +115,12 @@ def summarize_memories(predictions: Sequence[Prediction]) -> MemoryResult:
         num_measured=len(followed),
         entered=statistics.fmean(one.entered is not None for one in followed) if followed else None,
         retention=statistics.fmean(one.kept for one in followed) if followed else None,
-        retention_by_age=by_age(followed),
+        retention_by_age=held_by_age(followed),
     )
 
 
-def by_age(followed: Sequence[Retention]) -> dict[int, float]:
+def held_by_age(followed: Sequence[Retention]) -> dict[int, float]:
+    """Updates since the evidence was read -> share of the questions that old whose evidence is in the memory."""
     held: dict[int, list[bool]] = {}
     for one in followed:
         for age in range(one.num_turns - one.evidence_turn):

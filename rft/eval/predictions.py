@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rft.data.prompts import gold_letter
 from rft.jsonl import whole_lines
 from rft.records import FinishReason, Question
 
 QUESTION_CHARS = 4000
 """How much of a question's text is kept, from its end."""
+
+PROMPT_TOO_LONG = "prompt_too_long"
+"""The failure of a question that was not asked, because its prompt was too long (data.length_policy: drop)."""
+
+TABLE_COLUMNS = ("question_id", "tags", "reference", "parsed", "reward", "failure", "question", "text")
+"""Of a prediction in a table for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,34 +31,32 @@ class Prediction:
     """One answer to one question.
 
     Example:
-        Prediction(question_id="benchmark/0", persona_id=521, history_id="data/...json",
-                   pref_type="neutral_preferences", who="self", updated=False, sensitive=False,
-                   scenario="translation", topic="music",
-                   distance_tokens=18_861, sample=0, option_order=(2, 0, 3, 1), gold="b", letter="b", reward=1.0,
-                   failure=None, finish_reason="stop", prompt_tokens=31_402, completion_tokens=218,
+        Prediction(question_id="benchmark/0", cluster="521", context_id="data/...json", tags={"who": "self"}, sample=0,
+                   option_order=(2, 0, 3, 1), reference="b", parsed="b", reward=1.0, parts={}, failure=None,
+                   finish_reason="stop", prompt_tokens=31_402, completion_tokens=218,
                    question="Any idea for my evening? ...", text="<think>...</think> \\boxed{b}")
     """
 
     question_id: str
-    persona_id: int
-    history_id: str
-    pref_type: str
-    who: str
-    updated: bool
-    sensitive: bool
-    scenario: str
-    topic: str
-    distance_tokens: int
+    cluster: str
+    context_id: str
+    tags: Mapping[str, str]
+    """`Question.tags`."""
     sample: int
     """0 .. num_samples-1"""
     option_order: tuple[int, ...]
     """Which answer each letter showed: 0 is the correct one; empty where no options were shown."""
-    gold: str | None
-    letter: str | None
+    reference: str
+    """The right letter; the reference answer where no options were shown."""
+    parsed: str | None
+    """The answer that was read in the reply: the letter, where letters were offered."""
     reward: float | None
-    """1.0 for the gold letter, else 0.0; a judge's score in [0, 1], None where no verdict was valid."""
+    """What the answer is worth: 1.0 or 0.0 for a letter, a judge's score in [0, 1], or whatever reward functions give.
+    None where no function applied, or no verdict of the judge could be read."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """The value of each reward function by name."""
     failure: str | None
-    """Why there is no letter."""
+    """Why no answer could be read."""
     finish_reason: FinishReason | None
     """None where no model was asked."""
     prompt_tokens: int
@@ -61,7 +66,7 @@ class Prediction:
     text: str
     """The reply, as it came."""
     messages_dropped: int = 0
-    """Messages of the history left out because it was too long."""
+    """Messages of the context left out because it was too long."""
     memory: dict[str, Any] | None = None
     """With a memory: its text, its cost, what it kept (rft.eval.memory.MemoryTrace)."""
     verdicts: tuple[dict[str, Any], ...] = ()
@@ -71,19 +76,19 @@ class Prediction:
         return dataclasses.asdict(self)
 
 
-def about(question: Question) -> dict[str, Any]:
-    """The fields of a prediction that the question alone decides."""
+def about(question: Question, option_order: Sequence[int]) -> dict[str, Any]:
+    """The fields of a prediction that are known before anything is answered.
+
+    Args:
+        option_order: of the options that are shown; empty where none are.
+    """
     return {
         "question_id": question.question_id,
-        "persona_id": question.persona_id,
-        "history_id": question.history_id,
-        "pref_type": question.pref_type,
-        "who": question.who,
-        "updated": question.updated,
-        "sensitive": question.sensitive,
-        "scenario": question.scenario,
-        "topic": question.topic,
-        "distance_tokens": question.distance_tokens,
+        "cluster": question.cluster,
+        "context_id": question.context_id,
+        "tags": dict(question.tags),
+        "option_order": tuple(option_order),
+        "reference": gold_letter(option_order) if option_order else question.correct_answer,
     }
 
 
@@ -112,3 +117,12 @@ def append_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
     """Adds whole lines; what was written before stays as it is."""
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(map(to_json, predictions)))
+
+
+def prediction_table(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Predictions as rows of a table for people: tags as one text."""
+    rows = []
+    for prediction in predictions:
+        row = {column: getattr(prediction, column) for column in TABLE_COLUMNS}
+        rows.append(row | {"tags": ", ".join(f"{name} {value}" for name, value in prediction.tags.items())})
+    return rows

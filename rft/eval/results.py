@@ -6,8 +6,9 @@
         LABEL/SYSTEM/settings.json          what these answers depend on; others do not mix with them
         LABEL/SYSTEM/memories.jsonl         with a memory: each update
         LABEL/SYSTEM/verdicts.jsonl         with a judge: each verdict
+        LABEL/SYSTEM/judge.json             what these verdicts depend on
 
-Models are side by side: another `evaluate.label` adds rows. Systems without a model stand under `rules`.
+Models are side by side: another `compare.label` adds rows. Systems without a model stand under `rules`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import dataclasses
 import json
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from rft.eval.predictions import Prediction, read_predictions
 from rft.eval.score import Difference, EvalResult, paired_difference, summarize
 from rft.eval.systems import SYSTEMS
 
-VERSION = 1
+VERSION = 2
+"""Of results.json. Raised by whoever changes its schema."""
 
 RULES_LABEL = "rules"
+"""Stands where a model's name would, for systems without a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,19 +57,21 @@ class SystemResult:
     """One row of the table.
 
     Example:
-        SystemResult(system="full_history", model="qwen3_4b", num_samples=1, result=EvalResult(...), cost=Cost(...),
-                     messages_dropped=0, difference=Difference(...), baseline="qwen3_4b/no_history", judge=None,
-                     settings={...})
+        SystemResult(system="full_history", model="qwen3_4b", is_control=False, num_samples=1,
+                     result=EvalResult(...), cost=Cost(...), messages_dropped=0, difference=Difference(...),
+                     baseline="qwen3_4b/no_history", judge=None, settings={...})
     """
 
     system: str
     model: str
     """The label; `rules` for systems without a model."""
+    is_control: bool
+    """Whether it sees nothing of what the question is about."""
     num_samples: int
     result: EvalResult
     cost: Cost
     messages_dropped: int
-    """Left out of histories that were too long, over all answers."""
+    """Left out of contexts that were too long, over all answers."""
     difference: Difference | None
     """To the baseline, question by question; None for the baseline itself and where it was not asked."""
     baseline: str | None
@@ -76,16 +81,16 @@ class SystemResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """An evaluation.
+    """A comparison.
 
     Example:
-        Results(version=1, benchmark="personamem_v2-32k-benchmark", num_questions=5000,
+        Results(version=2, name="personamem_v2-32k-benchmark", num_questions=5000,
                 data={"rows_skipped": {}}, systems=[...], provenance={...})
     """
 
     version: int
-    benchmark: str
-    """The folder's name: data set, window, split."""
+    name: str
+    """The folder's: data set and split, and `open` where a judge reads the answers."""
     num_questions: int
     """Asked now; a row says how many it has answers to."""
     data: dict[str, Any]
@@ -101,16 +106,24 @@ def read_results(path: Path) -> Results:
     """Reads and validates results.json.
 
     Raises:
-        ValueError: absent, or not of this version's schema.
+        ValueError: absent, or not of this version and its schema.
     """
+    remedy = "make it again with rft/evaluate.py"
     try:
-        return SCHEMA.validate_json(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        version = stored["version"]
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; make it with rft/evaluate.py") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is no results file; {remedy}") from None
+    if version != VERSION:
+        raise ValueError(f"{path} is of version {version}, this program reads version {VERSION}; {remedy}")
+    try:
+        return SCHEMA.validate_python(stored)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{path}: {place}: {first['msg']}; make it again with this version") from None
+        raise ValueError(f"{path}: {place}: {first['msg']}; {remedy}") from None
 
 
 def write_results(folder: Path, results: Results) -> None:
@@ -123,47 +136,74 @@ def write_results(folder: Path, results: Results) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """All answers of one system of one model, with judgements where there are any."""
+class SystemAnswers:
+    """All answers of one system of one model, with judgements where there are any.
+
+    Example:
+        SystemAnswers(model="qwen3_4b", system="full_history", predictions=[...], settings={...},
+                      counters={"prompt_tokens": 4000}, judge=None)
+    """
 
     model: str
     system: str
     predictions: list[Prediction]
     settings: dict[str, Any]
     counters: dict[str, int] | None
+    """Of the local engine that answered."""
+    judge: str | None
+    """The model that read the answers."""
 
 
-def collect(folder: Path, question_ids: Sequence[str]) -> list[Answers]:
+def collect_answers(folder: Path, question_ids: Sequence[str]) -> list[SystemAnswers]:
     """What the folder holds on these questions: models by name, systems in the order of `SYSTEMS`."""
-    wanted = set(question_ids)
-    found = []
-    for path in folder.glob("*/*/predictions.jsonl"):
-        predictions = [p for p in read_predictions(path) if p.question_id in wanted]
-        verdicts = path.with_name("verdicts.jsonl")
-        if verdicts.exists():
-            predictions = with_verdicts(predictions, read_verdicts(verdicts))
-        if predictions:
-            counters = path.with_name("counters.json")
-            found.append(
-                Answers(
-                    model=path.parts[-3],
-                    system=path.parts[-2],
-                    predictions=predictions,
-                    settings=json.loads(path.with_name("settings.json").read_text(encoding="utf-8")),
-                    counters=json.loads(counters.read_text(encoding="utf-8")) if counters.exists() else None,
-                )
-            )
-    return sorted(found, key=lambda one: (one.model == RULES_LABEL, one.model, SYSTEMS.index(one.system)))
+    found = [answers_in(path.parent, set(question_ids)) for path in folder.glob("*/*/predictions.jsonl")]
+    places = {name: place for place, name in enumerate(SYSTEMS)}
+    return sorted(
+        (answers for answers in found if answers.predictions),
+        key=lambda one: (one.model == RULES_LABEL, one.model, places.get(one.system, len(places)), one.system),
+    )
+
+
+def answers_in(folder: Path, question_ids: Set[str]) -> SystemAnswers:
+    """The answers of one system's folder to these questions."""
+    predictions = [one for one in read_predictions(folder / "predictions.jsonl") if one.question_id in question_ids]
+    judge = read_json(folder / "judge.json")
+    if judge is not None:
+        predictions = with_verdicts(predictions, read_verdicts(folder / "verdicts.jsonl"))
+    return SystemAnswers(
+        model=folder.parent.name,
+        system=folder.name,
+        predictions=predictions,
+        settings=read_json(folder / "settings.json") or {},
+        counters=read_json(folder / "counters.json"),
+        judge=str(judge["model"]) if judge is not None else None,
+    )
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """None where there is no file."""
+    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return found
 
 
 def make_results(
-    folder: Path, question_ids: Sequence[str], baseline: str, data: dict[str, Any], provenance: dict[str, Any]
+    folder: Path,
+    question_ids: Sequence[str],
+    breakdowns: Sequence[str],
+    baseline: str,
+    data: dict[str, Any],
+    provenance: dict[str, Any],
 ) -> Results:
     """The table of everything the folder holds on these questions.
 
-    `baseline` is a system of the same model, or `label/system`.
+    Args:
+        folder: of the comparison.
+        breakdowns: the tags by which results are broken down.
+        baseline: a system of the same model, or `label/system`.
+        data: what was read and left out.
+        provenance: of this run.
     """
-    every = collect(folder, question_ids)
+    every = collect_answers(folder, question_ids)
     by_name = {f"{one.model}/{one.system}": one for one in every}
     rows = []
     for one in every:
@@ -171,10 +211,10 @@ def make_results(
         other = baseline if "/" in baseline else f"{one.model}/{baseline}"
         compared = by_name.get(other) if other != name else None
         difference = paired_difference(one.predictions, compared.predictions) if compared else None
-        rows.append(row_of(one, difference, other if difference else None))
+        rows.append(system_result(one, breakdowns, difference, other if difference else None))
     return Results(
         version=VERSION,
-        benchmark=folder.name,
+        name=folder.name,
         num_questions=len(question_ids),
         data=data,
         systems=rows,
@@ -182,35 +222,44 @@ def make_results(
     )
 
 
-def row_of(answers: Answers, difference: Difference | None, baseline: str | None) -> SystemResult:
+def system_result(
+    answers: SystemAnswers, breakdowns: Sequence[str], difference: Difference | None, baseline: str | None
+) -> SystemResult:
     predictions = answers.predictions
-    judge_model = answers.settings.get("judge")
-    computed = None
-    if answers.counters is not None:
-        computed = answers.counters["prompt_tokens"] - answers.counters["cached_prompt_tokens"]
+    try:
+        result = summarize(predictions, breakdowns)
+    except ValueError as error:
+        raise ValueError(f"{answers.model}/{answers.system}: {error}") from None
     return SystemResult(
         system=answers.system,
         model=answers.model,
+        is_control=answers.system in SYSTEMS and SYSTEMS[answers.system].is_control,
         num_samples=1 + max(prediction.sample for prediction in predictions),
-        result=summarize(predictions),
-        cost=Cost(
-            prompt_tokens_mean=statistics.fmean(p.prompt_tokens for p in predictions),
-            prompt_tokens_max=max(p.prompt_tokens for p in predictions),
-            completion_tokens_mean=statistics.fmean(p.completion_tokens for p in predictions),
-            prefill_tokens_mean=computed / len(predictions) if computed is not None else None,
-        ),
+        result=result,
+        cost=cost_of(answers),
         messages_dropped=sum(prediction.messages_dropped for prediction in predictions),
         difference=difference,
         baseline=baseline,
-        judge=summarize_judge(str(judge_model), predictions) if judge_model else None,
+        judge=summarize_judge(answers.judge, predictions) if answers.judge else None,
         settings=answers.settings,
+    )
+
+
+def cost_of(answers: SystemAnswers) -> Cost:
+    predictions, counters = answers.predictions, answers.counters
+    computed = None if counters is None else counters["prompt_tokens"] - counters["cached_prompt_tokens"]
+    return Cost(
+        prompt_tokens_mean=statistics.fmean(p.prompt_tokens for p in predictions),
+        prompt_tokens_max=max(p.prompt_tokens for p in predictions),
+        completion_tokens_mean=statistics.fmean(p.completion_tokens for p in predictions),
+        prefill_tokens_mean=computed / len(predictions) if computed is not None else None,
     )
 
 
 def as_table(results: Results) -> str:
     """For a terminal: one line per system."""
     header = ("model", "system", "n", "accuracy", "95% interval", "to baseline", "parsed", "cut off", "prompt tokens")
-    lines = [header, *(cells_of(row) for row in results.systems)]
+    lines = [header, *(table_cells(row) for row in results.systems)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     texts = [
         "  ".join(
@@ -222,7 +271,7 @@ def as_table(results: Results) -> str:
     return "\n".join([texts[0], "-" * len(texts[0]), *texts[1:]])
 
 
-def cells_of(row: SystemResult) -> tuple[str, ...]:
+def table_cells(row: SystemResult) -> tuple[str, ...]:
     overall, difference = row.result.overall, row.difference
     return (
         row.model,
@@ -231,7 +280,7 @@ def cells_of(row: SystemResult) -> tuple[str, ...]:
         f"{overall.accuracy:.3f}",
         f"[{overall.low:.3f}, {overall.high:.3f}]",
         f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "",
-        f"{row.result.parse_rate:.1%}",
+        f"{row.result.parse_rate:.1%}" if row.result.parse_rate is not None else "",
         f"{row.result.truncation_rate:.1%}",
         f"{row.cost.prompt_tokens_mean:,.0f}" if row.cost.prompt_tokens_max else "",
     )

@@ -1,9 +1,9 @@
 """How long a memory keeps what it has read: told from the words of the evidence, without a judge.
 
 A question's key words are those of its evidence that make the right answer right: they also stand in the right answer
-or in the preference, and neither in the query nor in a wrong answer. A memory holds the evidence when at least half of
-them stand in it. Where there are none nothing is measured, nor where the user asked to forget: the right answer is then
-that nothing is remembered.
+or in the preference that the data set names (`columns["preference"]`), and neither in the query nor in a wrong answer.
+A memory holds the evidence when at least half of them stand in it. Where there are none nothing is measured, nor where
+the user asked to forget (`columns["forgotten"]`): the right answer is then that nothing is remembered.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Retention:
 
 def key_words(question: Question) -> frozenset[str]:
     """The words, lower case, by which a memory shows that it holds the question's evidence."""
-    if question.pref_type == "ask_to_forget":
+    if question.columns.get("forgotten"):
         return frozenset()
     evidence = words_of(*(message.content for message in question.evidence))
-    right = words_of(question.correct_answer, question.preference)
+    right = words_of(question.correct_answer, str(question.columns.get("preference") or ""))
     elsewhere = words_of(question.query, *question.incorrect_answers)
     return (evidence & right) - elsewhere - COMMON
 
@@ -60,7 +60,7 @@ def words_of(*texts: str) -> frozenset[str]:
     return frozenset(word for text in texts for word in WORD.findall(text.lower()))
 
 
-def follow(question: Question, evidence_turn: int, memories: Sequence[str]) -> Retention | None:
+def follow_evidence(question: Question, evidence_turn: int, memories: Sequence[str]) -> Retention | None:
     """Follows a question's evidence through the memories after each update; None where it has no key words."""
     wanted = key_words(question)
     if not wanted:

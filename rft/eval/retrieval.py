@@ -1,4 +1,4 @@
-"""Which messages of a history a search finds for a query.
+"""Which messages of a context a search finds for a query.
 
 The setting is that of the reference's own retrieval baseline (arXiv 2512.06688): windows of 6 messages, 2 of them
 shared with the window before, the best 10 shown in the order of the conversation, each message once, searched by the
@@ -7,19 +7,20 @@ query without its options.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from rft.eval.config import CompareConfig
 from rft.records import Message
 
 Scores = npt.NDArray[np.float32]
 
 
 class Index(Protocol):
-    """The windows of one history, ready to be searched."""
+    """The windows of one context, ready to be searched."""
 
     def scores(self, query: str) -> Scores:
         """How well each window fits, larger is better."""
@@ -33,7 +34,7 @@ class Search(Protocol):
 
 
 class Retriever:
-    """Finds messages; the index of the last history is kept, because its questions follow each other.
+    """Finds messages; the index of the last context is kept, because its questions follow each other.
 
     Args:
         search: compares.
@@ -45,18 +46,18 @@ class Retriever:
     def __init__(self, search: Search, *, window: int, overlap: int, top_k: int) -> None:
         if not 0 <= overlap < window or top_k < 1:
             raise ValueError(
-                f"evaluate.retrieval_overlap ({overlap}) must be below evaluate.retrieval_window ({window}), and "
-                f"evaluate.retrieval_top_k ({top_k}) positive"
+                f"compare.retrieval_overlap ({overlap}) must be below compare.retrieval_window ({window}), and "
+                f"compare.retrieval_top_k ({top_k}) positive"
             )
         self.search, self.window, self.overlap, self.top_k = search, window, overlap, top_k
         self._last: tuple[str, list[range], Index] | None = None
 
-    def find(self, history_id: str, messages: Sequence[Message], query: str) -> list[Message]:
+    def find(self, context_id: str, messages: Sequence[Message], query: str) -> list[Message]:
         """Messages of the best windows, in their order."""
-        if self._last is None or self._last[0] != history_id:
-            places = windows(len(messages), self.window, self.overlap)
+        if self._last is None or self._last[0] != context_id:
+            places = message_windows(len(messages), self.window, self.overlap)
             texts = ["\n".join(f"{messages[i].role}: {messages[i].content}" for i in place) for place in places]
-            self._last = history_id, places, self.search.index(texts)
+            self._last = context_id, places, self.search.index(texts)
         _, places, index = self._last
         # Stable, so that equal windows keep their order.
         best = np.argsort(-index.scores(query), kind="stable")[: self.top_k]
@@ -64,7 +65,7 @@ class Retriever:
         return [messages[i] for i in chosen]
 
 
-def windows(num_messages: int, size: int, overlap: int) -> list[range]:
+def message_windows(num_messages: int, size: int, overlap: int) -> list[range]:
     """Ranges of `size` messages, each beginning `size - overlap` after the one before; the last may be shorter."""
     step = size - overlap
     starts = range(0, max(1, num_messages - overlap), step)
@@ -110,7 +111,7 @@ class Embeddings:
             self.model = SentenceTransformer(model_name)
         except (OSError, ValueError) as error:
             first = str(error).splitlines()[0]
-            raise ValueError(f"evaluate.embedding_model: cannot read {model_name}: {first}") from None
+            raise ValueError(f"compare.embedding_model: cannot read {model_name}: {first}") from None
 
     def index(self, texts: Sequence[str]) -> Index:
         return EmbeddingIndex(self.model, self._encode(texts))
@@ -128,3 +129,26 @@ class EmbeddingIndex:
         (vector,) = self.model.encode([query], normalize_embeddings=True, show_progress_bar=False)
         found: Scores = self.vectors @ vector
         return found
+
+
+def open_retriever(name: str, config: CompareConfig) -> Retriever:
+    """The search that a comparison names, with its settings.
+
+    Args:
+        name: a key of `SEARCHES`.
+
+    Raises:
+        ValueError: settings that cannot work, an embedding model that cannot be read.
+    """
+    return Retriever(
+        SEARCHES[name](config),
+        window=config.retrieval_window,
+        overlap=config.retrieval_overlap,
+        top_k=config.retrieval_top_k,
+    )
+
+
+SEARCHES: dict[str, Callable[[CompareConfig], Search]] = {
+    "bm25": lambda config: Bm25(),
+    "embeddings": lambda config: Embeddings(config.embedding_model),
+}

@@ -1,32 +1,24 @@
-"""From predictions to accuracies with intervals that know questions of one persona are alike."""
+"""From predictions to accuracies, with intervals that know that questions of one cluster are alike."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 
+from rft.data.prompts import letters_of
 from rft.eval.memory import MemoryResult, summarize_memories
 from rft.eval.predictions import Prediction
 
 Z95 = 1.959963984540054
 """Standard normal quantile of a two-sided 95% interval."""
 
-BREAKDOWNS: dict[str, Callable[[Prediction], str]] = {
-    "pref_type": lambda prediction: prediction.pref_type,
-    "who": lambda prediction: prediction.who,
-    "updated": lambda prediction: str(prediction.updated).lower(),
-    "sensitive": lambda prediction: str(prediction.sensitive).lower(),
-    "scenario": lambda prediction: prediction.scenario,
-    "topic": lambda prediction: prediction.topic,
-    "distance_tokens": lambda prediction: distance_bucket(prediction.distance_tokens),
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """A share of right answers, or a mean of a judge's scores.
+    """A share of right answers; with a judge or with reward functions, the mean of what they give.
 
     Example:
         Accuracy(n=200, accuracy=0.525, low=0.44, high=0.61)
@@ -36,7 +28,7 @@ class Accuracy:
     """Questions."""
     accuracy: float
     low: float
-    """Lower end of the 95% interval, clustered by persona."""
+    """Lower end of the 95% interval, clustered by `Question.cluster`."""
     high: float
 
 
@@ -46,19 +38,29 @@ class EvalResult:
 
     Example:
         EvalResult(overall=Accuracy(...), groups={"who": {"self": Accuracy(...), "others": Accuracy(...)}},
-                   parse_rate=0.99, truncation_rate=0.0, failures={"no_box": 2}, letters={"a": 51, "b": 47},
-                   gold_letters={"a": 50, "b": 50})
+                   parse_rate=0.99, truncation_rate=0.0, num_unrated=0, failures={"no_box": 2},
+                   letters={"a": 51, "b": 47}, gold_letters={"a": 50, "b": 50}, chance=0.25, rewards={"exact": 0.4})
     """
 
     overall: Accuracy
     groups: dict[str, dict[str, Accuracy]]
-    parse_rate: float
-    """Share of replies with a valid letter, or with a judge of those with a valid verdict."""
+    """By tag, then by the tag's value; tags in the order in which the data set names them."""
+    parse_rate: float | None
+    """Share of answers that could be read, or with a judge of those with a valid verdict; None where nobody reads
+    answers, as with reward functions alone."""
     truncation_rate: float
     """Share of replies cut at their limit."""
+    num_unrated: int
+    """Answers without a reward: in `failures` where they have one, and in no mean."""
     failures: dict[str, int]
     letters: dict[str, int]
+    """How often each letter was answered, where letters were offered."""
     gold_letters: dict[str, int]
+    """How often each letter was right."""
+    chance: float | None
+    """Accuracy of a guess among the options; None where a question was asked without options."""
+    rewards: dict[str, float] = field(default_factory=dict)
+    """Mean of each reward function's values, by its name."""
     memory: MemoryResult | None = None
     """Where answers came from a memory."""
 
@@ -79,60 +81,83 @@ class Difference:
     """Questions that both answered."""
     mean: float
     low: float
-    """Lower end of the 95% interval, clustered by persona."""
+    """Lower end of the 95% interval, clustered by `Question.cluster`."""
     high: float
 
 
-def summarize(predictions: Sequence[Prediction]) -> EvalResult:
-    """Accuracy over all predictions and by `BREAKDOWNS`, and the memories where they come from memories.
+def summarize(predictions: Sequence[Prediction], breakdowns: Sequence[str]) -> EvalResult:
+    """Accuracy over all predictions and by tag, and the memories where answers come from memories.
 
-    A prediction without a reward (no valid verdict of a judge) counts in `failures` and in no mean.
+    Args:
+        predictions: of one system on one set of questions; at least one.
+        breakdowns: the tags to break down by; one that no prediction has is left out.
 
     Raises:
-        ValueError: no predictions, or none with a reward.
+        ValueError: no answer has a reward.
     """
-    if not predictions:
-        raise ValueError("nothing to evaluate: the split has no questions; lower data.num_val_personas or check it")
+    assert predictions, "a split is never empty"
     rated = [prediction for prediction in predictions if prediction.reward is not None]
     if not rated:
-        raise ValueError(f"none of {len(predictions)} answers has a valid verdict of the judge; ask another judge")
-    groups: dict[str, dict[str, Accuracy]] = {}
-    for name, key in BREAKDOWNS.items():
-        members: dict[str, list[Prediction]] = defaultdict(list)
-        for prediction in rated:
-            members[key(prediction)].append(prediction)
-        groups[name] = {value: accuracy_of(members[value]) for value in sorted(members, key=natural)}
-    valid = sum(p.letter is not None or (p.gold is None and p.reward is not None) for p in predictions)
+        judged = any(prediction.verdicts for prediction in predictions)
+        reason = (
+            "valid verdict of the judge; ask another judge" if judged else "reward; see that reward.function applies"
+        )
+        raise ValueError(f"none of {len(predictions)} answers has a {reason}")
+    shown = [prediction for prediction in predictions if prediction.option_order]
+    all_shown = len(shown) == len(predictions)
     return EvalResult(
         overall=accuracy_of(rated),
-        groups=groups,
-        parse_rate=valid / len(predictions),
-        truncation_rate=sum(p.finish_reason == "length" for p in predictions) / len(predictions),
-        failures=dict(sorted(Counter(str(p.failure) for p in predictions if p.failure).items())),
-        letters=dict(sorted(Counter(p.letter for p in predictions if p.letter).items())),
-        gold_letters=dict(sorted(Counter(p.gold for p in predictions if p.gold).items())),
+        groups={tag: accuracy_by_tag(rated, tag) for tag in breakdowns if any(tag in p.tags for p in rated)},
+        parse_rate=parse_rate_of(predictions),
+        truncation_rate=statistics.fmean(prediction.finish_reason == "length" for prediction in predictions),
+        num_unrated=len(predictions) - len(rated),
+        failures=counted(prediction.failure for prediction in predictions),
+        letters=counted(p.parsed for p in shown if p.parsed in letters_of(p.option_order)),
+        gold_letters=counted(prediction.reference for prediction in shown),
+        chance=statistics.fmean(1 / len(prediction.option_order) for prediction in shown) if all_shown else None,
+        rewards=mean_parts(predictions),
         memory=summarize_memories(predictions) if predictions[0].memory else None,
     )
 
 
-def distance_bucket(tokens: int) -> str:
-    """Doubling buckets of the tokens between evidence and query: `0-1k`, `1k-2k`, `2k-4k`, ..."""
-    low, high = 0, 1
-    while tokens >= high * 1024:
-        low, high = high, high * 2
-    return f"{low}k-{high}k" if low else "0-1k"
+def accuracy_by_tag(rated: Sequence[Prediction], tag: str) -> dict[str, Accuracy]:
+    """By the tag's value; `""` for predictions without the tag."""
+    members: dict[str, list[Prediction]] = defaultdict(list)
+    for prediction in rated:
+        members[prediction.tags.get(tag, "")].append(prediction)
+    return {value: accuracy_of(members[value]) for value in sorted(members, key=natural_order)}
 
 
-def natural(value: str) -> tuple[int, str]:
-    """Sorts buckets by their number and words by the alphabet."""
+def parse_rate_of(predictions: Sequence[Prediction]) -> float | None:
+    if all(one.parsed is None and one.failure is None and not one.verdicts for one in predictions):
+        return None
+    return statistics.fmean(prediction.failure is None for prediction in predictions)
+
+
+def mean_parts(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """The mean of each reward function over the predictions that it gave a value."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for prediction in predictions:
+        for name, value in prediction.parts.items():
+            values[name].append(value)
+    return {name: statistics.fmean(found) for name, found in values.items()}
+
+
+def counted(values: Iterable[str | None]) -> dict[str, int]:
+    """How often each value occurs, by the alphabet; None is no value."""
+    return dict(sorted(Counter(str(value) for value in values if value is not None).items()))
+
+
+def natural_order(value: str) -> tuple[int, str]:
+    """Sorts buckets such as `2k-4k` by their number, and words by the alphabet."""
     number = value.split("-")[0].removesuffix("k")
-    return (int(number) if number.isdigit() else 0, value)
+    return (int(number) if number.isdecimal() and number.isascii() else 0, value)
 
 
 def accuracy_of(predictions: Sequence[Prediction]) -> Accuracy:
-    """Mean reward with a clustered interval; the clusters are personas."""
+    """Mean reward with its interval."""
     rewards = rewards_of(predictions)
-    low, high = clustered_interval(rewards, [prediction.persona_id for prediction in predictions])
+    low, high = clustered_interval(rewards, [prediction.cluster for prediction in predictions])
     questions = {prediction.question_id for prediction in predictions}
     return Accuracy(n=len(questions), accuracy=sum(rewards) / len(rewards), low=low, high=high)
 
@@ -141,16 +166,22 @@ def rewards_of(predictions: Sequence[Prediction]) -> list[float]:
     return [prediction.reward for prediction in predictions if prediction.reward is not None]
 
 
-def clustered_interval(values: Sequence[float], clusters: Sequence[int]) -> tuple[float, float]:
-    """95% interval of the mean of `values` in [0, 1] whose `clusters` are drawn independently.
+def clustered_interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:
+    """95% interval of the mean of `values` whose `clusters` are drawn independently.
 
-    Wilson's interval (1927) at the effective sample size n / deff. The design effect deff is the ratio of the
-    cluster-robust variance of the mean, G/(G-1) * sum_g (sum_{i in g} (x_i - p))^2 / n^2 over G clusters, to the
-    binomial p(1-p)/n, and never below 1 (Kish 1965). Unlike a normal interval it stays sensible at 0 and 1. For a
-    judge's scores, which vary less than 0 and 1 would, it is too wide rather than too narrow.
+    For values in [0, 1]: Wilson's interval (1927) at the effective sample size n / deff. The design effect deff is the
+    ratio of the cluster-robust variance of the mean, G/(G-1) * sum_g (sum_{i in g} (x_i - p))^2 / n^2 over G clusters,
+    to the binomial p(1-p)/n, and never below 1 (Kish 1965). Unlike a normal interval it stays sensible at 0 and 1. For
+    a judge's scores, which vary less than 0 and 1 would, it is too wide rather than too narrow.
+
+    For other values: the normal interval of the cluster-robust variance. With a single cluster its questions count as
+    independent, because nothing says how alike they are.
     """
     n = len(values)
     mean = sum(values) / n
+    if min(values) < 0.0 or max(values) > 1.0:
+        half = Z95 * math.sqrt(clustered_variance(values, clusters))
+        return mean - half, mean + half
     effective_n = n / design_effect(values, clusters, mean)
     shrink = 1 + Z95**2 / effective_n
     centre = (mean + Z95**2 / (2 * effective_n)) / shrink
@@ -158,32 +189,36 @@ def clustered_interval(values: Sequence[float], clusters: Sequence[int]) -> tupl
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def design_effect(values: Sequence[float], clusters: Sequence[int], mean: float) -> float:
+def design_effect(values: Sequence[float], clusters: Sequence[str], mean: float) -> float:
     binomial = mean * (1 - mean) / len(values)
     if binomial == 0 or len(set(clusters)) < 2:
         return 1.0
     return max(1.0, clustered_variance(values, clusters) / binomial)
 
 
-def clustered_variance(values: Sequence[float], clusters: Sequence[int]) -> float:
-    """Cluster-robust variance of the mean of `values`; at least two clusters."""
+def clustered_variance(values: Sequence[float], clusters: Sequence[str]) -> float:
+    """Cluster-robust variance of the mean of `values`; of a single cluster each value is one, and of one value 0."""
+    if len(set(clusters)) < 2:
+        clusters = [str(index) for index in range(len(values))]
     mean = sum(values) / len(values)
-    residuals: dict[int, float] = defaultdict(float)
+    residuals: dict[str, float] = defaultdict(float)
     for value, cluster in zip(values, clusters, strict=True):
         residuals[cluster] += value - mean
     num_clusters = len(residuals)
+    if num_clusters < 2:
+        return 0.0
     return num_clusters / (num_clusters - 1) * sum(r * r for r in residuals.values()) / len(values) ** 2
 
 
 def paired_difference(ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> Difference | None:
-    """Mean difference in reward over the questions that both answered, with a 95% interval clustered by persona.
+    """Mean difference in reward over the questions that both answered, with its 95% interval.
 
-    Samples of a question are averaged first. None with fewer than two personas in common.
+    Samples of a question are averaged first. None with fewer than two clusters in common.
     """
     means = [mean_by_question(side) for side in (ours, theirs)]
-    personas = {prediction.question_id: prediction.persona_id for prediction in ours}
+    cluster_of = {prediction.question_id: prediction.cluster for prediction in ours}
     common = [question for question in means[0] if question in means[1]]
-    clusters = [personas[question] for question in common]
+    clusters = [cluster_of[question] for question in common]
     if len(set(clusters)) < 2:
         return None
     values = [means[0][question] - means[1][question] for question in common]

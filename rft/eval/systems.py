@@ -1,233 +1,327 @@
 """What is compared: each system decides what a question is answered from, the question itself stays the same.
 
-    full_history        the whole history
-    truncated_history   the end of it, evaluate.max_context_tokens long
-    memory              a memory written chunk by chunk (tasks/memory.py), and nothing else
-    bm25, embeddings    the windows of the history that a search for the query finds (retrieval.py)
-    evidence_only       the messages that show the preference: what a perfect search would find
-    persona_card        the profile that the history was written from
-    no_history          nothing
-    options_only        nothing, and the query is hidden too
-    other_history       the history of another persona
-    longest_option, shortest_option, majority_letter     no model at all
-
-The last six are controls. A result that they come near to says little about personalization.
+A system is one `System` in `SYSTEMS`, and all that the program knows of it is in that record. Controls see nothing of
+what the question is about: a result that they come near to says little about reading the context.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Literal
 
 from rft.data import prompts
-from rft.data.benchmarks import Benchmark
-from rft.data.chat_template import ChatTemplate
-from rft.data.truncation import TruncationPolicy, truncate
-from rft.eval.retrieval import Retriever
-from rft.records import History, Message, Question
+from rft.eval.material import Material, Shown
+from rft.records import Question
 
-MEMORY = "memory"
+SystemKind = Literal["chat", "memory", "rule"]
+"""`chat`: a model is shown something and asked. `memory`: a model reads the context in chunks, keeps a memory, and
+answers from it (tasks/memory.py). `rule`: no model at all."""
 
-Context = tuple[Message, ...]
-"""What stands before the question: a system line, and what the system shows of the user. Equal for questions that can
-share it, so that an engine computes it once."""
+Rule = Callable[[Sequence[str]], int]
+"""From the options in the order shown to the index of the chosen one."""
+
+Need = Callable[[Material, Question], str | None]
+"""What a question lacks for a system, in words that follow `needs`; None where it lacks nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """A context, and how many messages had to be left out of it.
+class System:
+    """One way to answer questions.
 
     Example:
-        Shown(messages=(Message(role="system", content="..."), ...), messages_dropped=0, history_id="data/...json")
+        System(name="full_history", about="the whole context", shows=whole_context, settings=("data.persona_card",))
     """
 
-    messages: Context
-    messages_dropped: int = 0
-    history_id: str | None = None
-    """Whose history it is, where it is one."""
+    name: str
+    about: str
+    """What a question is answered from."""
+    kind: SystemKind = "chat"
+    shows: Callable[[Material, Question], Shown] | None = None
+    """Of a chat: what stands before the question."""
+    rule: Callable[[Material], Rule] | None = None
+    """Of a rule: made once, from whatever it has to be fitted to."""
+    hides_query: bool = False
+    is_control: bool = False
+    in_default: bool = False
+    """Whether the set `default` has it although it is no control."""
+    needs: tuple[Need, ...] = ()
+    """What every question must have."""
+    needs_tokenizer: bool = False
+    """Whether tokens are counted even where an endpoint answers."""
+    settings: tuple[str, ...] = ()
+    """Config keys that its answers depend on, besides those that all answers do (answer_folder.py)."""
+    texts: tuple[str, ...] = ()
+    """Words of ours that its model reads, besides those around the question."""
+    prepare: Callable[[Material], object] | None = None
+    """Reads what may turn out not to be there, so that it is told before any model loads."""
+
+    def __post_init__(self) -> None:
+        assert (self.kind == "chat") == (self.shows is not None), "a chat shows something"
+        assert (self.kind == "rule") == (self.rule is not None), "a rule chooses"
 
 
-class Material:
-    """What contexts are made of.
-
-    Args:
-        benchmark: questions and histories.
-        questions: those that are asked.
-        persona_card: `drop` or `keep`, for systems that show a history.
-        question_text: a question as it will be asked, where histories may have to be cut to leave room for it.
-        chat: the model's tokenizer, where histories may have to be cut.
-        retrievers: by system.
-    """
-
-    def __init__(
-        self,
-        benchmark: Benchmark,
-        questions: Sequence[Question],
-        *,
-        persona_card: str,
-        question_text: Callable[[Question], str] | None = None,
-        chat: ChatTemplate | None = None,
-        retrievers: dict[str, Retriever] | None = None,
-    ) -> None:
-        self.benchmark = benchmark
-        self.persona_card = persona_card
-        self.question_text = question_text or self._boxed
-        self.chat = chat
-        self.retrievers = retrievers or {}
-        self.asked_of: dict[str, list[Question]] = {}
-        for question in questions:
-            self.asked_of.setdefault(question.history_id, []).append(question)
-        self.stranger_of = strangers(questions)
-        # Questions of one history come next to each other.
-        self.history = lru_cache(maxsize=4)(benchmark.history)
-        self.whole = lru_cache(maxsize=4)(self._whole)
-        self.cut = lru_cache(maxsize=4)(self._cut)
-
-    def _whole(self, history_id: str) -> Shown:
-        messages = prompts.history_messages(self.history(history_id), self.persona_card)
-        return Shown(messages=tuple(messages), history_id=history_id)
-
-    def _boxed(self, question: Question) -> str:
-        return prompts.question_message(question, self.benchmark.option_order(question)).content
-
-    def _cut(self, history_id: str, asked_of: str, limit: int, policy: TruncationPolicy) -> Shown:
-        """A history without the messages that go over `limit` tokens together with the longest question about
-        `asked_of`, which is another history where strangers are shown."""
-        assert self.chat is not None, "checked at the start"
-        messages = self.whole(history_id).messages
-        asked = [self.question_text(question) for question in self.asked_of[asked_of]]
-        (tokens,) = self.chat.encode([self.chat.split(messages).history])
-        found = truncate(self.chat, messages, asked, len(tokens), limit, policy)
-        if found is None:
-            raise ValueError(f"{history_id}: its questions alone are longer than {limit} tokens; raise the limit")
-        return Shown(messages=tuple(found.messages), messages_dropped=found.num_dropped, history_id=history_id)
+# --------------------------------------------------------------------------------------------- what systems may need
 
 
-def strangers(questions: Sequence[Question]) -> dict[str, str]:
-    """By history, the history of another persona: a rotation in the order of a hash, so that it is always the same."""
-    owners = {question.history_id: question.persona_id for question in questions}
-    ordered = sorted(owners, key=lambda history_id: hashlib.sha256(f"stranger {history_id}".encode()).digest())
-    found = {}
-    for place, history_id in enumerate(ordered):
-        others = [*ordered[place + 1 :], *ordered[:place]]
-        stranger = next((other for other in others if owners[other] != owners[history_id]), None)
-        if stranger is not None:
-            found[history_id] = stranger
-    return found
+def options(material: Material, question: Question) -> str | None:
+    if material.form.shown_order(question):
+        return None
+    return f"options, and {question.question_id} is asked without any"
 
 
-# ---------------------------------------------------------------------------------------------- systems with a model
+def evidence(material: Material, question: Question) -> str | None:
+    return None if question.evidence else f"evidence, and {question.question_id} names none"
 
 
-def no_history(material: Material, question: Question) -> Shown:
-    return Shown(messages=(Message(role="system", content=prompts.SYSTEM_PROMPT),))
+def profile(material: Material, question: Question) -> str | None:
+    if material.context(question.context_id).profile is not None:
+        return None
+    return f"the user's profile (persona card), and {question.context_id} has none"
 
 
-def full_history(material: Material, question: Question) -> Shown:
-    return material.whole(question.history_id)
+def another_cluster(material: Material, question: Question) -> str | None:
+    """Another user, where contexts belong to users."""
+    if question.context_id in material.stranger_of:
+        return None
+    return (
+        "questions of at least two clusters (users, documents), and those chosen are of one; raise eval.num_questions"
+    )
 
 
-def other_history(material: Material, question: Question) -> Shown:
-    if question.history_id not in material.stranger_of:
-        raise ValueError("system other_history needs questions of at least two personas; raise eval.num_questions")
-    return material.whole(material.stranger_of[question.history_id])
+# ----------------------------------------------------------------------------------------------- what chats may show
 
 
-def evidence_only(material: Material, question: Question) -> Shown:
-    if not question.evidence:
-        raise ValueError(f"system evidence_only: {question.question_id} names no evidence; leave the system out")
-    return with_system_line(question.evidence)
+def whole_context(material: Material, question: Question) -> Shown:
+    return material.whole(question.context_id)
 
 
-def persona_card(material: Material, question: Question) -> Shown:
-    return with_system_line([card_of(material.history(question.history_id))])
+def end_of_context(material: Material, question: Question) -> Shown:
+    limit = material.config.compare.max_context_tokens
+    return material.cut(question.context_id, question.context_id, limit, "truncate_oldest")
 
 
-def card_of(history: History) -> Message:
-    first = history.messages[0]
-    if first.role != "system":
-        raise ValueError(f"system persona_card: {history.history_id} has no card; leave the system out")
-    return first
+def found_by(retriever: str) -> Callable[[Material, Question], Shown]:
+    """What a search for the query finds (retrieval.py)."""
 
-
-def with_system_line(messages: Sequence[Message]) -> Shown:
-    return Shown(messages=(Message(role="system", content=prompts.SYSTEM_PROMPT), *messages))
-
-
-def retrieved(name: str) -> Callable[[Material, Question], Shown]:
     def show(material: Material, question: Question) -> Shown:
-        history = material.history(question.history_id)
-        messages = [message for message in history.messages if message.role != "system"]
-        return with_system_line(material.retrievers[name].find(question.history_id, messages, question.query))
+        context = material.context(question.context_id)
+        messages = [message for message in context.messages if message.role != "system"]
+        found = material.retriever(retriever).find(question.context_id, messages, question.query)
+        return material.behind_system_line(context, found)
 
     return show
 
 
-CONTEXTS: dict[str, Callable[[Material, Question], Shown]] = {
-    "full_history": full_history,
-    "truncated_history": full_history,  # cut where the limit is known (ask.py)
-    "bm25": retrieved("bm25"),
-    "embeddings": retrieved("embeddings"),
-    "evidence_only": evidence_only,
-    "persona_card": persona_card,
-    "no_history": no_history,
-    "options_only": no_history,
-    "other_history": other_history,
-}
-
-NO_QUERY = frozenset({"options_only"})
-"""Systems that hide the query."""
+def evidence_alone(material: Material, question: Question) -> Shown:
+    return material.behind_system_line(material.context(question.context_id), question.evidence)
 
 
-# ------------------------------------------------------------------------------------------- systems without a model
+def profile_alone(material: Material, question: Question) -> Shown:
+    card = material.context(question.context_id).profile
+    assert card is not None, "checked at the start"
+    return Shown(messages=(*material.nothing().messages, card))
 
 
-def longest_option(options: Sequence[str]) -> int:
+def no_context(material: Material, question: Question) -> Shown:
+    return material.nothing()
+
+
+def context_of_another(material: Material, question: Question) -> Shown:
+    return material.whole(material.stranger_of[question.context_id])
+
+
+# ------------------------------------------------------------------------------------------------------------- rules
+
+
+def longest_option(shown: Sequence[str]) -> int:
     """Index of the longest option, the first of several."""
-    return max(range(len(options)), key=lambda index: len(options[index]))
+    return max(range(len(shown)), key=lambda index: len(shown[index]))
 
 
-def shortest_option(options: Sequence[str]) -> int:
-    return min(range(len(options)), key=lambda index: len(options[index]))
+def shortest_option(shown: Sequence[str]) -> int:
+    return min(range(len(shown)), key=lambda index: len(shown[index]))
 
 
-def majority_letter(questions: Sequence[Question], order_of: Callable[[Question], tuple[int, ...]]) -> int:
+def most_frequent_letter(questions: Sequence[Question], order_of: Callable[[Question], tuple[int, ...]]) -> int:
     """Index of the letter that is right most often, the first of several."""
     counts = Counter(order_of(question).index(0) for question in questions)
     return min(counts, key=lambda index: (-counts[index], index))
 
 
-BY_LENGTH: dict[str, Callable[[Sequence[str]], int]] = {
-    "longest_option": longest_option,
-    "shortest_option": shortest_option,
-}
+def majority_rule(material: Material) -> Rule:
+    """Always the letter that is right most often; where fewer options are shown, the last of them."""
+    with_options = [question for question in material.questions_to_fit if question.incorrect_answers]
+    letter = most_frequent_letter(with_options or material.questions, material.dataset.option_order)
+    return lambda shown: min(letter, len(shown) - 1)
 
-RULES = (*BY_LENGTH, "majority_letter")
 
-CONTROLS = ("no_history", "options_only", "other_history", *RULES)
+# ----------------------------------------------------------------------------------------------------------- systems
 
-SYSTEMS = (*CONTEXTS, MEMORY, *RULES)
+WHOLE_CONTEXT_SETTINGS = ("data.persona_card", "data.length_policy", "data.max_prompt_length")
+RETRIEVAL_SETTINGS = ("compare.retrieval_window", "compare.retrieval_overlap", "compare.retrieval_top_k")
+MEMORY_SETTINGS = (
+    "memory.chunk_tokens", "memory.max_memory_tokens", "memory.max_update_length", "memory.query_aware",
+    "compare.tokenizer",
+)  # fmt: skip
+MEMORY_TEXTS = (
+    prompts.MEMORY_SYSTEM_PROMPT, prompts.MEMORY_UPDATE_HEAD, prompts.MEMORY_UPDATE_TAIL, prompts.MEMORY_QUESTION,
+    prompts.SYSTEM_PROMPT, prompts.MEMORY_ANSWER_HEAD, prompts.NO_MEMORY,
+)  # fmt: skip
 
-SETS = {
-    "controls": CONTROLS,
-    "default": ("full_history", "evidence_only", *CONTROLS),
-    "all": SYSTEMS,
+ALL_SYSTEMS = (
+    System(
+        name="full_history",
+        about="the whole context",
+        shows=whole_context,
+        in_default=True,
+        settings=WHOLE_CONTEXT_SETTINGS,
+    ),
+    System(
+        name="truncated_history",
+        about="the end of the context, as much as compare.max_context_tokens allow",
+        shows=end_of_context,
+        needs_tokenizer=True,
+        settings=(*WHOLE_CONTEXT_SETTINGS, "compare.max_context_tokens", "compare.tokenizer"),
+    ),
+    System(
+        name="memory",
+        about="a memory written chunk by chunk, and nothing else",
+        kind="memory",
+        needs_tokenizer=True,
+        settings=MEMORY_SETTINGS,
+        texts=MEMORY_TEXTS,
+    ),
+    System(
+        name="bm25",
+        about="the windows of the context that share rare words with the query",
+        shows=found_by("bm25"),
+        settings=RETRIEVAL_SETTINGS,
+        prepare=lambda material: material.retriever("bm25"),
+    ),
+    System(
+        name="embeddings",
+        about="the windows of the context whose sentence embeddings are nearest to the query's",
+        shows=found_by("embeddings"),
+        settings=(*RETRIEVAL_SETTINGS, "compare.embedding_model"),
+        prepare=lambda material: material.retriever("embeddings"),
+    ),
+    System(
+        name="evidence_only",
+        about="the messages that hold the answer: what a perfect search would find",
+        shows=evidence_alone,
+        in_default=True,
+        needs=(evidence,),
+    ),
+    System(
+        name="persona_card",
+        about="the profile that the context was written from",
+        shows=profile_alone,
+        needs=(profile,),
+    ),
+    System(
+        name="no_history",
+        about="nothing",
+        shows=no_context,
+        is_control=True,
+    ),
+    System(
+        name="options_only",
+        about="nothing, and the query is hidden too",
+        shows=no_context,
+        hides_query=True,
+        is_control=True,
+        needs=(options,),
+    ),
+    System(
+        name="other_history",
+        about="the context of another cluster, such as another user",
+        shows=context_of_another,
+        is_control=True,
+        needs=(another_cluster,),
+        settings=WHOLE_CONTEXT_SETTINGS,
+    ),
+    System(
+        name="longest_option",
+        about="the longest option is chosen",
+        kind="rule",
+        rule=lambda material: longest_option,
+        is_control=True,
+        needs=(options,),
+    ),
+    System(
+        name="shortest_option",
+        about="the shortest option is chosen",
+        kind="rule",
+        rule=lambda material: shortest_option,
+        is_control=True,
+        needs=(options,),
+    ),
+    System(
+        name="majority_letter",
+        about="the letter that is right most often in the train split is chosen",
+        kind="rule",
+        rule=majority_rule,
+        is_control=True,
+        needs=(options,),
+        prepare=lambda material: material.questions_to_fit,
+    ),
+)
+
+SYSTEMS = {system.name: system for system in ALL_SYSTEMS}
+
+SYSTEM_SETS = {
+    "controls": tuple(system.name for system in ALL_SYSTEMS if system.is_control),
+    "default": tuple(system.name for system in ALL_SYSTEMS if system.in_default or system.is_control),
+    "all": tuple(SYSTEMS),
 }
 """Names for several systems."""
 
 
-def choose_systems(asked: str | Sequence[str]) -> list[str]:
+# -------------------------------------------------------------------------------------------------------- choosing
+
+
+def choose_systems(asked: str | Sequence[str]) -> list[System]:
     """The systems behind names and names of sets, `full_history,controls`, each once.
 
     Raises:
         ValueError: an unknown name.
     """
-    names = [name.strip() for name in asked.split(",")] if isinstance(asked, str) else list(asked)
-    found = [system for name in names for system in SETS.get(name, (name,))]
+    found = [system for name in names_in(asked) for system in SYSTEM_SETS.get(name, (name,))]
     unknown = [name for name in found if name not in SYSTEMS]
     if unknown:
-        raise ValueError(f"unknown system '{unknown[0]}'; choose of {', '.join((*SYSTEMS, *SETS))}")
-    return list(dict.fromkeys(found))
+        raise ValueError(f"unknown system '{unknown[0]}'; choose of {', '.join((*SYSTEMS, *SYSTEM_SETS))}")
+    return [SYSTEMS[name] for name in dict.fromkeys(found)]
+
+
+def names_in(asked: str | Sequence[str]) -> list[str]:
+    return [name.strip() for name in asked.split(",")] if isinstance(asked, str) else list(asked)
+
+
+def fitting_systems(asked: str | Sequence[str], material: Material) -> tuple[list[System], list[str]]:
+    """The chosen systems that the questions have everything for, and a line for each that is left out.
+
+    Only what a set stands for is left out; what is named by itself is refused.
+
+    Raises:
+        ValueError: a system that is named needs what a question lacks; no system is left.
+    """
+    fitting, left_out = [], []
+    for system in choose_systems(asked):
+        lack = first_lack(system, material)
+        if lack is None:
+            fitting.append(system)
+            continue
+        if system.name in names_in(asked):
+            raise ValueError(f"system {system.name} needs {lack}; leave the system out")
+        left_out.append(f"system {system.name} is left out: it needs {lack}")
+    if not fitting:
+        raise ValueError(f"no system is left to be compared: {left_out[0]}; name others with system=")
+    return fitting, left_out
+
+
+def first_lack(system: System, material: Material) -> str | None:
+    """What the first question lacks that cannot be asked in this system; None where all can."""
+    lacks = (need(material, question) for question in material.questions for need in system.needs)
+    return next((lack for lack in lacks if lack is not None), None)

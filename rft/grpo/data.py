@@ -1,4 +1,4 @@
-"""What is ready before any model loads: the tokenizer, and the questions as prompts."""
+"""What is ready before any model loads: the tokenizer, the data set, the task, and the questions as prompts."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from rft.config import Config
-from rft.data.memory_prompts import MemoryPrompts
-from rft.data.memory_split import MemorySplit, check_prompt_lengths, load_memory_split
-from rft.data.prepare import PreparedSplit, prepare
-from rft.data.splits import SplitName
+from rft.data.dataset import Dataset
+from rft.data.formats import open_dataset
 from rft.grpo.forest_attention import check_supported
 from rft.models import check_positions, load_tokenizer
+from rft.tasks.registry import engine_window, task_class
+from rft.tasks.task import PromptSplit, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """Tokenizer and splits of a run.
+    """What a run trains on and is evaluated with.
 
     Example:
-        Data(
-            tokenizer=tokenizer,
-            train=prepare(config, tokenizer, "train"),
-            evaluation=prepare(config, tokenizer, "val"),
-        )
+        Data(tokenizer=tokenizer, dataset=dataset, task=task, train=task.load_split("train"),
+             evaluation=task.load_split("val"))
     """
 
     tokenizer: PreTrainedTokenizerBase
-    train: PreparedSplit | MemorySplit
-    evaluation: PreparedSplit | MemorySplit
+    dataset: Dataset
+    task: Task
+    train: PromptSplit
+    evaluation: PromptSplit
 
 
 def load_data(config: Config) -> Data:
@@ -41,24 +40,16 @@ def load_data(config: Config) -> Data:
     """
     check_model(config)
     tokenizer = load_tokenizer(config.model)
-    data = Data(
-        tokenizer=tokenizer,
-        train=load_split(config, tokenizer, "train"),
-        evaluation=load_split(config, tokenizer, config.eval.split),
-    )
-    for split in (data.train, data.evaluation):
-        if isinstance(split, MemorySplit):
-            check_prompt_lengths(config, MemoryPrompts(split.histories.chat), split)
-    return data
-
-
-def load_split(config: Config, tokenizer: PreTrainedTokenizerBase, name: SplitName) -> PreparedSplit | MemorySplit:
-    load = load_memory_split if config.task == "memory" else prepare
-    return load(config, tokenizer, name)
+    dataset = open_dataset(config.data)
+    task = task_class(config)(config, tokenizer, dataset)
+    train, evaluation = (task.load_split(name) for name in ("train", config.eval.split or dataset.eval_split))
+    for split in (train, evaluation):
+        task.score.check_questions(split.questions)
+    return Data(tokenizer=tokenizer, dataset=dataset, task=task, train=train, evaluation=evaluation)
 
 
 def check_model(config: Config) -> None:
     """Refuses a window the model has no positions for, and shared prefixes where its attention cannot have them."""
-    settings = check_positions(config.model, config.engine_window)
+    settings = check_positions(config.model, engine_window(config))
     if config.train.shared_prefix:
         check_supported(settings)

@@ -1,11 +1,18 @@
-"""Token paths -> their trie, laid out flat: every token that several paths share stands there once.
+"""Token paths -> their trie (prefix tree), laid out flat: a token that several paths share stands there once.
+
+A path is the token ids of one sample: its prompt, then its completion. Samples of one question begin with the same
+prompt, so most of their paths is equal. Example with two paths that share their first two tokens:
 
     paths   1 2 3 4      segments   [1 2] 0..2, [3 4] 2..4, [5] 4..5      token_ids      1 2 3 4 5
             1 2 5                    root        its children              position_ids   0 1 2 3 2
 
-Shapes: T unique tokens. A segment is a run of tokens that the same set of paths goes through. Segments stand in
-depth-first order, so the descendants of a segment are the tokens right behind it: `[end, subtree_end)`. That is what
-lets attention over the forest do without a mask (forest_attention.py).
+Shapes: T unique tokens, so T = 5 here instead of the 4 + 3 of the paths. A segment is a run of tokens that the same set
+of paths goes through; a new one begins where paths part, or where one of them ends.
+
+Segments stand in depth-first order: a segment, then its first child with all that follows from that child, then its
+second child, and so on. So all tokens that come after a segment on some path, its descendants, stand right behind it:
+they are the flat tokens `[end, subtree_end)`. Attention over the forest needs no mask because of this
+(forest_attention.py).
 
 Numbers only; no model. Any depth, any number of roots, duplicates, one path a prefix of another, empty paths.
 """
@@ -24,7 +31,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A run of the flat tokens between two branchings.
+    """A run of the flat tokens `[start, end)` in which no path begins to differ from another.
 
     Example, the first one of the module's picture:
         Segment(start=0, end=2, subtree_end=5, parent=None)
@@ -52,7 +59,7 @@ class Forest:
     position_ids: Ints
     """int64 [T]: how many tokens stand before this one on its path."""
     predecessors: Ints
-    """int64 [T]: the flat index of the token before; -1 for the first of a path."""
+    """int64 [T]: the flat index of the token before this one on its path; -1 for the first token of a path."""
     segments: tuple[Segment, ...]
     ends: tuple[int | None, ...]
     """For each path, in the order they were given, the segment it ends with; None for an empty one."""
@@ -62,8 +69,9 @@ class Forest:
         return len(self.token_ids)
 
     def path_indices(self, path: int) -> Ints:
-        """Flat indices of the tokens of path number `path`, first to last."""
+        """Flat indices of the tokens of path number `path`, first to last: int64 [tokens of the path]."""
         runs = []
+        # From the path's last segment upwards to its root.
         at = self.ends[path]
         while at is not None:
             segment = self.segments[at]
@@ -78,42 +86,60 @@ def build_forest(paths: Sequence[Sequence[int] | Ints]) -> Forest:
     Time: sorting and comparing the paths; no step of Python per token.
     """
     arrays = [np.asarray(path, dtype=np.int64) for path in paths]
-    # Sorted, the paths below any one segment are neighbours, and a path stands before those that continue it.
+    # Paths in lexicographic order: those with a common beginning are neighbours, and a path stands before the paths
+    # that continue it. Big-endian bytes of non-negative numbers compare as the numbers themselves do, and comparing
+    # bytes is a step of C, not of Python.
     order = sorted(range(len(arrays)), key=lambda i: arrays[i].astype(">i4").tobytes())
     ordered = [arrays[i] for i in order]
-    shared = [0, *(common_prefix(a, b) for a, b in pairwise(ordered))]
+    # shared[i]: tokens that ordered[i] shares with the path before it. For ordered[a:b] the number that all of them
+    # share is then the smallest of shared[a + 1 : b].
+    shared = [0, *(common_prefix_length(a, b) for a, b in pairwise(ordered))]
     segments: list[list[int | None]] = []  # start, end, parent
-    pieces: list[Ints] = []
-    depths: list[int] = []
+    pieces: list[Ints] = []  # the token ids of each segment
+    depths: list[int] = []  # how many tokens stand before each segment on its paths
     ends: list[int | None] = [None] * len(arrays)
-    size = 0
-    # Each entry: ordered[first:last] agree in their first `depth` tokens, which end with segment `parent`.
+    size = 0  # flat tokens laid out so far
+    # A stack instead of recursion, because a forest may be thousands of segments deep. An entry (first, last, depth,
+    # parent) is work that waits: the paths ordered[first:last] are equal in their first `depth` tokens, these are laid
+    # out already, and segment `parent` is the last of them. What is left to lay out are the tokens after them.
     waiting: list[tuple[int, int, int, int | None]] = [(0, len(ordered), 0, None)]
     while waiting:
         first, last, depth, parent = waiting.pop()
+        # Paths that end here come first in the order.
         while first < last and len(ordered[first]) == depth:
             ends[order[first]] = parent
             first += 1
         if first == last:
             continue
-        # The first branch becomes a segment now; the others wait until all below it is done.
+        # ordered[first:split] go on with the same next token, ordered[split:last] with another one. The first branch
+        # becomes a segment now. The others wait on the stack below it, so they come when all under it is done: this is
+        # what makes the order depth-first.
         split = next((i for i in range(first + 1, last) if shared[i] <= depth), last)
         if split < last:
             waiting.append((split, last, depth, parent))
+        # The segment reaches as far as the paths of the branch agree; to its end where the branch is a single path.
         until = min(shared[first + 1 : split], default=len(ordered[first]))
         pieces.append(ordered[first][depth:until])
         depths.append(depth)
         segments.append([size, size + until - depth, parent])
         size += until - depth
         waiting.append((first, split, until, len(segments) - 1))
-    return lay_out(segments, pieces, depths, ends)
+    return lay_out_forest(segments, pieces, depths, ends)
 
 
-def lay_out(
+def lay_out_forest(
     segments: Sequence[Sequence[int | None]], pieces: Sequence[Ints], depths: Sequence[int], ends: Sequence[int | None]
 ) -> Forest:
-    """Fills the flat arrays from segments in depth-first order."""
+    """Fills the flat arrays from segments in depth-first order.
+
+    Args:
+        segments: (start, end, parent) of each.
+        pieces: token ids of each segment, [end - start].
+        depths: `position_ids` of each segment's first token.
+        ends: as in `Forest`.
+    """
     subtree_ends: list[int] = [end or 0 for _, end, _ in segments]
+    # Backwards, so that a segment's own value is final before its parent takes it.
     for index in range(len(segments) - 1, -1, -1):
         parent = segments[index][2]
         if parent is not None:
@@ -124,10 +150,11 @@ def lay_out(
         assert start is not None and end is not None and end - start == len(piece) > 0
         made.append(Segment(start=start, end=end, subtree_end=subtree_end, parent=parent))
         positions.append(np.arange(depth, depth + len(piece)))
+        # Within a segment the token before is the flat neighbour; before its first token stands its parent's last one.
         before = np.arange(start - 1, end - 1)
         before[0] = made[parent].end - 1 if parent is not None else -1
         predecessors.append(before)
-    none = [np.empty(0, dtype=np.int64)]
+    none = [np.empty(0, dtype=np.int64)]  # np.concatenate takes no empty list
     return Forest(
         token_ids=np.concatenate([*none, *pieces]),
         position_ids=np.concatenate([*none, *positions]),
@@ -137,9 +164,9 @@ def lay_out(
     )
 
 
-def common_prefix(a: Ints, b: Ints) -> int:
+def common_prefix_length(a: Ints, b: Ints) -> int:
     """How many leading tokens two paths share."""
     size = min(len(a), len(b))
     differ = a[:size] != b[:size]
-    at = int(differ.argmax()) if size else 0
+    at = int(differ.argmax()) if size else 0  # the first difference; 0 as well where there is none
     return at if size and differ[at] else size

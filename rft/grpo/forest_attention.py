@@ -1,17 +1,30 @@
 """Attention over a forest of token paths: each token sees its ancestors and itself, nothing is computed twice.
 
-Shapes: T tokens of the forest, H query heads, K key / value heads (H a multiple of K), D head size. Tensors of one pack
-are token-major, [T, H, D]; log-sum-exps are float32 [T, H].
+Shapes: T tokens of the forest, H query heads, K key / value heads (H a multiple of K), D head size. One forest is one
+row of a batch, its tensors are token-major, [T, H, D]; log-sum-exps are float32 [T, H].
 
-A segment's descendants stand right behind it (forest.py), so all of attention is two kinds of plain calls on slices: a
-segment with itself, causal; and the descendants of a segment with that segment, no mask at all. A token's partial
-results are merged by their log-sum-exps. There is no [T, T] mask, and no key or value is copied for a descendant;
-memory is linear in T.
+What a token sees are the tokens before it on its path: those before it in its own segment, and all tokens of the
+segments above. A segment's descendants stand right behind it (forest.py). So all of attention is two kinds of plain
+calls on slices:
 
-The kernels' log-sum-exps carry no gradient, so merging them under autograd would lose a part of it. Instead one
-autograd function holds the whole: the backward of each call is given the *merged* output and log-sum-exp, for which the
-kernel's own formula, dS = P * (dO V^T - rowsum(dO * O)) with P = exp(QK^T * scale - lse), is the right one (as in ring
-attention, arXiv 2310.01889). Its parts then simply add up.
+    own        a segment's queries on the same segment's keys, causal
+    ancestors  the queries of all descendants of a segment on that segment's keys, no mask: each sees all of them
+
+A token gets one partial result per call that it takes part in. A partial result is a softmax over the keys of that call
+alone, and its log-sum-exp says how large the sum under that softmax was; with it the partial results are merged into
+the softmax over all keys. There is no [T, T] mask, and no key or value is copied for a descendant; memory is linear
+in T.
+
+Gradients. The kernels return their log-sum-exps without a gradient. If autograd went through the merging, the gradient
+that belongs to the log-sum-exps would be lost. So one autograd function holds the whole of it. Its backward pass calls
+each kernel's own backward pass, but gives it the *merged* output O and log-sum-exp lse instead of the partial ones. A
+kernel computes
+
+    P = exp(QK^T * scale - lse)        dS = P * (dO V^T - rowsum(dO * O))
+
+With the merged lse, P is the probability of a key among *all* keys that the token sees, and with the merged O the
+second line is the gradient of the full softmax at the keys of this call. So each call returns its own share of the true
+gradient, and the shares are added (as in ring attention, arXiv 2310.01889).
 
 Registered with transformers as `forest`: `model(input_ids, position_ids=..., forest=plan)` with
 `attn_implementation="forest"`. Without `forest` it is plain causal attention.
@@ -31,60 +44,69 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from rft.grpo.forest import Segment
 
-NAME = "forest"
+FOREST_ATTENTION = "forest"
+"""The name under which transformers knows it."""
 
 LONG_SEGMENT = 1024
-"""Tokens from which a segment's keys get a kernel launch of their own on CUDA, which spares their copy."""
+"""On CUDA a segment of this many tokens or more has a kernel launch of its own. Its keys and values are then slices of
+the whole, while a launch for several segments copies theirs to put them side by side."""
 
-Range = tuple[int, int]
-Pair = tuple[Range, Range]
-"""Queries [start, end) and the keys [start, end) that all of them attend to."""
+TokenRange = tuple[int, int]
+"""Flat tokens [start, end)."""
+QueriesAndKeys = tuple[TokenRange, TokenRange]
+"""A range of queries, and the range of keys that these queries attend to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """One kernel launch: queries and keys as rows of the pack, cut into sequences that do not see each other.
+class KernelLaunch:
+    """One call of an attention kernel: S sequences side by side, the queries of each on the keys of the same sequence.
 
-    Example, the descendants 40..80 of the segment 0..40:
-        Launch(queries=slice(40, 80), keys=slice(0, 40), causal=False, query_bounds=tensor([0, 40]),
-               key_bounds=tensor([0, 40]), longest_queries=40, longest_keys=40)
+    L is the number of queries of all sequences together, M that of their keys.
+
+    Example, S = 1, the descendants 40..80 of the segment 0..40:
+        KernelLaunch(queries=slice(40, 80), keys=slice(0, 40), causal=False, query_bounds=tensor([0, 40]),
+                     key_bounds=tensor([0, 40]), longest_queries=40, longest_keys=40)
     """
 
     queries: slice | Tensor
-    """Which rows: a slice, or int64 indices where they are not contiguous."""
+    """Which of the T tokens: a slice, or int64 indices [L] where they do not stand side by side."""
     keys: slice | Tensor
+    """The same for keys and values; as indices [M]."""
     causal: bool
-    """Only where each sequence's queries are its keys."""
+    """A query sees the keys up to its own place, instead of all. Only where a sequence's queries are its keys."""
     query_bounds: Tensor
-    """int32 [S + 1]: where each of the S sequences starts and ends among the queries."""
+    """int32 [S + 1]: sequence s has the queries query_bounds[s] .. query_bounds[s + 1] of the L."""
     key_bounds: Tensor
+    """int32 [S + 1]: the same among the M keys."""
     longest_queries: int
+    """Queries of the sequence that has most; the kernel wants to know."""
     longest_keys: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPlan:
-    """What one pack's attention consists of, the same for every layer.
+    """The kernel calls that one forest's attention consists of; every layer of the model makes the same ones.
 
     Example, one prompt of 40 tokens with two completions of 20, on a CPU:
         AttentionPlan(own=(prompt, completion_1, completion_2), ancestors=(completions_on_prompt,))
     """
 
-    own: tuple[Launch, ...]
-    """Each segment with itself: every token is a query exactly once."""
-    ancestors: tuple[Launch, ...]
-    """The descendants of each segment with that segment."""
+    own: tuple[KernelLaunch, ...]
+    """Each segment's queries on its own keys: every one of the T tokens is a query exactly once."""
+    ancestors: tuple[KernelLaunch, ...]
+    """The queries of a segment's descendants on that segment's keys: a token is a query once per segment above it."""
 
 
 def plan_attention(segments: Sequence[Segment], device: torch.device) -> AttentionPlan:
     """The launches for a forest's segments.
 
-    On a CPU one per segment, and one more per segment that has descendants. On CUDA one for all segments with
-    themselves, and one per level of the forest, long segments apart.
+    On a CPU one per segment, and one more per segment that has descendants. On CUDA, whose kernel takes many sequences
+    at once, one for all segments with themselves, and one per level of the forest, long segments apart. A level is all
+    segments with equally many segments above them.
     """
-    own: list[Pair] = []
-    levels: list[list[Pair]] = []
-    depths: list[int] = []
+    own: list[QueriesAndKeys] = []
+    levels: list[list[QueriesAndKeys]] = []  # per level, the segments that have descendants, with these as queries
+    depths: list[int] = []  # per segment, its level: 0 for a root
     for segment in segments:
         tokens = (segment.start, segment.end)
         depths.append(0 if segment.parent is None else depths[segment.parent] + 1)
@@ -95,67 +117,83 @@ def plan_attention(segments: Sequence[Segment], device: torch.device) -> Attenti
     if device.type == "cpu":
         own_groups, ancestor_groups = [[pair] for pair in own], [[pair] for level in levels for pair in level]
     else:
-        own_groups, ancestor_groups = [own], [group for level in levels for group in split_long(level)]
+        own_groups, ancestor_groups = [own], [group for level in levels for group in split_long_segments(level)]
     return AttentionPlan(
-        own=tuple(launch(group, causal=True, device=device) for group in own_groups),
-        ancestors=tuple(launch(group, causal=False, device=device) for group in ancestor_groups),
+        own=tuple(kernel_launch(group, causal=True, device=device) for group in own_groups),
+        ancestors=tuple(kernel_launch(group, causal=False, device=device) for group in ancestor_groups),
     )
 
 
-def split_long(level: Sequence[Pair]) -> list[list[Pair]]:
-    """Long segments one by one, the short ones together."""
+def split_long_segments(level: Sequence[QueriesAndKeys]) -> list[list[QueriesAndKeys]]:
+    """The pairs of one level as groups, one per launch: each long segment alone, the short ones together."""
     short = [pair for pair in level if pair[1][1] - pair[1][0] < LONG_SEGMENT]
     return [*([pair] for pair in level if pair not in short), *([short] if short else [])]
 
 
-def launch(pairs: Sequence[Pair], *, causal: bool, device: torch.device) -> Launch:
-    """One launch for pairs whose queries, and whose keys, do not overlap."""
+def kernel_launch(pairs: Sequence[QueriesAndKeys], *, causal: bool, device: torch.device) -> KernelLaunch:
+    """One launch for several pairs, each a sequence of its own.
+
+    No token may be a query in two of them, nor a key in two: the results of a launch are written to its tokens in one
+    go, and only one of two results for the same token would stay. Segments of one level have no descendant in common.
+    """
     queries, keys = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    return Launch(
-        queries=rows(queries, device),
-        keys=rows(keys, device),
+    return KernelLaunch(
+        queries=slice_or_indices(queries, device),
+        keys=slice_or_indices(keys, device),
         causal=causal,
-        query_bounds=bounds(queries, device),
-        key_bounds=bounds(keys, device),
+        query_bounds=cumulative_lengths(queries, device),
+        key_bounds=cumulative_lengths(keys, device),
         longest_queries=max(end - start for start, end in queries),
         longest_keys=max(end - start for start, end in keys),
     )
 
 
-def rows(ranges: Sequence[Range], device: torch.device) -> slice | Tensor:
+def slice_or_indices(ranges: Sequence[TokenRange], device: torch.device) -> slice | Tensor:
+    """The tokens of several ranges: a slice (no copy when used) where they stand side by side, else int64 indices."""
     if all(before[1] == after[0] for before, after in pairwise(ranges)):
         return slice(ranges[0][0], ranges[-1][1])
     return torch.cat([torch.arange(start, end) for start, end in ranges]).to(device)
 
 
-def bounds(ranges: Sequence[Range], device: torch.device) -> Tensor:
+def cumulative_lengths(ranges: Sequence[TokenRange], device: torch.device) -> Tensor:
+    """Where each of S ranges starts and ends when they are put side by side: int32 [S + 1].
+
+    Example: the ranges (3, 5) and (7, 8) give 0, 2, 3.
+    """
     return torch.tensor([0, *accumulate(end - start for start, end in ranges)], dtype=torch.int32, device=device)
 
 
 # ---------------------------------------------------------------------------------------------------------- kernels
 
 
-def attend(launch: Launch, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Output [L, H, D] and log-sum-exp [L, H] of the launch's L queries, from q [T, H, D] and k, v [T, K, D]."""
+def partial_attention(launch: KernelLaunch, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Output [L, H, D] and log-sum-exp [L, H] of the launch's L queries, from q [T, H, D] and k, v [T, K, D].
+
+    Both are over the keys of this launch alone.
+    """
     queries, keys, values = q[launch.queries], k[launch.keys], v[launch.keys]
     if q.device.type == "cpu":
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             heads_first(queries), heads_first(keys), heads_first(values), 0.0, launch.causal, scale=scale
         )
-        return tokens_first(out), lse.squeeze(0).transpose(0, 1)
+        return tokens_first(out), lse.squeeze(0).transpose(0, 1)  # lse [1, H, L] -> [L, H]
+    # The two zeros and `False`: no dropout, no debug mask.
     out, lse, *_ = torch.ops.aten._flash_attention_forward(
         queries, keys, values, launch.query_bounds, launch.key_bounds, launch.longest_queries, launch.longest_keys,
         0.0, launch.causal, False, scale=scale,
     )  # fmt: skip
-    return out, lse.transpose(0, 1)
+    return out, lse.transpose(0, 1)  # lse [H, L] -> [L, H]
 
 
-def attend_backward(
-    launch: Launch, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
+def partial_attention_backward(
+    launch: KernelLaunch, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What the launch adds to the gradients of its queries [L, H, D] and of its keys and values [M, K, D].
 
-    `out` [T, H, D] and `lse` [T, H] are the merged ones, `grad` is that of the merged output.
+    Args:
+        grad: [T, H, D], gradient of the merged output.
+        out: [T, H, D], the merged output.
+        lse: [T, H], the merged log-sum-exps. See "Gradients" at the top of this file.
     """
     grad, out, lse = grad[launch.queries], out[launch.queries], lse[launch.queries].transpose(0, 1)
     queries, keys, values = q[launch.queries], k[launch.keys], v[launch.keys]
@@ -188,17 +226,21 @@ def tokens_first(x: Tensor) -> Tensor:
 
 
 class ForestAttention(torch.autograd.Function):
-    """q [T, H, D], k and v [T, K, D] -> output [T, H, D]. Sums are kept in float32 at least."""
+    """q [T, H, D], k and v [T, K, D] -> output [T, H, D].
+
+    Partial results and gradients are summed in float32 (float64 where the inputs are), whatever the inputs' type.
+    """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, scale: float) -> Tensor:
         wide = torch.promote_types(q.dtype, torch.float32)
         merged = torch.empty_like(q, dtype=wide, memory_format=torch.contiguous_format)
         lse = torch.empty(q.shape[:2], dtype=wide, device=q.device)
+        # The first partial result of every token fills the empty tensors; each later one is merged in.
         for own in plan.own:
-            merged[own.queries], lse[own.queries] = attend(own, q, k, v, scale)
+            merged[own.queries], lse[own.queries] = partial_attention(own, q, k, v, scale)
         for ancestor in plan.ancestors:
-            merge(merged, lse, ancestor.queries, *attend(ancestor, q, k, v, scale))
+            merge_partial_attention(merged, lse, ancestor.queries, *partial_attention(ancestor, q, k, v, scale))
         out = merged.to(q.dtype)
         ctx.save_for_backward(q, k, v, out, lse)
         ctx.plan, ctx.scale = plan, scale
@@ -209,32 +251,42 @@ class ForestAttention(torch.autograd.Function):
         (grad,) = grads
         q, k, v, out, lse = ctx.saved_tensors
         grad_q, grad_k, grad_v = (torch.empty_like(x, dtype=lse.dtype) for x in (q, k, v))
+        # As forward: every token is once a query and once a key of its own segment, which fills the empty tensors.
         for own in ctx.plan.own:
-            parts = attend_backward(own, grad, q, k, v, out, lse, ctx.scale)
+            parts = partial_attention_backward(own, grad, q, k, v, out, lse, ctx.scale)
             grad_q[own.queries], grad_k[own.keys], grad_v[own.keys] = parts
         for ancestor in ctx.plan.ancestors:
-            part_q, part_k, part_v = attend_backward(ancestor, grad, q, k, v, out, lse, ctx.scale)
-            add(grad_q, ancestor.queries, part_q)
-            add(grad_k, ancestor.keys, part_k)
-            add(grad_v, ancestor.keys, part_v)
+            part_q, part_k, part_v = partial_attention_backward(ancestor, grad, q, k, v, out, lse, ctx.scale)
+            add_to_tokens(grad_q, ancestor.queries, part_q)
+            add_to_tokens(grad_k, ancestor.keys, part_k)
+            add_to_tokens(grad_v, ancestor.keys, part_v)
         return grad_q.to(q.dtype), grad_k.to(k.dtype), grad_v.to(v.dtype), None, None
 
 
-def merge(out: Tensor, lse: Tensor, at: slice | Tensor, part: Tensor, part_lse: Tensor) -> None:
-    """Takes one more partial result into `out[at]` and `lse[at]`.
+def merge_partial_attention(out: Tensor, lse: Tensor, at: slice | Tensor, part: Tensor, part_lse: Tensor) -> None:
+    """Merges one more partial result into `out[at]` and `lse[at]`, in place.
 
-    With w = sigmoid(part_lse - lse), the part's share of all probability so far: out = (1 - w) out + w part.
+    exp(lse) is the sum under the softmax over the keys so far, exp(part_lse) that over the part's keys. Of both
+    together the part has the share w = exp(part_lse) / (exp(lse) + exp(part_lse)) = sigmoid(part_lse - lse), so
+
+        out = (1 - w) out + w part        lse = log(exp(lse) + exp(part_lse))
+
+    Args:
+        out: [T, H, D] and lse: [T, H]: merged so far.
+        at: the L tokens that the part is about.
+        part: [L, H, D] and part_lse: [L, H]: the partial result.
     """
     before = lse[at]
-    share = torch.sigmoid(part_lse - before).unsqueeze(-1)
-    if isinstance(at, slice):
+    share = torch.sigmoid(part_lse - before).unsqueeze(-1)  # w, [L, H, 1]
+    if isinstance(at, slice):  # a slice is a view, which can be changed in place; indices make a copy
         out[at].lerp_(part.to(out.dtype), share)
     else:
         out[at] = torch.lerp(out[at], part.to(out.dtype), share)
     lse[at] = torch.logaddexp(before, part_lse)
 
 
-def add(total: Tensor, at: slice | Tensor, part: Tensor) -> None:
+def add_to_tokens(total: Tensor, at: slice | Tensor, part: Tensor) -> None:
+    """`total[at] += part` in place: total [T, ...], part [L, ...] of the L tokens `at`."""
     if isinstance(at, slice):
         total[at].add_(part)
     else:
@@ -257,8 +309,9 @@ def forest_attention_forward(
     """transformers' attention interface: query [1, H, T, D], key and value [1, K, T, D] -> [1, T, H, D]."""
     if forest is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    assert attention_mask is None and len(query) == 1, "a pack is one row, and its plan says who sees whom"
-    # Under autocast the norms of queries and keys leave float32; plain attention would cast back as well.
+    assert attention_mask is None and len(query) == 1, "a forest is one row, and its plan says who sees whom"
+    # Under autocast the layer norms of queries and keys (Qwen3 has them) return float32, while values stay 16 bits. The
+    # kernels want one type, so all three are cast as autocast casts the inputs of plain attention.
     device = query.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
     q, k, v = (tokens_first(x).to(dtype) for x in (query, key, value))
@@ -266,13 +319,13 @@ def forest_attention_forward(
     return ForestAttention.apply(q, k, v, forest, scale).unsqueeze(0), None
 
 
-def no_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> None:
-    """transformers' mask interface: a pack has none, and a plain batch is padded on the right."""
+def no_attention_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> None:
+    """transformers' mask interface: a forest has none, and a plain batch needs none, being padded on the right."""
     assert attention_mask is None, "forest attention takes no mask"
 
 
-AttentionInterface.register(NAME, forest_attention_forward)
-AttentionMaskInterface.register(NAME, no_mask)
+AttentionInterface.register(FOREST_ATTENTION, forest_attention_forward)
+AttentionMaskInterface.register(FOREST_ATTENTION, no_attention_mask)
 
 
 def check_supported(config: PretrainedConfig) -> None:

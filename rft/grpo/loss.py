@@ -21,8 +21,9 @@ from rft.config import TrainConfig
 from rft.grpo.logprobs import TokenLogprobs
 from rft.grpo.samples import TrainedTokens
 
-Metrics = dict[str, Tensor]
-"""By trl's names. One that ends in `/min` or `/max` holds an extreme, []; every other one a sum and its count, [2]."""
+LossMetrics = dict[str, Tensor]
+"""Metrics of a micro-batch by trl's names. One that ends in `/min` or `/max` holds an extreme, []; every other one is a
+mean, held as its sum and count, [2]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class LossTerms:
 
     loss: Tensor
     """float32 [], with gradient."""
-    metrics: Metrics
+    metrics: LossMetrics
 
 
 def policy_loss(
@@ -73,8 +74,8 @@ def policy_loss(
 
     Args:
         current: log-probs under the weights being trained, with gradient.
-        old_logps: float32 [N], the trainer's log-probs when the rollouts were made. None when no update lies
-            between: they are then those of `current`, without gradient.
+        old_logps: float32 [N], the trainer's log-probs before the first optimizer step on this batch. None where this
+            is that step: the values of `current` are then used, without gradient.
         ref_logps: float32 [N], those of the reference model; needed when `config.beta` is not 0.
     """
     logps = current.logps
@@ -90,7 +91,9 @@ def policy_loss(
     if config.vllm_importance_sampling_correction:
         per_token = per_token * engine_ratio
 
-    metrics = clip_metrics(ratio.detach(), tokens, low, high, config) | engine_metrics(engine_gap, engine_ratio)
+    metrics = clip_metrics(ratio.detach(), tokens, low, high, config) | importance_sampling_metrics(
+        engine_gap, engine_ratio
+    )
     if current.entropies is not None:
         metrics["entropy"] = sum_and_count(current.entropies)
     if config.beta != 0:
@@ -142,7 +145,7 @@ def sample_lengths(tokens: TrainedTokens) -> Tensor:
     return torch.bincount(tokens.sample_index, minlength=tokens.num_samples)
 
 
-def clip_metrics(ratio: Tensor, tokens: TrainedTokens, low: float, high: float, config: TrainConfig) -> Metrics:
+def clip_metrics(ratio: Tensor, tokens: TrainedTokens, low: float, high: float, config: TrainConfig) -> LossMetrics:
     """Share of tokens (of samples, at sequence level) whose gradient the clipping cuts off."""
     advantages = tokens.advantages
     if config.importance_sampling_level == "sequence":
@@ -157,7 +160,7 @@ def clip_metrics(ratio: Tensor, tokens: TrainedTokens, low: float, high: float, 
     }
 
 
-def engine_metrics(gap: Tensor, ratio: Tensor) -> Metrics:
+def importance_sampling_metrics(gap: Tensor, ratio: Tensor) -> LossMetrics:
     """How far the engine's log-probs of its own samples are from the trainer's; `ratio` is the capped one."""
     return {
         "sampling/sampling_logp_difference/mean": sum_and_count(gap.abs()),
@@ -169,10 +172,19 @@ def engine_metrics(gap: Tensor, ratio: Tensor) -> Metrics:
 
 
 def sum_and_count(values: Tensor) -> Tensor:
+    """The sum of `values` and how many they are: [2]. Those of several micro-batches can be added; means cannot."""
     return torch.stack([values.sum(), values.new_tensor(values.numel())])
 
 
-def merge_metrics(parts: Sequence[Metrics]) -> Metrics:
+def loss_metric_names(config: TrainConfig) -> list[str]:
+    """The metrics of a micro-batch whose entropies were computed."""
+    names = [f"clip_ratio/{name}_mean" for name in ("low", "high", "region")]
+    names += [f"sampling/sampling_logp_difference/{name}" for name in ("mean", "max")]
+    names += [f"sampling/importance_sampling_ratio/{name}" for name in ("min", "mean", "max")]
+    return [*names, "entropy", *(["kl"] if config.beta != 0 else [])]
+
+
+def merge_metrics(parts: Sequence[LossMetrics]) -> LossMetrics:
     """Metrics of several micro-batches or ranks as those of their union; all parts have the same names."""
 
     def merge(name: str, values: Sequence[Tensor]) -> Tensor:

@@ -1,122 +1,93 @@
-"""From one step's rollouts, loss terms and clocks to named numbers. Names are trl's where trl has one."""
+"""From one batch's rollouts and engine counters to named numbers. Names are trl's where trl has one."""
 
 from __future__ import annotations
 
 import resource
 import statistics
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 
 from rft.distributed import gather_lists
-from rft.records import Answer, Rollout, UpdateFailure
+from rft.records import Answer, Rollout, Score
+from rft.reward.functions import reward_part_metrics
 from rft.rollout.engine import EngineCounters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What is left of a rollout for the metrics: small enough to gather from every rank at every step.
+class AnswerOutcome:
+    """What is left of an answer for the metrics: small enough to gather from every rank at every step.
 
     Example:
-        Outcome(group="train/17", reward=1.0, letter="c", failure=None, num_tokens=212, truncated=False)
+        AnswerOutcome(group="train/17", score=Score(reward=1.0, parsed="c"), num_tokens=212, truncated=False)
     """
 
     group: str
-    reward: float
-    letter: str | None
-    failure: str | None
+    score: Score
     num_tokens: int
     truncated: bool
 
 
-def gather_outcomes(accelerator: Accelerator, groups: Sequence[Sequence[Rollout]]) -> list[Outcome]:
+def gather_outcomes(accelerator: Accelerator, groups: Sequence[Sequence[Rollout]]) -> list[AnswerOutcome]:
     """The outcomes of all ranks: one per final answer."""
     answers = [answer for group in groups for rollout in group for answer in rollout.answers]
     return gather_lists(accelerator, [outcome_of(answer) for answer in answers])
 
 
-def outcome_of(answer: Answer) -> Outcome:
-    return Outcome(
+def outcome_of(answer: Answer) -> AnswerOutcome:
+    return AnswerOutcome(
         group=answer.prompt.question_id,
-        reward=answer.score.reward,
-        letter=answer.score.letter,
-        failure=str(answer.score.failure) if answer.score.failure else None,
+        score=answer.score,
         num_tokens=len(answer.completion.token_ids),
         truncated=answer.completion.finish_reason == "length",
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateOutcome:
-    """What is left of a memory update for the metrics.
-
-    Example:
-        UpdateOutcome(failure=None, num_tokens=412, num_memory_tokens=410, is_last=False)
-    """
-
-    failure: UpdateFailure | None
-    num_tokens: int
-    num_memory_tokens: int
-    is_last: bool
-
-
-def updates_of(groups: Sequence[Sequence[Rollout]]) -> list[UpdateOutcome]:
-    return [
-        UpdateOutcome(
-            failure=update.failure,
-            num_tokens=len(update.completion.token_ids),
-            num_memory_tokens=update.num_memory_tokens,
-            is_last=update is rollout.updates[-1],
-        )
-        for group in groups
-        for rollout in group
-        for update in rollout.updates
-    ]
-
-
-def memory_metrics(updates: Sequence[UpdateOutcome]) -> dict[str, float]:
-    """Length of the finished memories, turns, and updates that were not taken."""
-    final = [update.num_memory_tokens for update in updates if update.is_last]
-    failures = Counter(str(update.failure) for update in updates if update.failure)
-    return {
-        "memory/tokens_mean": statistics.fmean(final),
-        "memory/tokens_max": float(max(final)),
-        "memory/updates_per_rollout": len(updates) / len(final),
-        "memory/update_length_mean": statistics.fmean(update.num_tokens for update in updates),
-        "memory/failure_rate": sum(failures.values()) / len(updates),
-        **{f"memory/failures/{name}": count / len(updates) for name, count in sorted(failures.items())},
-    }
-
-
-def rollout_metrics(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Reward, lengths, failures and letters of one rollout batch."""
+def rollout_metrics(outcomes: Sequence[AnswerOutcome]) -> dict[str, float]:
+    """Reward, lengths and failures of one rollout batch. Answers without a reward are in no mean of rewards."""
     rewards: dict[str, list[float]] = {}
     for outcome in outcomes:
-        rewards.setdefault(outcome.group, []).append(outcome.reward)
+        if outcome.score.reward is not None:
+            rewards.setdefault(outcome.group, []).append(outcome.score.reward)
     lengths = [outcome.num_tokens for outcome in outcomes]
     n = len(outcomes)
-    failures = Counter(outcome.failure for outcome in outcomes if outcome.failure)
-    letters = Counter(outcome.letter for outcome in outcomes if outcome.letter)
     return {
-        "reward": sum(outcome.reward for outcome in outcomes) / n,
-        "reward_std": statistics.fmean(statistics.stdev(group) for group in rewards.values()),
-        "frac_reward_zero_std": sum(len(set(group)) == 1 for group in rewards.values()) / len(rewards),
+        **reward_metrics(rewards),
+        **reward_part_metrics([outcome.score for outcome in outcomes]),
         "completions/mean_length": sum(lengths) / n,
         "completions/min_length": float(min(lengths)),
         "completions/max_length": float(max(lengths)),
         "completions/clipped_ratio": sum(outcome.truncated for outcome in outcomes) / n,
-        "parse_rate": sum(outcome.letter is not None for outcome in outcomes) / n,
-        **{f"failures/{name}": count / n for name, count in sorted(failures.items())},
-        **{f"letters/{name}": count / n for name, count in sorted(letters.items())},
+        **parse_metrics([outcome.score for outcome in outcomes]),
     }
 
 
-def engine_metrics(accelerator: Accelerator, used: EngineCounters) -> dict[str, float]:
+def parse_metrics(scores: Sequence[Score]) -> dict[str, float]:
+    """Share of replies in which an answer could be read, and of each reason why not; none where nobody reads one."""
+    if all(score.parsed is None and score.failure is None for score in scores):
+        return {}
+    failures = Counter(score.failure for score in scores if score.failure)
+    return {
+        "parse_rate": sum(score.parsed is not None for score in scores) / len(scores),
+        **{f"failures/{name}": count / len(scores) for name, count in sorted(failures.items())},
+    }
+
+
+def reward_metrics(rewards: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Mean, spread within groups, and the share of groups that teach nothing, from each group's rewards."""
+    every = [reward for group in rewards.values() for reward in group]
+    spreads = [statistics.stdev(group) if len(group) > 1 else 0.0 for group in rewards.values()]
+    return {
+        "reward": statistics.fmean(every) if every else float("nan"),
+        "reward_std": statistics.fmean(spreads) if spreads else float("nan"),
+        "frac_reward_zero_std": sum(len(set(group)) == 1 for group in rewards.values()) / max(1, len(rewards)),
+    }
+
+
+def prefix_cache_metrics(accelerator: Accelerator, used: EngineCounters) -> dict[str, float]:
     """Prefix-cache use and tokens of one rollout phase, over all ranks."""
     every = gather_lists(accelerator, [used])
     prompt = sum(counters.prompt_tokens for counters in every)
@@ -134,27 +105,3 @@ def peak_memory_gib() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-class Clock:
-    """Seconds spent in named phases since the last `read`."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.started = time.perf_counter()
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
-
-    def read(self) -> dict[str, float]:
-        """Phase times and the whole, then starts anew."""
-        now = time.perf_counter()
-        result = {f"time/{name}_s": seconds for name, seconds in self.seconds.items()}
-        result["step_time"] = now - self.started
-        self.seconds, self.started = {}, now
-        return result

@@ -9,27 +9,21 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from transformers import get_scheduler
+from transformers import PreTrainedTokenizerBase, get_scheduler
 
 from rft import checkpoint
 from rft.checkpoint import TrainerState
 from rft.config import Config
-from rft.data.memory_split import MemorySplit
-from rft.data.sampler import BatchSampler
-from rft.data.subset import stratified_subset
-from rft.grpo import forest_attention
 from rft.grpo.data import Data
-from rft.grpo.metrics import Clock
-from rft.models import load_policy, resolve_dtype, stop_token_ids
-from rft.plan import Plan, make_plan
-from rft.rollout.engine import Engine, Sampling
+from rft.grpo.forest_attention import FOREST_ATTENTION
+from rft.grpo.sources import LiveRollouts, ReplayedSamples, SampleSource
+from rft.models import load_policy, load_tokenizer, resolve_dtype, stop_token_ids
+from rft.plan import Plan, make_plan, replay_plan
 from rft.rollout.vllm_local import VllmEngine
-from rft.tasks.mcq import McqTask
-from rft.tasks.memory import MemoryTask
-from rft.tasks.task import Task
+from rft.tasks.registry import engine_window
+from rft.telemetry.clock import Clock
 from rft.telemetry.provenance import write_provenance
 from rft.telemetry.run_log import RunLog
-from rft.weights import named_full_weights
 
 
 @dataclass(kw_only=True)
@@ -38,106 +32,120 @@ class Run:
 
     config: Config
     accelerator: Accelerator
-    data: Data
+    tokenizer: PreTrainedTokenizerBase
     plan: Plan
-    sampler: BatchSampler
-    eval_indices: list[int]
-    task: Task
-    sampling: Sampling
+    source: SampleSource
+    strata: tuple[str, ...]
+    """Tags whose values are shown apart in an evaluation's metrics."""
     policy: torch.nn.Module
     """As accelerate wrapped it."""
     reference: torch.nn.Module | None
-    """The starting weights, frozen, when train.beta > 0; None otherwise, and with LoRA, whose base they are."""
+    """The starting weights, frozen, when train.beta > 0. None without a KL term; None also with LoRA, where the policy
+    without its adapters has the starting weights."""
     optimizer: Any
     scheduler: Any
-    engine: Engine
     log: RunLog
     state: TrainerState
     clock: Clock = field(default_factory=Clock)
 
 
-def build_run(config: Config, accelerator: Accelerator, data: Data) -> Run:
-    """Loads the policy, starts the engine, and continues from the latest checkpoint if there is one."""
-    found = checkpoint.latest(config)
-    plan = make_plan(config, accelerator.num_processes, len(data.train))
+def build_run(config: Config, accelerator: Accelerator, data: Data | None) -> Run:
+    """Loads the policy, starts the engine, and continues from the latest checkpoint if there is one.
+
+    Args:
+        data: what is asked; None with train.replay, where nothing is.
+    """
+    found = checkpoint.find_resumable(config)
+    checkpoint.remove_leftovers(accelerator, Path(config.output_dir))
+    replay, questions_per_batch = config.train.replay, config.rollout.questions_per_batch
+    replayed = ReplayedSamples(Path(replay), questions_per_batch) if replay is not None else None
+    plan = replay_plan(config, replayed.num_batches) if replayed else plan_of(config, accelerator, data)
     policy = load_policy(
         config.model, config.train.gradient_checkpointing, trained_dtype(config, accelerator), attention(config)
     )
     reference = frozen_reference(config, accelerator)
-    engine = VllmEngine(
-        config.model.model_name_or_path,
-        config.rollout,
-        window=config.engine_window,
-        dtype=resolve_dtype(config.model),
-        seed=config.train.seed,
-        stop_token_ids=stop_token_ids(policy.generation_config, data.tokenizer),
-        revision=config.model.model_revision,
-    )
-    trainable = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trainable,
-        lr=config.train.learning_rate,
-        betas=(config.train.adam_beta1, config.train.adam_beta2),
-        eps=config.train.adam_epsilon,
-        weight_decay=config.train.weight_decay,
-    )
-    # Stepped by the loop, once per optimizer step; accelerate's wrapper would step it once per rank.
-    scheduler = get_scheduler(
-        config.train.lr_scheduler_type,
-        optimizer,
-        num_warmup_steps=config.train.warmup_steps,
-        num_training_steps=plan.num_steps,
-    )
+    tokenizer = data.tokenizer if data is not None else load_tokenizer(config.model)
+    # Before the optimizer, whose memory it would else find taken.
+    engine = start_engine(config, policy, tokenizer) if replayed is None else None
+    optimizer, scheduler = make_optimizer(config, policy, plan)
     policy, optimizer = accelerator.prepare(policy, optimizer)
     accelerator.register_for_checkpointing(scheduler)
     state = TrainerState()
     if found is not None:
         accelerator.load_state(str(found / "state"))
         state = checkpoint.read_state(found)
-    # The first sync proves the path before any work is spent, and brings a resumed policy to the engine.
-    engine.sync_weights(named_full_weights(policy))
     if accelerator.is_main_process:
         write_provenance(Path(config.output_dir), config)
-    rollout = config.rollout
+    log = RunLog(
+        config,
+        first_step=state.step,
+        num_steps=plan.num_steps,
+        tokenizer=tokenizer,
+        main=accelerator.is_main_process,
+    )
+    source: SampleSource
+    if replayed is not None:
+        source = replayed
+    else:
+        assert data is not None and engine is not None
+        source = LiveRollouts(config, accelerator, data, engine, log, plan.num_steps)
+    # The first sync proves the way before any work is spent, and brings the weights of a resumed run to the engine.
+    source.take_weights(policy)
     return Run(
         config=config,
         accelerator=accelerator,
-        data=data,
+        tokenizer=tokenizer,
         plan=plan,
-        sampler=BatchSampler(
-            [question.history_id for question in data.train.questions],
-            rollout.questions_per_batch,
-            config.data.questions_per_history,
-            config.train.seed,
-        ),
-        eval_indices=stratified_subset(data.evaluation.questions, config.eval.num_questions),
-        task=make_task(config, data),
-        sampling=Sampling(temperature=rollout.temperature, top_p=rollout.top_p, top_k=rollout.top_k),
+        source=source,
+        strata=data.dataset.strata if data is not None else (),
         policy=policy,
         reference=reference,
         optimizer=optimizer,
         scheduler=scheduler,
-        engine=engine,
-        log=RunLog(
-            config,
-            first_step=state.step,
-            num_steps=plan.num_steps,
-            tokenizer=data.tokenizer,
-            main=accelerator.is_main_process,
-        ),
+        log=log,
         state=state,
     )
 
 
-def make_task(config: Config, data: Data) -> Task:
-    if not isinstance(data.train, MemorySplit):
-        return McqTask(data.tokenizer, config.reward, config.rollout.max_completion_length)
-    # Both splits are read from one data set.
-    return MemoryTask(data.tokenizer, config, data.train.histories.chunks)
+def plan_of(config: Config, accelerator: Accelerator, data: Data | None) -> Plan:
+    assert data is not None, "only a replay goes without data"
+    return make_plan(config, accelerator.num_processes, len(data.train))
+
+
+def start_engine(config: Config, policy: Any, tokenizer: PreTrainedTokenizerBase) -> VllmEngine:
+    return VllmEngine(
+        config.model.model_name_or_path,
+        config.rollout,
+        window=engine_window(config),
+        dtype=resolve_dtype(config.model),
+        seed=config.train.seed,
+        stop_token_ids=stop_token_ids(policy.generation_config, tokenizer),
+        revision=config.model.model_revision,
+    )
+
+
+def make_optimizer(config: Config, policy: torch.nn.Module, plan: Plan) -> tuple[Any, Any]:
+    """AdamW over what is trained, and its learning-rate schedule.
+
+    The loop steps the schedule once per optimizer step. accelerate's wrapper would step it once per rank, so it does
+    not get it.
+    """
+    train = config.train
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in policy.parameters() if parameter.requires_grad],
+        lr=train.learning_rate,
+        betas=(train.adam_beta1, train.adam_beta2),
+        eps=train.adam_epsilon,
+        weight_decay=train.weight_decay,
+    )
+    scheduler = get_scheduler(
+        train.lr_scheduler_type, optimizer, num_warmup_steps=train.warmup_steps, num_training_steps=plan.num_steps
+    )
+    return optimizer, scheduler
 
 
 def attention(config: Config) -> str:
-    return forest_attention.NAME if config.train.shared_prefix else config.model.attn_implementation
+    return FOREST_ATTENTION if config.train.shared_prefix else config.model.attn_implementation
 
 
 def trained_dtype(config: Config, accelerator: Accelerator) -> torch.dtype:

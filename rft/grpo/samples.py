@@ -1,8 +1,8 @@
 """Rollouts -> samples -> tensors.
 
 Shapes: B samples of a micro-batch, T tokens of the longest one (prompt and completion), N trained tokens: all
-completion tokens of the micro-batch, sample after sample. Every per-token tensor of the update has this flat [N]
-layout, whatever computed it.
+completion tokens of the micro-batch, sample after sample. Every per-token tensor of the optimizer step (log-probs,
+advantages, ratios) has this flat [N] layout, with shared prefixes and without.
 """
 
 from __future__ import annotations
@@ -56,28 +56,28 @@ class DenseBatch:
     """int64 [N]: the trained tokens."""
 
 
-def samples_of(
+def training_samples(
     groups: Sequence[Sequence[Rollout]], *, scale_rewards: bool, credit: CreditRule, places: Mapping[str, int]
 ) -> list[Sample]:
-    """A sample per turn of every rollout, with its group-relative advantage.
+    """A sample per turn of every rollout, with its group-relative advantage; none for a turn without a reward.
 
     Turns that share tokens stand next to each other: the siblings' versions of one memory update, then the answers
     from one memory after another. `places` says where in the batch a question stands.
     """
     samples = []
     for group in groups:
-        assert len({questions_of(rollout) for rollout in group}) == 1, "siblings answer the same questions"
-        credits = assign_credit([returns_of(rollout) for rollout in group], credit, scale=scale_rewards)
+        assert len({question_ids(rollout) for rollout in group}) == 1, "siblings answer the same questions"
+        credits = assign_credit([rewards_of_rollout(rollout) for rollout in group], credit, scale=scale_rewards)
         place = places[group[0].answers[0].prompt.question_id]
-        samples += update_samples(group, credits, place) + answer_samples(group, credits, place)
+        samples += memory_update_samples(group, credits, place) + answer_samples(group, credits, place)
     return samples
 
 
-def questions_of(rollout: Rollout) -> tuple[str, ...]:
+def question_ids(rollout: Rollout) -> tuple[str, ...]:
     return tuple(answer.prompt.question_id for answer in rollout.answers)
 
 
-def returns_of(rollout: Rollout) -> Returns:
+def rewards_of_rollout(rollout: Rollout) -> Returns:
     return Returns(
         answers=tuple(answer.score.reward for answer in rollout.answers),
         early=tuple((answer.turn - 1, answer.score.reward) for answer in rollout.early_answers),
@@ -86,30 +86,30 @@ def returns_of(rollout: Rollout) -> Returns:
     )
 
 
-def turn_weight(rollout: Rollout) -> float:
-    """A rollout counts once, whatever its number of turns."""
-    return 1 / (len(rollout.updates) + len(rollout.answers) + len(rollout.early_answers))
-
-
-def update_samples(group: Sequence[Rollout], credits: Sequence[Credit], place: int) -> list[Sample]:
+def memory_update_samples(group: Sequence[Rollout], credits: Sequence[Credit], place: int) -> list[Sample]:
+    """The first update of every sibling, then the second of every sibling, ...: siblings read the same chunk."""
     name = group[0].answers[0].prompt.question_id
-    return [
-        Sample(
-            prompt_ids=update.prompt_ids,
-            completion_ids=update.completion.token_ids,
-            sampling_logprobs=update.completion.logprobs,
-            advantage=credit.updates[turn],
-            group=f"{name}/update/{turn}",
-            weight=turn_weight(rollout),
-            place=place,
-        )
-        for turn in range(len(group[0].updates))
-        for rollout, credit in zip(group, credits, strict=True)
-        for update in (rollout.updates[turn],)
-    ]
+    samples = []
+    for turn in range(len(group[0].updates)):
+        for rollout, credit in zip(group, credits, strict=True):
+            update, advantage = rollout.updates[turn], credit.updates[turn]
+            if advantage is not None:
+                samples.append(
+                    Sample(
+                        prompt_ids=update.prompt_ids,
+                        completion_ids=update.completion.token_ids,
+                        sampling_logprobs=update.completion.logprobs,
+                        advantage=advantage,
+                        group=f"{name}/update/{turn}",
+                        weight=1 / credit.num_trained,
+                        place=place,
+                    )
+                )
+    return samples
 
 
 def answer_samples(group: Sequence[Rollout], credits: Sequence[Credit], place: int) -> list[Sample]:
+    """All answers of the first sibling, then all of the second, ...: answers of one sibling share its memory."""
     samples = []
     for rollout, credit in zip(group, credits, strict=True):
         name = rollout.answers[0].prompt.question_id
@@ -121,10 +121,11 @@ def answer_samples(group: Sequence[Rollout], credits: Sequence[Credit], place: i
                 sampling_logprobs=answer.completion.logprobs,
                 advantage=advantage,
                 group=f"{name}/memory/{answer.sibling}" if rollout.updates else name,
-                weight=turn_weight(rollout),
+                weight=1 / credit.num_trained,
                 place=place,
             )
             for answer, advantage in answered
+            if advantage is not None
         ]
     return samples
 
@@ -146,7 +147,7 @@ def trained_tokens(samples: Sequence[Sample], device: torch.device) -> TrainedTo
     )
 
 
-def pad(samples: Sequence[Sample], device: torch.device) -> DenseBatch:
+def pad_samples(samples: Sequence[Sample], device: torch.device) -> DenseBatch:
     """The samples side by side, padded on the right with token 0, which nothing looks at."""
     width = max(len(sample.prompt_ids) + len(sample.completion_ids) for sample in samples)
     rows: list[tuple[int, ...]] = []

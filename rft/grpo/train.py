@@ -10,40 +10,28 @@ weighted by the truncated ratio of trainer to engine probability.
 from __future__ import annotations
 
 import json
-import signal
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from types import FrameType
 
 from rft import checkpoint, hooks
 from rft.config import Config
-from rft.data.prompts import permuted_option_order
-from rft.data.sampler import shard
-from rft.distributed import gather_lists, max_over_ranks
-from rft.eval.memory import MemoryResult
-from rft.eval.predictions import Prediction, to_json
-from rft.eval.run import evaluate
-from rft.eval.score import EvalResult
-from rft.grpo.metrics import (
-    engine_metrics,
-    gather_outcomes,
-    memory_metrics,
-    peak_memory_gib,
-    rollout_metrics,
-    updates_of,
-)
+from rft.distributed import gather_lists
+from rft.eval.policy_metrics import describe_policy_eval, policy_eval_metrics
+from rft.eval.predictions import prediction_table, to_json
+from rft.grpo.frozen_logprobs import ScoredSample, score_samples
+from rft.grpo.idle import check_idle, idle_steps_after
+from rft.grpo.metrics import peak_memory_gib
+from rft.grpo.optimizer_step import optimizer_step
 from rft.grpo.run import Run
-from rft.grpo.samples import samples_of
-from rft.grpo.update import ScoredSample, score_samples, update
-from rft.jsonl import whole_lines
-from rft.records import Prompt, Rollout, Sample
-from rft.reporting.run_folder import GAP
-from rft.rollout.collect import sample_groups
-from rft.weights import named_full_weights
+from rft.reporting.page import try_write_report
+from rft.stop import stop_on_sigterm
+from rft.tasks.registry import longest_completion
+from rft.telemetry.names import LOGPROB_GAP
+from rft.telemetry.summary import write_summary
 
 
 def train(run: Run) -> None:
@@ -52,234 +40,143 @@ def train(run: Run) -> None:
     SIGTERM ends it after the batch in progress, with a checkpoint.
 
     Raises:
-        RuntimeError: engine and trainer disagree by more than train.max_logprob_gap, or the loss is not finite.
+        RuntimeError: engine and trainer disagree by more than train.max_logprob_gap, the loss is not finite, or
+            train.max_idle_steps steps in a row had nothing to learn from.
     """
     started = time.perf_counter()
     stop = stop_on_sigterm()
     if run.state.batch_index == 0 and run.config.eval.at_start:
-        before, _ = evaluate_now(run)
-        run.log.metrics(0, eval_metrics(before))
-        run.log.say(f"before training: {describe(before)}")
+        evaluate_before_training(run)
     stopping = False
     while run.state.batch_index < run.plan.num_batches and not stopping:
         metrics = train_on_batch(run)
         run.log.metrics(run.state.step, metrics)
-        stopping = stop.asked_anywhere(run)
+        stopping = stop.asked_anywhere(run.accelerator)
         if is_checkpoint(run) or stopping:
             save_checkpoint(run)
-    write_summary(run, time.perf_counter() - started)
-    run.log.report(final=True)
-    run.log.close()
-    run.engine.close()
-    run.accelerator.end_training()
+        check_idle(run.state.idle_steps, run.config.train.max_idle_steps, metrics.get("reward"))
+    finish(run, time.perf_counter() - started)
 
 
 def train_on_batch(run: Run) -> dict[str, float]:
-    """One rollout batch and its optimizer steps; leaves the engine with the new weights."""
+    """One rollout batch and its optimizer steps; what samples next has the new weights."""
     config, accelerator, clock = run.config, run.accelerator, run.clock
-    with clock.phase("rollout"):
-        groups, metrics = roll_out(run)
-    run.engine.sleep()
-
+    clock.restart()
+    last_step = run.state.step + run.plan.updates_per_batch
+    samples, metrics = run.source.samples(run.state, last_step, clock)
     with clock.phase("update"):
-        samples = all_samples(run, groups)
         scored = score_samples(config, accelerator, run.policy, run.reference, samples)
         updates = []
-        for part in shares(config, scored) * config.train.num_iterations:
-            updates.append(update(config, accelerator, run.policy, run.optimizer, run.scheduler, part))
-            check_gap(updates[-1][GAP], config.train.max_logprob_gap)
+        for share in shares(config, scored) * config.train.num_iterations:
+            updates.append(
+                optimizer_step(
+                    config,
+                    accelerator,
+                    run.policy,
+                    run.optimizer,
+                    run.scheduler,
+                    share,
+                    max_completion_length=longest_completion(config),
+                )
+            )
+            check_logprob_gap(updates[-1], run.source.max_logprob_gap)
     with clock.phase("sync"):
-        run.engine.sync_weights(named_full_weights(run.policy))
-
+        run.source.take_weights(run.policy)
     run.state = replace(
-        run.state, step=run.state.step + run.plan.updates_per_batch, batch_index=run.state.batch_index + 1
+        run.state,
+        step=last_step,
+        batch_index=run.state.batch_index + 1,
+        idle_steps=idle_steps_after(run.state.idle_steps, updates),
     )
-    times = clock.read()
-    metrics |= {name: statistics.fmean(step[name] for step in updates) for name in updates[0]} | times
-    metrics["tokens_per_second"] = (metrics["engine/prompt_tokens"] + metrics["engine/generated_tokens"]) / times[
-        "step_time"
-    ]
-    metrics["update/tokens_per_second"] = sum(step["update/num_tokens"] for step in updates) / times["time/update_s"]
-    metrics["memory/peak_gib"] = max(gather_lists(accelerator, [peak_memory_gib()]))
-    return metrics
-
-
-def roll_out(run: Run) -> tuple[list[list[Rollout]], dict[str, float]]:
-    """This rank's groups of the current batch, and metrics over all ranks."""
-    config, accelerator = run.config, run.accelerator
-    # Whatever the evaluation left in the cache would change the last bits of what is computed on top of it.
-    run.engine.reset_prefix_cache()
-    before = run.engine.counters()
-    groups = sample_groups(
-        run.task,
-        batch_prompts(run),
-        run.engine,
-        run.sampling,
-        num_generations=config.rollout.num_generations,
-        seed=config.train.seed,
-        batch_index=run.state.batch_index,
+    metrics |= {name: statistics.fmean(step[name] for step in updates) for name in updates[0]}
+    metrics |= clock.times() | {"step_time": clock.elapsed()}
+    return (
+        metrics
+        | throughput(metrics, updates)
+        | {"peak_memory_gib": max(gather_lists(accelerator, [peak_memory_gib()]))}
     )
-    used = run.engine.counters() - before
-    run.log.rollouts(run.state.step + run.plan.updates_per_batch, groups)
-    metrics = rollout_metrics(gather_outcomes(accelerator, groups)) | engine_metrics(accelerator, used)
-    if config.task == "memory":
-        metrics |= memory_metrics(gather_lists(accelerator, updates_of(groups)))
-    return groups, metrics
-
-
-def all_samples(run: Run, groups: Sequence[Sequence[Rollout]]) -> list[Sample]:
-    """The samples of all ranks, in the order of the batch, so that their number of ranks makes no difference."""
-    config = run.config
-    _, batch = run.sampler.batch(run.state.batch_index)
-    samples = samples_of(
-        groups,
-        scale_rewards=config.train.scale_rewards,
-        credit=config.memory.credit,
-        places={run.data.train.questions[index].question_id: place for place, index in enumerate(batch)},
-    )
-    return sorted(gather_lists(run.accelerator, samples), key=lambda sample: sample.place)
-
-
-def batch_prompts(run: Run) -> list[Prompt]:
-    """This rank's questions of the current batch as prompts."""
-    config, split = run.config, run.data.train
-    epoch, batch = run.sampler.batch(run.state.batch_index)
-    history_ids = [question.history_id for question in split.questions]
-    mine = shard(batch, history_ids, run.accelerator.process_index, run.accelerator.num_processes)
-    orders = (
-        permuted_option_order(config.train.seed, epoch, split.questions[index].question_id)
-        if config.data.permute_options
-        else split.eval_order(index)
-        for index in mine
-    )
-    return [split.prompt(index, order) for index, order in zip(mine, orders, strict=True)]
 
 
 def shares(config: Config, scored: Sequence[ScoredSample]) -> list[Sequence[ScoredSample]]:
     """Consecutive parts of equally many questions, one per optimizer step, each of whole rollouts."""
     size = config.rollout.questions_per_batch // config.train.steps_per_generation
-    return [list(part) for _, part in groupby(scored, key=lambda item: item.sample.place // size)]
+    parts = {number: list(part) for number, part in groupby(scored, key=lambda item: item.sample.place // size)}
+    return [parts.get(number, []) for number in range(config.train.steps_per_generation)]
 
 
-def check_gap(gap: float, bound: float) -> None:
+def check_logprob_gap(metrics: dict[str, float], bound: float) -> None:
     """Stops a run whose engine samples from other weights than the trainer updates."""
-    if gap > bound:
+    gap = metrics[LOGPROB_GAP]
+    if not gap <= bound:  # a gap that is no number is a fault too
         raise RuntimeError(
             f"mean |log p(engine) - log p(trainer)| of the sampled tokens is {gap:.2e}, over train.max_logprob_gap = "
             f"{bound:.2e}: the engine does not hold the trainer's weights, or computes in a coarser type"
         )
 
 
+def throughput(metrics: dict[str, float], updates: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Tokens per second: prompts and completions over the whole step, and what the update computed over its phase."""
+    sampled = metrics.get("engine/prompt_tokens", 0.0) + metrics.get("engine/generated_tokens", 0.0)
+    computed = sum(step["update/num_tokens"] for step in updates)
+    return {
+        "tokens_per_second": sampled / metrics["step_time"],
+        "update/tokens_per_second": computed / metrics["time/update_s"],
+    }
+
+
 def is_checkpoint(run: Run) -> bool:
     return run.state.step % run.config.checkpoint.save_steps == 0 or run.state.batch_index == run.plan.num_batches
 
 
+def evaluate_before_training(run: Run) -> None:
+    if (found := run.source.evaluate()) is None:
+        return
+    run.log.metrics(0, policy_eval_metrics(found[0], run.strata))
+    run.log.say(f"before training: {describe_policy_eval(found[0])}")
+
+
 def save_checkpoint(run: Run) -> None:
-    """Evaluates, saves, and runs the user's command. The metrics of an evaluation get a row of their own."""
+    """Evaluates, saves, and runs the user's command. Their metrics and times get a row of their own."""
+    run.clock.restart()
+    metrics: dict[str, float] = {}
+    files: dict[str, str] = {}
     with run.clock.phase("eval"):
-        result, predictions = evaluate_now(run)
-    if run.state.best_accuracy is None or result.overall.accuracy > run.state.best_accuracy:
-        run.state = replace(run.state, best_accuracy=result.overall.accuracy, best_step=run.state.step)
+        found = run.source.evaluate()
+    if found is not None:
+        result, predictions = found
+        if run.state.best_accuracy is None or result.overall.accuracy > run.state.best_accuracy:
+            run.state = replace(run.state, best_accuracy=result.overall.accuracy, best_step=run.state.step)
+        files["eval.json"] = json.dumps(result.as_dict(), indent=2) + "\n"
+        files["predictions.jsonl"] = "".join(map(to_json, predictions))
+        metrics |= policy_eval_metrics(result, run.strata)
+        run.log.say(f"step {run.state.step}: {describe_policy_eval(result)}")
+        run.log.table(run.state.step, "eval/predictions", prediction_table(predictions))
     with run.clock.phase("save"):
-        files = {
-            "eval.json": json.dumps(result.as_dict(), indent=2) + "\n",
-            "predictions.jsonl": "".join(map(to_json, predictions)),
-        }
-        saved = checkpoint.save(run.config, run.accelerator, run.policy, run.data.tokenizer, run.state, files)
-    metrics = eval_metrics(result)
-    run.log.say(f"step {run.state.step}: {describe(result)}")
+        saved = checkpoint.save(run.config, run.accelerator, run.policy, run.tokenizer, run.state, files)
     if run.config.hooks.on_checkpoint and run.accelerator.is_main_process:
-        metrics["hooks/on_checkpoint_status"] = float(hooks.run_command(run.config.hooks.on_checkpoint, saved))
-    run.log.metrics(run.state.step, metrics)
-    run.log.evaluation(run.state.step, predictions)
-    run.log.report()
+        with run.clock.phase("hook"):
+            status = hooks.run_command(run.config.hooks.on_checkpoint, saved)
+        metrics["hooks/on_checkpoint_status"] = float(status)
+    run.log.metrics(run.state.step, metrics | run.clock.times())
+    if run.accelerator.is_main_process:
+        try_write_report(Path(run.config.output_dir))
     run.accelerator.wait_for_everyone()
 
 
-def evaluate_now(run: Run) -> tuple[EvalResult, list[Prediction]]:
-    """The fixed subset under the current weights, on every rank's engine."""
-    return evaluate(run.task, run.data.evaluation, run.eval_indices, run.engine, run.accelerator)
-
-
-def eval_metrics(result: EvalResult) -> dict[str, float]:
-    """`eval/accuracy` and one `eval/<breakdown>/<value>` each for those with few values; eval.json has them all."""
-    return {
-        "eval/accuracy": result.overall.accuracy,
-        "eval/accuracy_low": result.overall.low,
-        "eval/accuracy_high": result.overall.high,
-        "eval/parse_rate": result.parse_rate,
-        "eval/truncation_rate": result.truncation_rate,
-        **memory_eval_metrics(result.memory),
-        **{
-            f"eval/{breakdown}/{value}": accuracy.accuracy
-            for breakdown in ("pref_type", "who", "updated")
-            for value, accuracy in result.groups[breakdown].items()
-        },
-    }
-
-
-def memory_eval_metrics(memory: MemoryResult | None) -> dict[str, float]:
-    if memory is None:
-        return {}
-    values = {
-        "memory_tokens_mean": memory.memory_tokens_mean,
-        "input_tokens_ratio": memory.input_tokens_ratio,
-        "retention": memory.retention,
-        "retention_entered": memory.entered,
-    }
-    return {f"eval/{name}": value for name, value in values.items() if value is not None}
-
-
-def describe(result: EvalResult) -> str:
-    overall, memory = result.overall, result.memory
-    text = f"accuracy {overall.accuracy:.3f} [{overall.low:.3f}, {overall.high:.3f}] on {overall.n} held-out questions"
-    if memory is None or memory.retention is None:
-        return text
-    return f"{text}, memories of {memory.memory_tokens_mean:.0f} tokens hold {memory.retention:.0%} of what they read"
-
-
-class StopRequest:
-    """Whether somebody asked this process to end."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self, signum: int, frame: FrameType | None) -> None:
-        self.asked = True
-
-    def asked_anywhere(self, run: Run) -> bool:
-        """True on every rank as soon as it is true on one, so that all leave the loop together."""
-        return bool(max_over_ranks(run.accelerator, int(self.asked)))
-
-
-def stop_on_sigterm() -> StopRequest:
-    request = StopRequest()
-    signal.signal(signal.SIGTERM, request)
-    return request
-
-
-def write_summary(run: Run, wall_seconds: float) -> None:
-    """summary.json: the run in ten numbers, read back from metrics.jsonl so that a resumed run counts as one."""
-    if not run.accelerator.is_main_process:
-        return
+def finish(run: Run, wall_seconds: float) -> None:
+    """Writes what is read after a run, and closes what it held."""
     output_dir = Path(run.config.output_dir)
-    rows = [json.loads(line) for line in whole_lines(output_dir / "metrics.jsonl")]
-    evals = [row for row in rows if "eval/accuracy" in row]
-    steps = [row for row in rows if GAP in row]
-    prompt_tokens = sum(row["engine/prompt_tokens"] for row in steps)
-    computed = sum(row["engine/prefill_tokens"] for row in steps)
-    summary = {
-        "accuracy_before": evals[0]["eval/accuracy"] if evals and evals[0]["step"] == 0 else None,
-        "accuracy_after": evals[-1]["eval/accuracy"] if evals else None,
-        "num_questions": len(run.eval_indices),
-        "num_steps": run.state.step,
-        "wall_seconds": round(wall_seconds, 1),
-        "engine": run.engine.name,
-        "max_logprob_gap": max((row[GAP] for row in steps), default=None),
-        "prefix_cache_hit_rate": (prompt_tokens - computed) / prompt_tokens if prompt_tokens else None,
-    }
-    if run.config.task == "memory" and evals:
-        summary |= {name: evals[-1].get(f"eval/{name}") for name in ("memory_tokens_mean", "input_tokens_ratio")}
-        summary["retention_before"] = evals[0].get("eval/retention") if evals[0]["step"] == 0 else None
-        summary["retention_after"] = evals[-1].get("eval/retention")
-    (output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    if run.accelerator.is_main_process:
+        write_summary(
+            output_dir,
+            num_questions=run.source.num_eval_questions,
+            num_steps=run.state.step,
+            wall_seconds=wall_seconds,
+            engine=run.source.engine_name,
+        )
+        page = try_write_report(output_dir)
+        if page is not None:
+            run.log.artifact("report", page)
+    run.log.close()
+    run.source.close()
+    run.accelerator.end_training()

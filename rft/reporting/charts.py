@@ -69,15 +69,16 @@ class Frame:
 
     def axes(self, percent: bool) -> None:
         digits = max(0, math.ceil(-math.log10((self.y[1] - self.y[0]) * 100)) + 1) if percent else 0
-        for value in ticks(*self.y):
+        for value in round_ticks(*self.y):
             _, y = self.at(self.x[0], value)
             self.parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            text = f"{value:.{digits}%}" if percent else short(value)
+            text = f"{value:.{digits}%}" if percent else short_number(value)
             self.parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-        for value in ticks(*self.x, 7):
+        for value in round_ticks(*self.x, 7):
             x, _ = self.at(value, self.y[0])
             self.parts.append(
-                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{short(value)}</text>'
+                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
+                f"{short_number(value)}</text>"
             )
         self.parts.append(
             f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">optimizer step</text>'
@@ -91,25 +92,25 @@ def line_chart(title: str, series: Sequence[Series], *, percent: bool = False, z
         return Markup("")
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points] + [y for one in series for _, *ends in one.band for y in ends]
-    frame = Frame(spread(xs), spread([*ys, 0.0] if zero else ys))
+    frame = Frame(padded_range(xs), padded_range([*ys, 0.0] if zero else ys))
     frame.axes(percent)
     for one in series:
         if one.band:
             there = [frame.at(x, high) for x, _, high in one.band]
             back = [frame.at(x, low) for x, low, _ in reversed(one.band)]
-            frame.parts.append(f'<polygon class="band c{one.colour}" points="{path([*there, *back])}"/>')
+            frame.parts.append(f'<polygon class="band c{one.colour}" points="{polyline_points([*there, *back])}"/>')
         places = [frame.at(x, y) for x, y in one.points]
         last = one.points[-1][1]
         frame.parts.append(
-            f'<polyline class="line c{one.colour}" points="{path(places)}" tabindex="0">'
-            f"<title>{escape(one.label)}, last: {shown(last, percent)}</title></polyline>"
+            f'<polyline class="line c{one.colour}" points="{polyline_points(places)}" tabindex="0">'
+            f"<title>{escape(one.label)}, last: {value_text(last, percent)}</title></polyline>"
         )
         for (x, y), (left, top) in zip(one.points, places, strict=True) if len(places) <= 40 else ():
             frame.parts.append(
                 f'<circle class="dot c{one.colour}" cx="{left:.1f}" cy="{top:.1f}" r="3">'
-                f"<title>{escape(one.label)}, step {x:g}: {shown(y, percent)}</title></circle>"
+                f"<title>{escape(one.label)}, step {x:g}: {value_text(y, percent)}</title></circle>"
             )
-    return figure(title, frame.parts, legend(series) if len(series) > 1 else "")
+    return figure_markup(title, frame.parts, legend_markup(series) if len(series) > 1 else "")
 
 
 def column_chart(title: str, steps: Sequence[float], parts: Mapping[str, Sequence[float]]) -> Markup:
@@ -138,7 +139,7 @@ def column_chart(title: str, steps: Sequence[float], parts: Mapping[str, Sequenc
             )
             below[column] += values[column]
     labels = [Series(label=label, points=(), colour=colour) for colour, label in enumerate(heights)]
-    return figure(title, frame.parts, legend(labels))
+    return figure_markup(title, frame.parts, legend_markup(labels))
 
 
 def interval_chart(title: str, bars: Sequence[Bar], *, chance: float | None = None) -> Markup:
@@ -150,7 +151,8 @@ def interval_chart(title: str, bars: Sequence[Bar], *, chance: float | None = No
     width = WIDTH - label_width - RIGHT - 50
 
     def at(value: float) -> float:
-        return label_width + width * value
+        # Rewards of one's own may be outside; their numbers stand beside the mark.
+        return label_width + width * min(max(value, 0.0), 1.0)
 
     parts = []
     for value in (0.0, 0.25, 0.5, 0.75, 1.0):
@@ -167,12 +169,12 @@ def interval_chart(title: str, bars: Sequence[Bar], *, chance: float | None = No
         parts.append(
             f'<g tabindex="0"><title>{escape(text)}{", " + escape(bar.note) if bar.note else ""}</title>'
             f'<text class="name" x="{label_width - 8}" y="{y + 4:.1f}" text-anchor="end">'
-            f"{escape(clip(bar.label))}</text>"
+            f"{escape(shortened_label(bar.label))}</text>"
             f'<line class="line c{bar.colour}" x1="{at(bar.low):.1f}" x2="{at(bar.high):.1f}" y1="{y}" y2="{y}"/>'
             f'<circle class="dot c{bar.colour}" cx="{at(bar.value):.1f}" cy="{y}" r="5"/>'
             f'<text class="tick" x="{WIDTH - 4}" y="{y + 4:.1f}" text-anchor="end">{bar.value:.1%}</text></g>'
         )
-    return figure(title, parts, "", height)
+    return figure_markup(title, parts, "", height)
 
 
 def letter_chart(title: str, given: dict[str, int], right: dict[str, int]) -> Markup:
@@ -200,36 +202,36 @@ def letter_chart(title: str, given: dict[str, int], right: dict[str, int]) -> Ma
             f"{escape(letter)}</text>"
         )
     labels = [Series(label="right", points=(), colour=2), Series(label="answered", points=())]
-    return figure(title, bars, legend(labels))
+    return figure_markup(title, bars, legend_markup(labels))
 
 
 # ------------------------------------------------------------------------------------------------------------- pieces
 
 
-def figure(title: str, parts: Iterable[str], below: str, height: int = HEIGHT) -> Markup:
+def figure_markup(title: str, parts: Iterable[str], below: str, height: int = HEIGHT) -> Markup:
     return Markup(
         f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(title)}">{"".join(parts)}</svg>{below}</figure>'
     )
 
 
-def legend(series: Sequence[Series]) -> str:
+def legend_markup(series: Sequence[Series]) -> str:
     items = "".join(f'<li><i class="key c{one.colour}"></i>{escape(one.label)}</li>' for one in series)
     return f'<ul class="legend">{items}</ul>'
 
 
-def path(places: Iterable[Point]) -> str:
+def polyline_points(places: Iterable[Point]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
-def spread(values: Sequence[float]) -> tuple[float, float]:
+def padded_range(values: Sequence[float]) -> tuple[float, float]:
     """A range with a little room, never empty."""
     low, high = min(values), max(values)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     return (low - room if low < 0 or low > room else min(low, 0.0), high + room)
 
 
-def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+def round_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Round numbers within a range, about `wanted` of them."""
     raw = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(raw))
@@ -238,15 +240,15 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def short(value: float) -> str:
+def short_number(value: float) -> str:
     if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
     return f"{value:,.10g}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def shown(value: float, percent: bool) -> str:
+def value_text(value: float, percent: bool) -> str:
     return f"{value:.1%}" if percent else f"{value:.4g}"
 
 
-def clip(text: str, length: int = 36) -> str:
+def shortened_label(text: str, length: int = 36) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -18,18 +19,19 @@ from typing import Any
 import jinja2
 
 from rft.eval.results import SystemResult
-from rft.eval.systems import CONTROLS
 from rft.reporting.charts import Bar, Series, column_chart, interval_chart, letter_chart, line_chart
-from rft.reporting.run_folder import GAP, Group, RunFolder, read_run
+from rft.reporting.run_folder import Group, RunFolder, first_answer, read_run
+from rft.telemetry.names import LOGPROB_GAP
+
+logger = logging.getLogger(__name__)
 
 MAX_GROUPS = 12
 """Shown of one run: the first few and the last few."""
 
-PHASES = ("rollout", "update", "sync", "eval", "save")
+PHASE = re.compile(r"time/(.+)_s")
+"""The metric with a phase's seconds."""
 
 THOUGHT = re.compile(r"\A\s*<think>(.*?)</think>", re.DOTALL)
-
-CHANCE = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class Line:
     text: str
 
 
-def render(runs: Sequence[RunFolder]) -> str:
+def render_page(runs: Sequence[RunFolder]) -> str:
     """The page for one run, or for several side by side."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -66,11 +68,23 @@ def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     """
     if output is None:
         output = runs[0] / "report.html" if len(runs) == 1 else Path("report.html")
-    page = render([read_run(run) for run in runs])
+    page = render_page([read_run(run) for run in runs])
     temporary = output.with_name(f".{output.name}.tmp")
     temporary.write_text(page, encoding="utf-8")
     os.replace(temporary, output)
     return output
+
+
+def try_write_report(run: Path) -> Path | None:
+    """The page of a run, for whom it is no more than a by-product: trouble is logged, and None returned."""
+    try:
+        return write_report([run])
+    except ValueError as error:
+        logger.warning("report.html was not written: %s", error)
+        return None
+    except Exception:
+        logger.exception("report.html was not written; `python rft/report.py %s` writes it", run)
+        return None
 
 
 def view_of(run: RunFolder) -> dict[str, Any]:
@@ -84,7 +98,7 @@ def view_of(run: RunFolder) -> dict[str, Any]:
             run.last_eval.get("gold_letters", {}),
         ),
         "failures": run.last_eval.get("failures", {}),
-        "systems": [(results.benchmark, systems_chart(results.systems), results.systems) for results in run.results],
+        "systems": [(results.name, systems_chart(results.systems), results.systems) for results in run.results],
         "groups": [group_view(group) for group in chosen_groups(run.groups)],
         "num_groups": len(run.groups),
         "config": run.config,
@@ -111,7 +125,7 @@ def tiles_of(run: RunFolder) -> list[tuple[str, str]]:
         "prefix_cache_hit_rate": ("prompt tokens from the cache", "{:.0%}"),
         "max_logprob_gap": ("largest gap, engine to trainer", "{:.1e}"),
         "memory_tokens_mean": ("tokens of a memory", "{:,.0f}"),
-        "input_tokens_ratio": ("tokens read per question", "{:.1%} of the history"),
+        "input_tokens_ratio": ("tokens read per question", "{:.1%} of the context"),
         "retention_after": ("evidence still in memory", "{:.0%}"),
     }
     found += [
@@ -140,7 +154,7 @@ LEARNING = (
     ("Mean reward of the rollouts", "reward"),
     ("Evidence still in the memory", "eval/retention"),
     ("Groups without a difference in reward", "frac_reward_zero_std"),
-    ("Replies with a letter", "parse_rate"),
+    ("Replies with an answer that could be read", "parse_rate"),
     ("Memory updates not taken", "memory/failure_rate"),
 )
 """Title and metric of each chart; all are shares."""
@@ -149,7 +163,7 @@ HEALTH = (
     ("Entropy of the sampled tokens", "entropy"),
     ("Gradient norm before clipping", "grad_norm"),
     ("Tokens per completion", "completions/mean_length"),
-    ("Gap between engine and trainer log-probs", GAP),
+    ("Gap between engine and trainer log-probs", LOGPROB_GAP),
     ("Share of completions cut at their limit", "completions/clipped_ratio"),
     ("Tokens of a memory", "memory/tokens_mean"),
 )
@@ -159,7 +173,7 @@ COSTS = (
     ("Tokens per second in the update", "update/tokens_per_second"),
     ("Share of prompt tokens from the prefix cache", "engine/prefix_cache_hit_rate"),
     ("Tokens computed in the update / tokens of its paths", "update/unique_token_ratio"),
-    ("Peak memory, GiB", "memory/peak_gib"),
+    ("Peak memory, GiB", "peak_memory_gib"),
 )
 
 
@@ -180,14 +194,22 @@ def cost_charts(runs: Sequence[RunFolder]) -> list[Any]:
     charts = []
     for run in runs:
         steps = [row["step"] for row in run.steps]
-        parts = {
-            phase: [row.get(f"time/{phase}_s") or 0.0 for row in run.steps]
-            for phase in PHASES
-            if any(row.get(f"time/{phase}_s") for row in run.steps)
-        }
-        charts.append(column_chart(f"Seconds per step by phase: {run.name}", steps, parts))
+        charts.append(column_chart(f"Seconds per step by phase: {run.name}", steps, seconds_by_phase(run)))
     charts += [line_chart(title, series_of(runs, key), zero=True) for title, key in COSTS]
     return [chart for chart in charts if chart]
+
+
+def seconds_by_phase(run: RunFolder) -> dict[str, list[float]]:
+    """Seconds of each step by phase, phases in the order in which they come; an evaluation and a checkpoint are added
+    to the step that they follow."""
+    place = {row["step"]: index for index, row in enumerate(run.steps)}
+    seconds: dict[str, list[float]] = {}
+    for row in (*run.steps, *run.evaluations):
+        for key, value in row.items():
+            phase = PHASE.fullmatch(key)
+            if phase and value and row["step"] in place:
+                seconds.setdefault(phase.group(1), [0.0] * len(place))[place[row["step"]]] += value
+    return seconds
 
 
 def category_charts(run: RunFolder) -> list[Any]:
@@ -204,14 +226,16 @@ def category_charts(run: RunFolder) -> list[Any]:
                 Bar(label=label, value=accuracy["accuracy"], low=accuracy["low"], high=accuracy["high"], note=note)
             )
         if len(bars) > 1:
-            charts.append(interval_chart(f"Accuracy by {breakdown}", bars, chance=CHANCE))
+            charts.append(interval_chart(f"Accuracy by {breakdown}", bars, chance=run.last_eval.get("chance")))
     return charts
 
 
 def systems_chart(systems: Sequence[SystemResult]) -> Any:
     """Every system of every model; controls have a colour of their own."""
+    # All are asked the same questions, but some may be shown no options.
+    chance = next((row.result.chance for row in systems if row.result.chance is not None), None)
     return interval_chart(
-        "Accuracy of each system; the line is chance",
+        "Accuracy of each system" + ("; the line is chance" if chance is not None else ""),
         [
             Bar(
                 label=f"{row.system}, {row.model}" if row.model != "rules" else row.system,
@@ -219,11 +243,11 @@ def systems_chart(systems: Sequence[SystemResult]) -> Any:
                 low=row.result.overall.low,
                 high=row.result.overall.high,
                 note=f"{row.result.overall.n} questions",
-                colour=1 if row.system in CONTROLS else 0,
+                colour=1 if row.is_control else 0,
             )
             for row in systems
         ],
-        chance=CHANCE if any(row.result.gold_letters for row in systems) else None,
+        chance=chance,
     )
 
 
@@ -242,12 +266,13 @@ def chosen_groups(groups: Sequence[Group]) -> list[Group]:
 
 def group_view(group: Group) -> dict[str, Any]:
     rollouts = [("best", group.best)] + ([("worst", group.worst)] if group.worst else [])
-    asked = group.best.get("answers", [group.best])[0]
+    asked = first_answer(group.best)
     return {
         "step": group.step,
-        "persona": group.best["persona_id"],
-        "kind": asked["pref_type"],
-        "rewards": [f"{row['reward']:.2f}" for _, row in rollouts],
+        "question": asked["question_id"],
+        "context": asked["context_id"],
+        "tags": ", ".join(f"{name} {value}" for name, value in asked["tags"].items()),
+        "rewards": [shown_reward(row["reward"]) for _, row in rollouts],
         "rollouts": [rollout_view(label, row) for label, row in rollouts],
     }
 
@@ -256,10 +281,14 @@ def rollout_view(label: str, row: dict[str, Any]) -> dict[str, Any]:
     answers = row.get("answers", [row])
     return {
         "label": label,
-        "reward": f"{row['reward']:.2f}",
+        "reward": shown_reward(row["reward"]),
         "updates": growth(row.get("updates", [])),
         "answers": [answer_view(answer) for answer in answers],
     }
+
+
+def shown_reward(reward: float | None) -> str:
+    return "none" if reward is None else f"{reward:.2f}"
 
 
 def answer_view(row: dict[str, Any]) -> dict[str, Any]:
@@ -268,12 +297,16 @@ def answer_view(row: dict[str, Any]) -> dict[str, Any]:
         "question": row["prompt_tail"],
         "thought": thought.group(1).strip() if thought else None,
         "answer": row["text"][thought.end() :].strip() if thought else row["text"],
-        "letter": row["letter"],
-        "gold": row["gold"],
-        "reward": row["reward"],
-        "failure": row["failure"],
+        "verdict": verdict_of(row),
+        "is_right": row["reward"] is not None and row["reward"] >= 1,
         "tokens": f"{row['prompt_tokens']:,} tokens in, {row['completion_tokens']:,} out",
     }
+
+
+def verdict_of(row: dict[str, Any]) -> str:
+    """What was read in the reply, and what would have been right."""
+    found = row["parsed"] or row["failure"] or f"reward {shown_reward(row['reward'])}"
+    return str(found) if row["reward"] == 1 else f"{found}, right is {row['reference']}"
 
 
 def growth(updates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

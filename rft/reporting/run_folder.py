@@ -11,8 +11,7 @@ from typing import Any
 
 from rft.eval.results import Results, read_results
 from rft.jsonl import whole_lines
-
-GAP = "sampling/sampling_logp_difference/mean"
+from rft.telemetry.names import LOGPROB_GAP
 
 Row = dict[str, Any]
 
@@ -45,7 +44,7 @@ class RunFolder:
     steps: list[Row]
     """Rows of metrics.jsonl that belong to optimizer steps."""
     evaluations: list[Row]
-    """Rows of metrics.jsonl with an evaluation."""
+    """Rows of metrics.jsonl with a policy evaluation."""
     groups: list[Group]
     summary: Row
     config: str
@@ -53,7 +52,7 @@ class RunFolder:
     last_eval: Row
     """eval.json of the newest checkpoint."""
     results: list[Results]
-    """Of rft/evaluate.py, by data set."""
+    """Comparisons (rft/evaluate.py), by data set."""
 
 
 def read_run(path: Path) -> RunFolder:
@@ -69,9 +68,9 @@ def read_run(path: Path) -> RunFolder:
     return RunFolder(
         name=path.resolve().name,
         path=path,
-        steps=[row for row in metrics if GAP in row],
+        steps=[row for row in metrics if LOGPROB_GAP in row],
         evaluations=[row for row in metrics if "eval/accuracy" in row],
-        groups=groups_of(read_lines(path / "rollouts.jsonl")),
+        groups=read_groups(path / "rollouts.jsonl"),
         summary=read_json(path / "summary.json"),
         config=read_text(path / "config.yaml"),
         provenance=read_json(path / "provenance.json"),
@@ -80,13 +79,31 @@ def read_run(path: Path) -> RunFolder:
     )
 
 
+def read_groups(path: Path) -> list[Group]:
+    """The groups of rollouts.jsonl.
+
+    Raises:
+        ValueError: rows of an earlier version.
+    """
+    rows = read_lines(path)
+    if rows and "context_id" not in rows[0]:
+        raise ValueError(f"{path} was written by an earlier version; move it elsewhere to have a page without rollouts")
+    return groups_of(rows)
+
+
 def groups_of(rows: Iterable[Row]) -> list[Group]:
-    """Rows that follow each other and have one step and one question, or one persona's memory."""
+    """Rows that follow each other and are of one step and of one question, or of one context's memory."""
     groups = []
-    for (step, _), members in groupby(rows, key=lambda row: (row["step"], row.get("question_id", row["persona_id"]))):
+    for (step, _), members in groupby(rows, key=lambda row: (row["step"], first_answer(row)["question_id"])):
         best, *rest = members
         groups.append(Group(step=step, best=best, worst=rest[0] if rest else None))
     return groups
+
+
+def first_answer(rollout: Row) -> Row:
+    """The row itself, or the first of the answers that were given from its memory: equal questions for siblings."""
+    answers: list[Row] = rollout.get("answers", [rollout])
+    return answers[0]
 
 
 def newest_eval(path: Path) -> Row:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rft.records import FailureReason, Score
-from rft.reward.mcq import Parsed, after_thought
+from rft.records import Score
+from rft.reward.mcq import FailureReason, Parsed, after_thought
 
 FINAL = re.compile(r"final\s+answer(?:\s+is)?\s*[*_]*\s*:?[ \t]*([^\n]*)", re.IGNORECASE)
 LETTER = re.compile(r"[\s*_\[({$\\\"'`]*(?:boxed\{)?([A-Za-z])(?![A-Za-z])")
 SECOND = re.compile(r"(?:\bor\b|\band\b|/|,)\s*[\[(]?([A-Za-z])(?![A-Za-z])", re.IGNORECASE)
 
 
-def score(text: str, letters: Sequence[str], gold: str, *, thought_open: bool = False) -> Score:
-    """What a reply is worth: 1.0 if its final letter is `gold`, else 0.0. Arguments as in `rft.reward.mcq.score`."""
+def score_final_answer(text: str, letters: Sequence[str], gold: str, *, thought_open: bool = False) -> Score:
+    """What a reply is worth: 1.0 if its final letter is `gold`, else 0.0. Arguments as in `mcq.score_boxed_letter`."""
     assert gold in letters, "the right letter is one of those offered"
     letter, failure = parse(text, letters, thought_open)
-    return Score(reward=float(letter == gold), letter=letter, failure=failure)
+    return Score(reward=float(letter == gold), parsed=letter, failure=failure)
 
 
 def parse(text: str, letters: Sequence[str], thought_open: bool) -> Parsed:

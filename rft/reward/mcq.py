@@ -21,9 +21,10 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Literal
 
-from rft.records import FailureReason, Score
+from rft.records import Score
 
 THOUGHT_OPENS, THOUGHT_CLOSES = "<think>", "</think>"
 
@@ -37,11 +38,29 @@ NOT_CONTENT = string.whitespace + "$()[].:*'\"`"
 LONGEST_BOX = 100
 """Characters; a longer box holds more than a letter. Bounds the work per box."""
 
+
+class FailureReason(StrEnum):
+    """Why a reply has no valid letter. A wrong but valid letter is no failure of this kind."""
+
+    EMPTY = "empty"
+    """Nothing, or only white space."""
+    UNCLOSED_THOUGHT = "unclosed_thought"
+    """A thought opens and never closes, so there is no answer."""
+    NO_BOX = "no_box"
+    """No \\boxed{...} in the answer."""
+    UNREADABLE_BOX = "unreadable_box"
+    """Boxes, but none holds a single letter."""
+    NOT_AN_OPTION = "not_an_option"
+    """A single letter that was not offered."""
+    SEVERAL_LETTERS = "several_letters"
+    """Boxes with different letters."""
+
+
 Parsed = tuple[str | None, FailureReason | None]
 """The letter, lower case, or why there is none."""
 
 
-def score(
+def score_boxed_letter(
     text: str,
     letters: Sequence[str],
     gold: str,
@@ -59,7 +78,7 @@ def score(
     """
     assert gold in letters, "the right letter is one of those offered"
     letter, failure = parse_paper(text, letters) if rule == "paper" else parse_strict(text, letters, thought_open)
-    return Score(reward=float(letter == gold), letter=letter, failure=failure)
+    return Score(reward=float(letter == gold), parsed=letter, failure=failure)
 
 
 def parse_strict(text: str, letters: Sequence[str], thought_open: bool) -> Parsed:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
-from rft.records import Prompt, Rollout
+from rft.records import Prompt, Rollout, Score
 from rft.rollout.engine import GREEDY, Engine, Sampling
 from rft.tasks.task import Episode, Task
 
 
-def sample_groups(
+def sample_episodes(
     task: Task,
     prompts: Sequence[Prompt],
     engine: Engine,
@@ -20,10 +20,10 @@ def sample_groups(
     num_generations: int,
     seed: int,
     batch_index: int,
-) -> list[list[Rollout]]:
-    """One group of `num_generations` siblings per unit of the task, in the order of `prompts`.
+) -> list[Episode]:
+    """`num_generations` finished siblings per unit of the task, in the order of `prompts`.
 
-    Siblings, and the questions of one history, stand next to each other, so that the engine's prefix cache
+    Siblings, and the questions of one context, stand next to each other, so that the engine's prefix cache
     computes what they share once.
     """
     episodes = [
@@ -31,22 +31,39 @@ def sample_groups(
         for unit in task.units(prompts)
         for sibling in range(num_generations)
     ]
-    rollouts = run(episodes, engine, sampling)
-    return [rollouts[start : start + num_generations] for start in range(0, len(rollouts), num_generations)]
+    serve(episodes, engine, sampling)
+    return episodes
+
+
+def score_episodes(task: Task, episodes: Sequence[Episode]) -> list[Rollout]:
+    """The rollouts of finished episodes; everything is scored in one call."""
+    attempts = [episode.attempts() for episode in episodes]
+    scores: Iterator[Score] = iter(task.score([attempt for some in attempts for attempt in some]))
+    return [episode.rollout([next(scores) for _ in some]) for episode, some in zip(episodes, attempts, strict=True)]
+
+
+def groups_of_siblings(rollouts: Sequence[Rollout], num_generations: int) -> list[list[Rollout]]:
+    """Consecutive rollouts cut into their groups."""
+    return [list(rollouts[start : start + num_generations]) for start in range(0, len(rollouts), num_generations)]
 
 
 def answer_greedily(task: Task, prompts: Sequence[Prompt], engine: Engine) -> list[Rollout]:
     """One greedy rollout per unit, in the order of `prompts`: what evaluation measures."""
-    return run([task.episode(unit, 0, lambda name: 0) for unit in task.units(prompts)], engine, GREEDY)
+    episodes = [task.episode(unit, 0, lambda name: 0) for unit in task.units(prompts)]
+    serve(episodes, engine, GREEDY)
+    return score_episodes(task, episodes)
 
 
-def run(episodes: Sequence[Episode], engine: Engine, sampling: Sampling) -> list[Rollout]:
+def serve(episodes: Sequence[Episode], engine: Engine, sampling: Sampling) -> None:
     """Serves every episode, turn after turn, all waiting turns in one call, until none asks for more."""
     while waiting := [(episode, asked) for episode in episodes if (asked := episode.requests())]:
-        replies = iter(engine.generate([request for _, asked in waiting for request in asked], sampling))
+        requests = [request for _, asked in waiting for request in asked]
+        completions = engine.generate(requests, sampling)
+        if len(completions) != len(requests):
+            raise RuntimeError(f"the engine answered {len(completions)} of {len(requests)} requests")
+        replies = iter(completions)
         for episode, asked in waiting:
             episode.observe([next(replies) for _ in asked])
-    return [episode.rollout() for episode in episodes]
 
 
 def sampling_seed(seed: int, batch_index: int, sibling: int, name: str) -> int:

@@ -73,10 +73,8 @@ class Engine(Protocol):
     def counters(self) -> EngineCounters: ...
 
     def sleep(self) -> None:
-        """Gives device memory back until the next `wake`; nothing to do on a CPU."""
+        """Gives device memory back until the next `sync_weights`; nothing to do on a CPU."""
         ...
-
-    def wake(self) -> None: ...
 
     def close(self) -> None:
         """Ends the engine; it must come before the process group is taken down."""

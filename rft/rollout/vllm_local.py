@@ -172,12 +172,6 @@ class VllmEngine:
         self._asleep = True
         self._has_weights = False
 
-    def wake(self) -> None:
-        """Takes the memory again, without content; `sync_weights` does this by itself."""
-        if self._asleep and self._sleeps:
-            self._llm.wake_up()
-        self._asleep = False
-
     def close(self) -> None:
         """Ends the engine and frees its memory."""
         self._llm.llm_engine.engine_core.shutdown()

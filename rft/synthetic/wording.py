@@ -1,11 +1,16 @@
 """The words of the synthetic data set: topics and their values, secrets, people, and the sentences around them.
 
-Every value is one lower-case word and belongs to one topic only. Slots in braces are filled by `synthetic.py`.
+Every value is one lower-case word and belongs to one topic only. Slots in braces are filled by conversations.py and
+questions.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Style = Literal["full", "brief"]
+"""`full`: long texts as in the release. `brief`: one sentence each, for small models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,8 @@ def _parse_topics(text: str) -> tuple[Topic, ...]:
 
 
 TOPICS = _parse_topics(_TOPICS)
+
+TOPIC_OF = {value: topic for topic in TOPICS for value in topic.values}
 
 STYLE_TOPICS = {"full": TOPICS, "brief": TOPICS[::3]}
 """A third of the topics of each domain is enough where a small model has to learn every word."""

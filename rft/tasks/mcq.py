@@ -1,77 +1,63 @@
-"""Multiple choice with the whole history in the prompt: one turn, one boxed letter."""
+"""Multiple choice: the whole context in the prompt, one turn, one boxed letter."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
-from rft.config import RewardConfig
-from rft.records import Answer, Completion, Prompt, Rollout, TurnRequest
-from rft.reward.mcq import score
-from rft.tasks.task import SeedOf
+from rft.config import Config
+from rft.data.dataset import Dataset
+from rft.data.prompts import McqWording, gold_letter, letters_of
+from rft.records import Attempt, Rollout, Score
+from rft.reward.mcq import score_boxed_letter
+from rft.tasks.single_turn import SingleTurnTask
+from rft.tasks.task import PromptSplit
 
 
-class McqTask:
-    """Makes episodes, and turns replies into scored rollouts.
+class McqTask(SingleTurnTask):
+    """Asks for a letter; right is 1, anything else 0."""
 
-    Args:
-        tokenizer: decodes the replies.
-        reward: which scoring rule.
-        max_completion_length: tokens a reply may have.
-    """
+    uses: ClassVar[frozenset[str]] = frozenset({"reward.rule"})
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, reward: RewardConfig, max_completion_length: int) -> None:
-        self.tokenizer = tokenizer
-        self.rule = reward.rule
-        self.max_completion_length = max_completion_length
+    def __init__(self, config: Config, tokenizer: PreTrainedTokenizerBase, dataset: Dataset) -> None:
+        super().__init__(config, tokenizer, dataset)
+        self.wording = McqWording()
 
-    def units(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
-        return [[prompt] for prompt in prompts]
+    def load_split(self, name: str) -> PromptSplit:
+        split = super().load_split(name)
+        check_options(split, self.config.task)
+        return split
 
-    def episode(self, unit: Sequence[Prompt], sibling: int, seed_of: SeedOf) -> McqEpisode:
-        """One sibling of one question."""
-        (prompt,) = unit
-        return McqEpisode(task=self, prompt=prompt, sibling=sibling, seed=seed_of(prompt.question_id))
+    def own_score(self, attempts: Sequence[Attempt]) -> list[Score]:
+        return [
+            score_boxed_letter(
+                attempt.text,
+                letters_of(attempt.option_order),
+                gold_letter(attempt.option_order),
+                rule=self.config.reward.rule,
+                thought_open=attempt.thought_open,
+            )
+            for attempt in attempts
+        ]
 
-    def scored(self, prompt: Prompt, sibling: int, completion: Completion, turn: int = 0) -> Answer:
-        """Decodes and scores one reply."""
-        text = self.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
-        return Answer(
-            prompt=prompt,
-            sibling=sibling,
-            completion=completion,
-            text=text,
-            score=score(text, prompt.letters, prompt.gold, rule=self.rule, thought_open=self.opens_thought(prompt)),
-            turn=turn,
+    def outcomes(self, groups: Sequence[Sequence[Rollout]]) -> list[str | None]:
+        """The letters that were read."""
+        return [answer.score.parsed for group in groups for rollout in group for answer in rollout.answers]
+
+    def metrics(self, outcomes: Sequence[Any]) -> dict[str, float]:
+        """`letters/<letter>`: the share of all answers that chose it."""
+        letters = Counter(letter for letter in outcomes if letter is not None)
+        return {f"letters/{letter}": count / len(outcomes) for letter, count in sorted(letters.items())}
+
+
+def check_options(split: PromptSplit, task: str) -> None:
+    """Raises ValueError for a question that has no options to choose from."""
+    open_question = next((question for question in split.questions if not question.incorrect_answers), None)
+    if open_question is not None:
+        raise ValueError(
+            f"task {task} needs options, and question {open_question.question_id} has no incorrect answers; add some, "
+            "or set task=qa with a reward.function"
         )
-
-    def opens_thought(self, prompt: Prompt) -> bool:
-        """Whether the chat template itself has opened the thought at the end of the prompt."""
-        return self.tokenizer.decode(prompt.token_ids[-8:]).rstrip().endswith("<think>")
-
-
-@dataclass(kw_only=True)
-class McqEpisode:
-    """See `rft.tasks.task.Episode`."""
-
-    task: McqTask
-    prompt: Prompt
-    sibling: int
-    seed: int
-    completion: Completion | None = None
-
-    def requests(self) -> Sequence[TurnRequest]:
-        if self.completion is not None:
-            return ()
-        return (
-            TurnRequest(prompt_ids=self.prompt.token_ids, seed=self.seed, max_tokens=self.task.max_completion_length),
-        )
-
-    def observe(self, completions: Sequence[Completion]) -> None:
-        (self.completion,) = completions
-
-    def rollout(self) -> Rollout:
-        assert self.completion is not None, "the episode is not over"
-        return Rollout(updates=(), answers=(self.task.scored(self.prompt, self.sibling, self.completion),))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
@@ -17,7 +17,8 @@ from rft.config import Config
 from rft.data.dataset import Dataset
 from rft.data.prompts import Wording
 from rft.records import Attempt, Completion, Prompt, Question, Rollout, Score, TurnRequest
-from rft.reward.scorer import make_scorer
+from rft.reward.function_loading import OWN
+from rft.reward.scorer import Scorer, make_scorer
 
 SeedOf = Callable[[str], int]
 """The sampling seed of a turn, by a name that is unique within the episode's batch and sibling."""
@@ -64,6 +65,13 @@ class PromptSplit(Protocol):
         ...
 
 
+def describe_micro_batches(config: Config) -> str:
+    """For `Task.describe_batch`."""
+    if config.train.shared_prefix:
+        return f"micro-batches of up to {config.train.max_tokens_per_microbatch:,} unique tokens"
+    return f"micro-batches of {config.train.per_device_train_batch_size:,}"
+
+
 class Task(ABC):
     """A way to ask questions.
 
@@ -73,6 +81,10 @@ class Task(ABC):
         dataset: what is asked about.
     """
 
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """What this task reads of the config that not every task reads: sections such as `memory`, keys such as
+    `reward.rule`."""
+
     wording: Wording
     """What stands around a question and its options."""
 
@@ -80,7 +92,7 @@ class Task(ABC):
         self.config = config
         self.tokenizer = tokenizer
         self.dataset = dataset
-        self.score = make_scorer(config.reward, self.own_score)
+        self.score: Scorer = make_scorer(config.reward, self.own_score)
         """Scores of attempts, in their order: by `reward.function`, else by `own_score`."""
 
     # ------------------------------------------------------------------------------- before anything is loaded
@@ -88,7 +100,14 @@ class Task(ABC):
     @classmethod
     def problems(cls, config: Config, world_size: int) -> list[Problem]:
         """What cannot work with this task."""
-        return []
+        named = config.reward.function
+        functions = [named] if isinstance(named, str) else named
+        return [
+            (
+                cls.own_score is Task.own_score and (functions is None or OWN in functions),
+                f"task {config.task} has no reward of its own; set reward.function to package.module:name",
+            )
+        ]
 
     @classmethod
     def longest_completion(cls, config: Config) -> tuple[int, str]:
@@ -119,12 +138,8 @@ class Task(ABC):
         """One sibling of a unit."""
 
     def own_score(self, attempts: Sequence[Attempt]) -> list[Score]:
-        """The task's own scores, used where the config names no reward function.
-
-        Raises:
-            ValueError: the task has none.
-        """
-        raise ValueError("this task has no reward of its own; set reward.function to package.module:name")
+        """The task's own scores, used where the config names no reward function. A task may have none."""
+        raise NotImplementedError("the task has none, and `problems` refuses a config that asks for it")
 
     # -------------------------------------------------------------------------------------------------- metrics
 

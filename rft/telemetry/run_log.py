@@ -18,21 +18,17 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from rft.config import Config, to_dict
-from rft.eval.predictions import Prediction
+from rft.data.prompts import gold_letter
 from rft.jsonl import whole_lines
 from rft.records import Answer, Rollout
-from rft.reporting.page import write_report
 
 logger = logging.getLogger(__name__)
 
-TABLE_COLUMNS = (
-    "question_id", "pref_type", "who", "updated", "gold", "letter", "reward", "failure", "question", "text",
-)  # fmt: skip
 TABLE_ROWS = 200
-"""Of an evaluation's table in wandb."""
+"""Of a table in wandb."""
 
 PROMPT_TAIL_CHARS = 2000
-"""How much of a question is kept with a logged answer."""
+"""How much of a question is kept with a logged answer, from its end."""
 
 
 class RunLog:
@@ -88,31 +84,25 @@ class RunLog:
             for rollout in {id(r): r for r in (ordered[-1], ordered[0])}.values():
                 append_json(self.output_dir / "rollouts.jsonl", {"step": step, **rollout_row(rollout, self.tokenizer)})
 
-    def evaluation(self, step: int, predictions: Sequence[Prediction]) -> None:
-        """Shows an evaluation's answers as a table in wandb; the checkpoint's predictions.jsonl has them all."""
+    def table(self, step: int, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Shows the first rows as a table in wandb; the files that hold all of them are the caller's."""
+        if self.wandb_run is None or not rows:
+            return
+        import wandb
+
+        columns = list(rows[0])
+        table = wandb.Table(columns=columns, data=[[row[column] for column in columns] for row in rows[:TABLE_ROWS]])
+        self.wandb_run.log({name: table}, step=step)
+
+    def artifact(self, name: str, file: Path) -> None:
+        """Hands a file to wandb."""
         if self.wandb_run is None:
             return
         import wandb
 
-        rows = [[getattr(prediction, column) for column in TABLE_COLUMNS] for prediction in predictions[:TABLE_ROWS]]
-        table = wandb.Table(columns=list(TABLE_COLUMNS), data=rows)
-        self.wandb_run.log({"eval/predictions": table}, step=step)
-
-    def report(self, *, final: bool = False) -> None:
-        """Writes report.html; the last one goes to wandb as an artifact too. A page that fails stops no training."""
-        if not self.main:
-            return
-        try:
-            page = write_report([self.output_dir])
-        except Exception:
-            logger.exception("report.html was not written; `python rft/report.py %s` writes it", self.output_dir)
-            return
-        if final and self.wandb_run is not None:
-            import wandb
-
-            artifact = wandb.Artifact(f"report-{self.wandb_run.id}", type="report")
-            artifact.add_file(str(page))
-            self.wandb_run.log_artifact(artifact)
+        artifact = wandb.Artifact(f"{name}-{self.wandb_run.id}", type=name)
+        artifact.add_file(str(file))
+        self.wandb_run.log_artifact(artifact)
 
     def say(self, text: str) -> None:
         """Prints a line without breaking the progress bar."""
@@ -128,7 +118,9 @@ class RunLog:
 
 
 def mean_reward(rollout: Rollout) -> float:
-    return sum(answer.score.reward for answer in rollout.answers) / len(rollout.answers)
+    """Over its answers; 0 where none has a reward."""
+    rewards = [answer.score.reward for answer in rollout.answers if answer.score.reward is not None]
+    return sum(rewards) / len(rewards) if rewards else 0.0
 
 
 def rollout_row(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -137,7 +129,7 @@ def rollout_row(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> dict[st
     if not rollout.updates:
         return answers[0]
     return {
-        "persona_id": answers[0]["persona_id"],
+        "context_id": answers[0]["context_id"],
         "sibling": answers[0]["sibling"],
         "reward": mean_reward(rollout),
         "updates": [
@@ -155,23 +147,22 @@ def rollout_row(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> dict[st
 
 
 def answer_row(answer: Answer, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """One answer as plain values: the question's text, not the history's 32k tokens before it."""
-    question_ids = answer.prompt.token_ids[answer.prompt.num_history_tokens :]
+    """One answer as plain values: the question's text, not the 32k tokens of context before it."""
+    prompt, question, score = answer.prompt, answer.prompt.question, answer.score
     return {
-        "question_id": answer.prompt.question_id,
-        "persona_id": answer.prompt.persona_id,
-        "pref_type": answer.prompt.pref_type,
-        "who": answer.prompt.who,
-        "updated": answer.prompt.updated,
+        "question_id": question.question_id,
+        "context_id": question.context_id,
+        "tags": dict(question.tags),
         "sibling": answer.sibling,
-        "option_order": list(answer.prompt.option_order),
-        "gold": answer.prompt.gold,
-        "letter": answer.score.letter,
-        "reward": answer.score.reward,
-        "failure": answer.score.failure,
+        "option_order": list(prompt.option_order),
+        "reference": gold_letter(prompt.option_order) if prompt.option_order else question.correct_answer,
+        "parsed": score.parsed,
+        "reward": score.reward,
+        "parts": dict(score.parts),
+        "failure": score.failure,
         "finish_reason": answer.completion.finish_reason,
-        "prompt_tail": tokenizer.decode(question_ids)[-PROMPT_TAIL_CHARS:],
-        "prompt_tokens": len(answer.prompt.token_ids),
+        "prompt_tail": tokenizer.decode(prompt.token_ids[prompt.num_context_tokens :])[-PROMPT_TAIL_CHARS:],
+        "prompt_tokens": len(prompt.token_ids),
         "completion_tokens": len(answer.completion.token_ids),
         "text": answer.text,
     }

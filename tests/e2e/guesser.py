@@ -41,13 +41,13 @@ def make_guesser(folder: Path) -> Path:
 
 def example(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[list[int], list[int]]:
     """Token ids of a question as training asks it, and of an answer with a letter drawn at random."""
-    options = "\n".join(f"({letter}) {text(rng, 8)}" for letter in prompts.LETTERS)
-    boxes = " or ".join(f"\\boxed{{{letter}}}" for letter in prompts.LETTERS)
+    options = "\n".join(f"({letter}) {text(rng, 8)}" for letter in prompts.LETTERS[:4])
+    boxes = " or ".join(f"\\boxed{{{letter}}}" for letter in prompts.LETTERS[:4])
     question = prompts.MCQ_TEMPLATE.format(query=text(rng, 6), options=options, boxes=boxes)
     messages = make_history(rng.randrange(1000), rng.randint(2, 12))["chat_history"]
     chat = [*messages[1:], {"role": "user", "content": question}]
     asked: list[int] = tokenizer(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))[
         "input_ids"
     ]
-    answer: list[int] = tokenizer(f"\\boxed{{{rng.choice(prompts.LETTERS)}}}<|im_end|>")["input_ids"]
+    answer: list[int] = tokenizer(f"\\boxed{{{rng.choice(prompts.LETTERS[:4])}}}<|im_end|>")["input_ids"]
     return asked, answer

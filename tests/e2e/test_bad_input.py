@@ -14,6 +14,7 @@ import yaml
 from transformers import Qwen3Config
 
 import rft.train
+from rft.config import load_config, to_dict
 from tests.unit.data.builder import TEMPLATES, make_history, make_row, make_tokenizer, write_csv, write_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ def run_folder(tmp_path: Path) -> Path:
         "model": {"model_name_or_path": str(tmp_path / "model")},
         "data": {
             "source": str(tmp_path / "data"),
-            "num_val_personas": 2,
+            "num_val_clusters": 2,
             "max_prompt_length": 1024,
             "cache_dir": str(tmp_path / "cache"),
         },
@@ -92,6 +93,17 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "positions": (nothing, "2048 positions", ["data.max_prompt_length=4000"]),
     "no data": (nothing, "data.source", ["data.source=./nowhere"]),
     "no model": (nothing, "model.model_name_or_path", ["model.model_name_or_path=./nowhere"]),
+    "renamed key": (nothing, "is now 'data.num_val_clusters'", ["data.num_val_personas=2"]),
+    "out of range": (nothing, "config key 'rollout.top_p'", ["rollout.top_p=1.5"]),
+    "schedule": (nothing, "'linear', 'cosine'", ["train.lr_scheduler_type=cosine_with_min_lr"]),
+    "task": (nothing, "task: unknown 'mqc'", ["task=mqc"]),
+    "format": (nothing, "data.format: unknown 'parquet'", ["data.format=parquet"]),
+    "reward": (nothing, "no_such_module", ["reward.function=no_such_module:f"]),
+    "hook": (nothing, "no program 'no-such-program'", ["hooks.on_checkpoint=no-such-program"]),
+    "output_dir": (nothing, "run.yaml cannot be written: Not a directory", ["output_dir={folder}/run.yaml"]),
+    "lora target": (nothing, "ends in query", ["model.lora.r=4", "model.lora.target_modules=[query]"]),
+    "attention": (nothing, "spda", ["train.shared_prefix=false", "model.attn_implementation=spda"]),
+    "replay": (nothing, "train.replay: ", ["train.replay={folder}/nothing"]),
 }
 
 
@@ -100,11 +112,30 @@ def test_one_line_and_status_2(name: str, run_folder: Path, capsys: pytest.Captu
     spoil, message, overrides = CASES[name]
     spoil(run_folder)
     capsys.readouterr()
+    overrides = [override.replace("{folder}", str(run_folder)) for override in overrides]
     assert rft.train.main([str(run_folder / "run.yaml"), *overrides]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert message in errors[0]
     assert not (run_folder / "out").exists()
+
+
+def test_a_changed_config_on_resume_is_one_line_and_status_2(run_folder: Path, capsys: pytest.CaptureFixture[str]):
+    checkpoint = run_folder / "out/checkpoint-1"
+    (checkpoint / "state").mkdir(parents=True)
+    saved = to_dict(load_config(run_folder / "run.yaml", ["train.learning_rate=1e-3"]))
+    (checkpoint / "rft_config.yaml").write_text(yaml.safe_dump(saved))
+    (checkpoint / "trainer_state.json").write_text("{}")
+    leftover = run_folder / "out/.checkpoint-2.tmp"
+    leftover.mkdir()
+    capsys.readouterr()
+    assert rft.train.main([str(run_folder / "run.yaml")]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert [line for line in errors if line.startswith("error:")] == [
+        f"error: {checkpoint} was made with other values of train.learning_rate; restore them, choose another "
+        "output_dir, or set checkpoint.resume=never"
+    ]
+    assert leftover.exists()
 
 
 def test_the_script_itself_exits_with_status_2_and_no_traceback(run_folder: Path):
@@ -123,6 +154,46 @@ def test_dry_run_prints_the_plan_of_data_that_are_here(run_folder: Path, capsys:
     assert "questions_per_batch: 4" in printed
     assert "18 to train on" in printed
     assert not (run_folder / "out").exists()
+
+
+OWN_FORMAT = """
+from rft.data.dataset import Dataset, Split
+from rft.records import Context, Message, Question
+
+class Notes(Dataset):
+    splits, eval_split, name = ("train", "test"), "test", "notes"
+
+    def split(self, name):
+        questions = [
+            Question(question_id=f"{name}/{number}", context_id="note", cluster=str(number), query="What is it?",
+                     correct_answer="red", incorrect_answers=("blue", "green", "white"))
+            for number in range(5)
+        ]
+        return Split(name=name, questions=tuple(questions))
+
+    def context(self, context_id):
+        return Context(context_id=context_id, messages=(Message(role="user", content="It is red."),))
+"""
+
+
+def test_dry_run_of_a_format_of_ones_own(run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    (run_folder / "own_notes.py").write_text(OWN_FORMAT)
+    monkeypatch.syspath_prepend(str(run_folder))
+    command = [str(run_folder / "run.yaml"), "data.format=own_notes:Notes", "--dry-run"]
+    assert rft.train.main(command) == 0
+    assert "5 to train on" in capsys.readouterr().out
+    assert rft.train.main([*command, "data.source=somebody/notes"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 optimizer steps, 1 optimizer steps per rollout batch" in printed
+    assert "not counted      somebody/notes: not on this machine" in printed
+    assert rft.train.main([*command, "data.format=own_notes:Nothing"]) == 2
+    assert "own_notes has no Nothing" in capsys.readouterr().err
+
+
+def test_settings_without_effect_are_noted_once(run_folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert rft.train.main([str(run_folder / "run.yaml"), "memory.chunk_tokens=90", "--dry-run"]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert notes == ["note: memory.chunk_tokens has no effect with task=mcq"]
 
 
 def test_the_papers_config_passes_a_dry_run_anywhere():

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from rft.eval.results import Results, SystemResult, read_results
-from rft.eval.systems import CONTROLS, RULES
+from rft.eval.systems import SYSTEM_SETS
 from rft.evaluate import main
 from rft.synthetic.generator import write_dataset
 from tests.e2e.runs import ROOT, rows, run
@@ -27,6 +27,7 @@ from tests.e2e.runs import ROOT, rows, run
 MODEL = ROOT / "checkpoints" / "demo_sft"
 MEMORY_MODEL = ROOT / "checkpoints" / "demo_memory_sft"
 NUM_QUESTIONS = 60
+CONTROLS = SYSTEM_SETS["controls"]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "base": str(ROOT / "configs" / "demo.yaml"),
         "model": {"model_name_or_path": str(MODEL)},
         "data": {"source": str(folder / "data"), "cache_dir": str(folder / "cache")},
-        "evaluate": {"batch_size": 40, "max_context_tokens": 400},
+        "compare": {"batch_size": 40, "max_context_tokens": 400},
         "memory": {"chunk_tokens": 90, "max_memory_tokens": 60, "max_update_length": 60},
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
@@ -88,7 +89,7 @@ def test_the_shipped_model_stands_between_the_controls_and_the_oracle(folder: Pa
     # One prefill per history: five questions share it, and vLLM computes it once.
     assert full.cost.prefill_tokens_mean is not None
     assert full.cost.prefill_tokens_mean < 0.5 * full.cost.prompt_tokens_mean
-    assert all(row.cost.prompt_tokens_max == 0 for name, row in rows.items() if name in RULES)
+    assert all(row.cost.prompt_tokens_max == 0 for row in rows.values() if row.model == "rules")
     page = (folder / "local" / "report.html").read_text()
     assert 'id="systems"' in page and page.count("<tr><td>") == len(rows)
     again = evaluate(folder, "local", f"system={systems}")
@@ -120,7 +121,7 @@ def test_a_planted_length_leak_shows_in_the_controls(folder: Path):
 
 def test_histories_that_are_too_long_are_cut_or_their_questions_are_wrong_answers(folder: Path):
     short = ("system=full_history,other_history", "eval.num_questions=40", "data.max_prompt_length=560")
-    evaluate(folder, "cut", *short, "data.length_policy=truncate_middle", "evaluate.protocol=final_answer")
+    evaluate(folder, "cut", *short, "data.length_policy=truncate_middle", "compare.protocol=final_answer")
     for row in results_of(folder, "cut").systems:
         assert row.messages_dropped > 0 and "prompt_too_long" not in row.result.failures
         assert row.cost.prompt_tokens_max <= 560
@@ -142,22 +143,23 @@ def test_answers_of_other_settings_are_not_mixed(folder: Path, capsys: pytest.Ca
     assert main(short) == 0
     assert main([*short, "eval.split=benchmark"]) == 0  # another folder
     assert "longest_option" in capsys.readouterr().out
-    assert main([*short, "data.train_split=persona", "data.num_val_personas=20"]) == 2
+    assert main([*short, "data.train_split=persona", "data.num_val_clusters=20"]) == 2
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "train_split" in told and "evaluate.label" in told
+    assert told.count("\n") == 1 and "train_split" in told and "compare.label" in told
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (("system=no_histroy",), "unknown system 'no_histroy'"),
-        (("evaluate.benchmark=longmemeval",), "evaluate.answers=open"),
-        (("evaluate.answers=open", "system=full_history"), "evaluate.judge.endpoint.model"),
-        (("evaluate.num_samples=2",), "evaluate.temperature"),
+        (("task=qa",), "reward.function"),
+        (("evaluate.label=x",), "'evaluate.label' is now 'compare.label'"),
+        (("compare.answers=open", "system=full_history"), "compare.judge.endpoint.model"),
+        (("compare.num_samples=2",), "compare.temperature"),
         (("model.model_name_or_path=absent", "system=no_history"), "model.model_name_or_path"),
-        (("evaluate.endpoint.model=m", "system=no_history"), "OPENAI_API_KEY"),
+        (("compare.endpoint.model=m", "system=no_history"), "OPENAI_API_KEY"),
         (
-            ("evaluate.endpoint.model=m", "evaluate.endpoint.base_url=u", "system=memory", "memory.query_aware=true"),
+            ("compare.endpoint.model=m", "compare.endpoint.base_url=u", "system=memory", "memory.query_aware=true"),
             "query-blind",
         ),
     ],
@@ -243,8 +245,8 @@ def memory_server(folder: Path) -> Iterator[Server]:
 
 def served(server: Server, *more: str) -> tuple[str, ...]:
     return (
-        f"evaluate.endpoint.base_url={server.url}", "evaluate.endpoint.model=demo", "evaluate.endpoint.max_retries=0",
-        "evaluate.endpoint.concurrency=4", f"evaluate.tokenizer={server.model}",
+        f"compare.endpoint.base_url={server.url}", "compare.endpoint.model=demo", "compare.endpoint.max_retries=0",
+        "compare.endpoint.concurrency=4", f"compare.tokenizer={server.model}",
         f"eval.num_questions={NUM_QUESTIONS}", *more,
     )  # fmt: skip
 
@@ -256,7 +258,7 @@ def test_a_server_that_dies_costs_a_clear_error_and_no_answer_is_asked_twice(fol
 
     # Killed in the middle: when a part of the answers is there.
     command = [sys.executable, "rft/evaluate.py", str(folder / "run.yaml"), f"output_dir={folder / 'broken'}",
-               *served(server, "system=full_history", "evaluate.endpoint.concurrency=1")]  # fmt: skip
+               *served(server, "system=full_history", "compare.endpoint.concurrency=1")]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=ROOT, env=os.environ | {"NO_PROXY": "127.0.0.1"}, stderr=subprocess.PIPE, text=True
     )
@@ -324,8 +326,8 @@ def test_the_memory_commands_work_behind_a_server_as_they_do_here(folder: Path, 
 
 
 def test_an_open_answer_is_judged_and_what_cannot_be_read_is_no_zero(folder: Path, server: Server):
-    judge = (f"evaluate.judge.endpoint.base_url={server.url}", "evaluate.judge.endpoint.model=demo")
-    more = ("evaluate.answers=open", "system=evidence_only", "eval.num_questions=4", *judge)
+    judge = (f"compare.judge.endpoint.base_url={server.url}", "compare.judge.endpoint.model=demo")
+    more = ("compare.answers=open", "system=evidence_only", "eval.num_questions=4", *judge)
     # The shipped model boxes letters, so as a judge it gives no valid verdict at all.
     refused = evaluate(folder, "open", *served(server), *more, ok=False)
     assert "valid verdict" in refused.stderr

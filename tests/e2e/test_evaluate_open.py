@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.unit.data.test_longmemeval import ITEM
 
 from rft import evaluate
 from rft.eval.results import read_results
 from tests.unit.chat.endpoint_server import Response, Server, chat, serving
 from tests.unit.data.builder import write_dataset
-from tests.unit.data.test_longmemeval import ITEM
 
 
 def respond(body: dict[str, Any]) -> Response:
@@ -42,7 +42,7 @@ def settings(folder: Path, server: Server, **compare: Any) -> str:
         "output_dir": str(folder / "out"),
         "system": "full_history,no_history",
         "data": {"source": str(folder / "data"), "train_split": "paper"},
-        "evaluate": {
+        "compare": {
             "answers": "open",
             "endpoint": endpoint | {"model": "talker"},
             "judge": {"endpoint": endpoint | {"model": "judge"}},
@@ -82,14 +82,13 @@ def test_longmemeval_is_judged_by_its_gold_answer(tmp_path: Path, server: Server
     (tmp_path / "data").mkdir()
     items = [ITEM | {"question_id": f"q{n}"} for n in range(3)]
     (tmp_path / "data" / "longmemeval_s.json").write_text(json.dumps(items))
-    assert (
-        evaluate.main([settings(tmp_path, server, benchmark="longmemeval"), "system=full_history,evidence_only"]) == 0
-    )
-    results = read_results(tmp_path / "out" / "evaluation" / "longmemeval-open" / "results.json")
+    systems = "system=full_history,evidence_only"
+    assert evaluate.main([settings(tmp_path, server), "data.format=longmemeval", systems]) == 0
+    results = read_results(tmp_path / "out" / "evaluation" / "longmemeval_s-benchmark-open" / "results.json")
     assert [row.result.overall.n for row in results.systems] == [3, 3]
     judged = [body["messages"][-1]["content"] for body in server.asked if body["model"] == "judge"]
     assert all("What is known of the user:\n7" in text for text in judged)
-    assert list(results.systems[0].result.groups["pref_type"]) == ["knowledge-update"]
+    assert list(results.systems[0].result.groups["question_type"]) == ["knowledge-update"]
 
 
 def test_a_judge_that_is_gone_costs_one_line_and_the_answers_stay(

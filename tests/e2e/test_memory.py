@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "train_split": "paper",
             "max_prompt_length": 1536,
             "cache_dir": str(folder / "cache"),
-            "questions_per_history": 2,
+            "questions_per_context": 2,
         },
         "memory": LIMITS,
         "rollout": {"questions_per_batch": 4, "num_generations": 4, "max_completion_length": 16},
@@ -112,7 +112,7 @@ def test_early_answers_and_the_reference_credit_train_too(folder: Path):
     output = folder / "variants"
     launch(
         folder, f"output_dir={output}", "train.max_steps=2", "memory.answer_at_evidence=true",
-        "memory.credit=broadcast", "data.questions_per_history=1", "memory.query_aware=true",
+        "memory.credit=broadcast", "data.questions_per_context=1", "memory.query_aware=true",
     )  # fmt: skip
     assert all(row["grad_norm"] > 0 for row in steps(output))
 

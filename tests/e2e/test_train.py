@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "train_split": "paper",
             "max_prompt_length": 1536,
             "cache_dir": str(folder / "cache"),
-            "questions_per_history": 2,
+            "questions_per_context": 2,
         },
         "rollout": {"questions_per_batch": 8, "num_generations": 8, "max_completion_length": 16},
         "train": {"learning_rate": 1e-3, "per_device_train_batch_size": 16, "max_logprob_gap": 1e-5},

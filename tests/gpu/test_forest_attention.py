@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rft.grpo.forest import build_forest
-from rft.grpo.forest_attention import LONG_SEGMENT, NAME, ForestAttention, plan_attention
+from rft.grpo.forest_attention import FOREST_ATTENTION, LONG_SEGMENT, ForestAttention, plan_attention
 from rft.grpo.logprobs import dense_logprobs, forest_logprobs
 from tests.forest_reference import along_paths, tensors
 from tests.tiny import random_paths, samples_of_paths, tiny_qwen3
@@ -48,7 +48,7 @@ def test_equals_attention_along_each_path(paths: list[list[int]]) -> None:
 
 def test_a_model_scores_as_the_plain_path_does() -> None:
     samples = samples_of_paths(random_paths(3) + random_paths(4))
-    models = [tiny_qwen3(True, attn_implementation=name).to(DEVICE) for name in (NAME, "sdpa")]
+    models = [tiny_qwen3(True, attn_implementation=name).to(DEVICE) for name in (FOREST_ATTENTION, "sdpa")]
     with torch.autocast(DEVICE.type, torch.bfloat16):
         forest = forest_logprobs(models[0], samples, 1.0, entropy=False).logps
         dense = dense_logprobs(models[1], samples, 1.0, entropy=False).logps

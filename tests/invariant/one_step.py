@@ -16,8 +16,9 @@ from transformers import get_scheduler
 
 from rft.config import Config
 from rft.distributed import start
+from rft.grpo.frozen_logprobs import score_samples
+from rft.grpo.optimizer_step import optimizer_step
 from rft.grpo.run import attention, frozen_reference
-from rft.grpo.update import score_samples, update
 from rft.models import load_policy
 from rft.process_exit import leave
 from rft.records import Sample
@@ -46,7 +47,10 @@ def main(model: str, out: str, shared_prefix: str, max_tokens: str) -> None:
     scheduler = get_scheduler("constant", optimizer)
     prepared, optimizer = accelerator.prepare(policy, optimizer)
     scored = score_samples(config, accelerator, prepared, reference, samples())
-    metrics = update(config, accelerator, prepared, optimizer, scheduler, scored)
+    metrics = optimizer_step(
+        config, accelerator, prepared, optimizer, scheduler, scored,
+        max_completion_length=config.rollout.max_completion_length,
+    )  # fmt: skip
     save(accelerator, Path(out), {name: weight.clone() for name, weight in named_full_weights(prepared)}, metrics)
     accelerator.end_training()
 

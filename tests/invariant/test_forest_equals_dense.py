@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rft.grpo.forest_attention import NAME
+from rft.grpo.forest_attention import FOREST_ATTENTION
 from rft.grpo.logprobs import TokenLogprobs, dense_logprobs, forest_logprobs
 from rft.records import Sample
 from tests.tiny import VOCAB_SIZE, gradient_difference, random_paths, samples_of_paths, tiny_qwen3
@@ -20,7 +20,7 @@ TOLERANCE = 1e-5
 
 def compare(make: Callable[[str], nn.Module], samples: list[Sample], temperature: float = 0.9) -> TokenLogprobs:
     """Both paths on models with the same weights; the loss weighs every token differently."""
-    forest_model, dense_model = make(NAME), make("sdpa")
+    forest_model, dense_model = make(FOREST_ATTENTION), make("sdpa")
     forest = forest_logprobs(forest_model, samples, temperature, entropy=True)
     dense = dense_logprobs(dense_model, samples, temperature, entropy=True)
     torch.testing.assert_close(forest.logps, dense.logps, rtol=0, atol=TOLERANCE)
@@ -93,7 +93,7 @@ def test_another_architecture() -> None:
 def test_under_bfloat16_autocast() -> None:
     """Both paths round the same way; they stay within bfloat16's rounding of each other."""
     results = []
-    for path, attention in ((forest_logprobs, NAME), (dense_logprobs, "sdpa")):
+    for path, attention in ((forest_logprobs, FOREST_ATTENTION), (dense_logprobs, "sdpa")):
         with torch.autocast("cpu", torch.bfloat16):
             results.append(path(tiny_qwen3(True, attn_implementation=attention), SAMPLES, 1.0, entropy=False).logps)
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=0.1)
@@ -101,7 +101,7 @@ def test_under_bfloat16_autocast() -> None:
 
 def test_without_a_plan_it_is_plain_attention() -> None:
     """One model serves both paths, and generation."""
-    model = tiny_qwen3(True, attn_implementation=NAME)
+    model = tiny_qwen3(True, attn_implementation=FOREST_ATTENTION)
     ours = dense_logprobs(model, SAMPLES, 1.0, entropy=False).logps
     plain = dense_logprobs(tiny_qwen3(True), SAMPLES, 1.0, entropy=False).logps
     assert torch.equal(ours, plain)

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from rft.config import Config
 from rft.grpo.credit import CreditRule
-from rft.grpo.forest_attention import NAME
-from rft.grpo.samples import samples_of
-from rft.grpo.update import loss_of, my_packs, score_samples, step_totals
-from rft.records import Answer, Completion, MemoryUpdate, Prompt, Rollout, Sample, Score
+from rft.grpo.forest_attention import FOREST_ATTENTION
+from rft.grpo.frozen_logprobs import score_samples
+from rft.grpo.optimizer_step import micro_batch_loss, step_totals
+from rft.grpo.packing import packs_of_rank
+from rft.grpo.samples import training_samples
+from rft.records import Answer, Completion, MemoryUpdate, Prompt, Question, Rollout, Sample, Score
 from tests.tiny import VOCAB_SIZE, gradient_difference, gradients, tiny_qwen3
 
 TOLERANCE = 1e-5
@@ -53,7 +55,7 @@ def persona(number: int, num_updates: int, siblings: int, questions: int, rng: r
             Answer(
                 prompt=prompt(f"train/{number}-{index}", HEAD + memory + question), sibling=sibling,
                 completion=reply(rng), text="", turn=num_updates,
-                score=Score(reward=float(rng.random() < 0.5), letter="a", failure=None),
+                score=Score(reward=float(rng.random() < 0.5), parsed="a"),
             )
             for index, question in enumerate(asked)
         ]  # fmt: skip
@@ -62,11 +64,10 @@ def persona(number: int, num_updates: int, siblings: int, questions: int, rng: r
 
 
 def prompt(question_id: str, token_ids: tuple[int, ...]) -> Prompt:
-    return Prompt(
-        question_id=question_id, persona_id=0, history_id="h", token_ids=token_ids, num_history_tokens=0,
-        letters=("a", "b"), gold="a", option_order=(0, 1), pref_type="p", who="self", updated=False,
-        sensitive=False, scenario="s",
-    )  # fmt: skip
+    question = Question(
+        question_id=question_id, context_id="h", cluster="0", query="?", correct_answer="yes", incorrect_answers=("no",)
+    )
+    return Prompt(question=question, token_ids=token_ids, num_context_tokens=0, option_order=(0, 1))
 
 
 def memory_samples(credit: CreditRule) -> list[Sample]:
@@ -74,17 +75,17 @@ def memory_samples(credit: CreditRule) -> list[Sample]:
     rng = random.Random(3)
     groups = [persona(0, 4, 3, 2, rng), persona(1, 2, 4, 3, rng)]
     places = {answer.prompt.question_id: place for place, group in enumerate(groups) for answer in group[0].answers}
-    return samples_of(groups, scale_rewards=True, credit=credit, places=places)
+    return training_samples(groups, scale_rewards=True, credit=credit, places=places)
 
 
 def gradients_of(config: Config, samples: list[Sample], attention: str) -> tuple[float, dict[str, Tensor], int]:
     model = tiny_qwen3(tied=True, attn_implementation=attention)
     accelerator = Accelerator(cpu=True)
     scored = score_samples(config, accelerator, model, None, samples)
-    totals = step_totals(config, scored)
+    totals = step_totals(scored, max_completion_length=9)
     loss, computed = 0.0, 0
-    for pack, _ in my_packs(config, accelerator, samples):
-        terms, num_computed = loss_of(config, model, [scored[index] for index in pack], totals)
+    for pack, _ in packs_of_rank(config.train, samples, rank=0, num_ranks=1):
+        terms, num_computed = micro_batch_loss(config, model, [scored[index] for index in pack], totals)
         terms.loss.backward()
         loss += terms.loss.item()
         computed += num_computed
@@ -105,7 +106,7 @@ def test_a_memory_batch_is_the_sum_of_its_turns(loss_type: Any, credit: CreditRu
     config.train.shared_prefix = True
     for budget in (60, 100_000):
         config.train.max_tokens_per_microbatch = budget
-        packed_loss, packed_grads, tokens = gradients_of(config, samples, NAME)
+        packed_loss, packed_grads, tokens = gradients_of(config, samples, FOREST_ATTENTION)
         assert packed_loss == pytest.approx(loss, rel=TOLERANCE)
         assert gradient_difference(packed_grads, grads) <= TOLERANCE
     assert tokens < 0.75 * dense_tokens, "siblings share chunks, answers share memories"

@@ -1,79 +1,193 @@
-"""Configuration: bases, overrides, and what a user's mistake is answered with."""
+"""The config trees: what every field takes, and that each one says what it does."""
 
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import typing
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import SchedulerType, get_scheduler
 
-from rft.config import Config, load_config, to_dict
+from rft.cold_start.config import SftConfig
+from rft.config import Config, LogConfig, RolloutConfig, load_config, to_dict
+from rft.config_parser import parse_config
+from rft.config_schema import SchedulerName
+from rft.eval.config import ComparisonConfig
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def write(folder: Path, name: str, text: str) -> Path:
-    path = folder / name
-    path.write_text(text, encoding="utf-8")
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text("train: {}\n", encoding="utf-8")
     return path
 
 
-def test_defaults_need_no_key(tmp_path: Path):
-    assert load_config(write(tmp_path, "empty.yaml", "train: {}\n")) == Config()
+def test_defaults_need_no_key(empty: Path):
+    assert load_config(empty) == Config()
 
 
-def test_base_is_refined_and_overrides_win(tmp_path: Path):
-    write(tmp_path, "base.yaml", "train: {seed: 1, learning_rate: 1e-4}\nrollout: {num_generations: 8}\n")
-    path = write(tmp_path, "run.yaml", "base: base.yaml\ntrain: {seed: 2}\n")
-    config = load_config(path, ["rollout.num_generations=4", "model.lora.r=16"])
-    assert (config.train.seed, config.train.learning_rate) == (2, 1e-4)
-    assert (config.rollout.num_generations, config.model.lora.r) == (4, 16)
+@pytest.mark.parametrize("schema", [Config, SftConfig, ComparisonConfig], ids=lambda schema: schema.__name__)
+def test_every_default_is_one_that_the_field_takes(empty: Path, schema: type):
+    defaults = [
+        f"{dotted}={value}".replace("None", "null") for dotted, value in leaves(to_dict(schema())) if value != {}
+    ]
+    assert parse_config(schema, empty, defaults) == schema()
 
 
-@pytest.mark.parametrize("text", ["1e-6", "1.0e-6", "0.000001"])
-def test_a_learning_rate_is_a_number_however_written(tmp_path: Path, text: str):
-    path = write(tmp_path, "run.yaml", f"train:\n  learning_rate: {text}\n")
-    assert load_config(path).train.learning_rate == 1e-6
-    assert load_config(path, [f"train.learning_rate={text}"]).train.learning_rate == 1e-6
+def leaves(tree: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for key, value in tree.items():
+        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [(prefix + key, value)]
+    return found
+
+
+OUT_OF_RANGE = {
+    "rollout.vllm_max_num_seqs=0": "greater than 0",
+    "rollout.num_generations=1": "greater than or equal to 2",
+    "rollout.temperature=0": "greater than 0",
+    "rollout.temperature=-1": "greater than 0",
+    "rollout.top_p=1.5": "less than or equal to 1",
+    "rollout.top_p=0": "greater than 0",
+    "rollout.top_k=-1": "greater than or equal to 0",
+    "rollout.vllm_gpu_memory_utilization=3": "less than or equal to 1",
+    "rollout.vllm_max_model_length=0": "greater than 0",
+    "eval.num_questions=-5": "greater than or equal to 0",
+    "eval.num_questions=-1": "greater than or equal to 0",
+    "train.adam_beta1=2": "less than 1",
+    "train.adam_beta2=1": "less than 1",
+    "train.warmup_steps=-1": "greater than or equal to 0",
+    "train.max_steps=0": "-1 or greater than 0",
+    "train.max_steps=-2": "-1 or greater than 0",
+    "train.steps_per_generation=0": "greater than 0",
+    "train.num_iterations=0": "greater than 0",
+    "train.max_logprob_gap=.nan": "finite",
+    "train.learning_rate=.inf": "finite",
+    "train.seed=-1": "greater than or equal to 0",
+    "train.seed=4294967296": "less than 4294967296",
+    "train.seed=true": "a number, not true or false",
+    "train.lr_scheduler_type=cosine_with_min_lr": "'constant', 'constant_with_warmup', 'linear', 'cosine'",
+    "data.questions_per_context=0": "greater than 0",
+    "data.window=64k": "Input should be '32k', '128k'",
+    "model.lora.r=-1": "greater than or equal to 0",
+    "model.lora.lora_dropout=1": "less than 1",
+    "model.lora.target_modules=['']": "not blank",
+    "memory.chunk_tokens=0": "greater than 0",
+    "reward.weights=[1, .nan]": "finite",
+    "output_dir=' '": "not blank",
+    'output_dir="a\\0b"': "no NUL",
+    'task_options={deep: {text: "a\\0b"}}': "no NUL",
+    "data.options={deep: [.inf]}": "finite",
+}
+
+
+@pytest.mark.parametrize("override", OUT_OF_RANGE)
+def test_a_value_out_of_range_is_refused_with_its_key_and_what_is_allowed(empty: Path, override: str):
+    with pytest.raises(ValueError, match="^config key '") as caught:
+        load_config(empty, [override])
+    message = str(caught.value)
+    assert message.startswith(f"config key '{override.partition('=')[0]}")
+    assert OUT_OF_RANGE[override] in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("schema", "override", "allowed"),
     [
-        ("train.learnig_rate=1", "did you mean 'train.learning_rate'"),
-        ("trian.seed=1", "did you mean 'train'"),
-        ("model.lora.rank=1", "unknown config key 'model.lora.rank'"),
-        ("train.seed=abc", "'train.seed'.*integer.*'abc'"),
-        ("data.window=64k", "'data.window'.*'32k' or '128k'"),
-        ("data=3", "'data' is a section"),
-        ("train.seed", "section.key=value"),
-        ("train.seed=[1", "not valid yaml"),
+        (ComparisonConfig, "compare.num_samples=0", "greater than 0"),
+        (ComparisonConfig, "compare.temperature=-1", "greater than or equal to 0"),
+        (ComparisonConfig, "compare.judge.endpoint.timeout=0", "greater than 0"),
+        (SftConfig, "target.keep_share=1.1", "less than or equal to 1"),
+        (SftConfig, "train.gradient_accumulation_steps=0", "greater than 0"),
     ],
 )
-def test_a_mistake_is_one_line_that_helps(tmp_path: Path, override: str, message: str):
-    with pytest.raises(ValueError, match=message) as caught:
-        load_config(write(tmp_path, "run.yaml", "train: {}\n"), [override])
-    assert "\n" not in str(caught.value)
+def test_the_other_trees_have_ranges_too(empty: Path, schema: type, override: str, allowed: str):
+    with pytest.raises(ValueError, match=allowed) as caught:
+        parse_config(schema, empty, [override])
+    assert override.partition("=")[0] in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("- 1\n", "mappings"), ("train: [\n", "not valid yaml"), ("base: run.yaml\n", "comes back to itself")],
-)
-def test_a_broken_file_is_named(tmp_path: Path, text: str, message: str):
-    path = write(tmp_path, "run.yaml", text)
-    with pytest.raises(ValueError, match=message) as caught:
-        load_config(path)
-    assert "run.yaml" in str(caught.value)
+def test_a_section_made_in_code_is_checked_as_well():
+    with pytest.raises(ValueError, match="top_p"):
+        RolloutConfig(top_p=2.0)
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"nothing\.yaml does not exist"):
-        load_config(tmp_path / "nothing.yaml")
+@pytest.mark.parametrize("text", ["2026-11-25", "3", "1_000", "3.10", "1:30", "true", "no", "1e-3", "'3'"])
+def test_text_is_what_was_written(empty: Path, text: str):
+    assert load_config(empty, [f"log.run_name={text}"]).log.run_name == text.strip("'")
+
+
+def test_words_that_yaml_takes_for_truth_values_are_choices_where_a_choice_is_asked_for(empty: Path):
+    assert parse_config(SftConfig, empty, ["train.save_strategy=no"]).train.save_strategy == "no"
+    assert load_config(empty, ["model.lora.target_modules=[1, q_proj]"]).model.lora.target_modules == ["1", "q_proj"]
+
+
+def test_schedulers_are_those_of_the_library_that_need_no_further_argument():
+    works = []
+    for name in SchedulerType:
+        optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+        try:
+            scheduler = get_scheduler(name.value, optimizer, num_warmup_steps=2, num_training_steps=10)
+            optimizer.step()
+            scheduler.step()
+        except (TypeError, ValueError):
+            continue
+        works.append(name.value)
+    assert sorted(works) == sorted(typing.get_args(SchedulerName))
+
+
+def sections(schema: type) -> set[type]:
+    """A section and all below it."""
+    below = [hint for hint in typing.get_type_hints(schema).values() if dataclasses.is_dataclass(hint)]
+    return {schema}.union(*map(sections, below))
+
+
+SECTIONS = sorted(sections(Config) | sections(SftConfig) | sections(ComparisonConfig), key=lambda found: found.__name__)
+
+
+@pytest.mark.parametrize("schema", SECTIONS, ids=lambda schema: schema.__name__)
+def test_every_section_and_every_field_says_what_it_does(schema: type):
+    (definition,) = ast.parse(inspect.getsource(schema)).body
+    assert isinstance(definition, ast.ClassDef)
+    assert len(ast.get_docstring(definition) or "") > 10
+    silent = [
+        ast.unparse(statement.target)
+        for statement, after in zip(definition.body, [*definition.body[1:], None], strict=True)
+        if isinstance(statement, ast.AnnAssign) and not is_sentence(after)
+    ]
+    assert silent == []
+
+
+def is_sentence(statement: ast.stmt | None) -> bool:
+    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Constant):
+        return False
+    text = statement.value.value
+    return isinstance(text, str) and len(text) > 10 and text.rstrip().endswith(".")
+
+
+def test_the_walk_over_sections_misses_none():
+    assert {Config, LogConfig, SftConfig, ComparisonConfig} <= set(SECTIONS)
+    assert len(SECTIONS) == 20
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_config_can_be_read(path: Path):
+    schema = SftConfig if "sft" in path.stem else Config
+    assert Path(parse_config(schema, path, []).output_dir).parts[0] in ("checkpoints", ".cache")
 
 
 def test_resolved_config_reads_back_the_same(tmp_path: Path):
     import yaml
 
     config = load_config(REPOSITORY / "configs" / "qwen3_4b.yaml")
-    assert load_config(write(tmp_path, "again.yaml", yaml.safe_dump(to_dict(config)))) == config
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(to_dict(config)))
+    assert load_config(again) == config
 
 
 def test_qwen3_4b_is_the_papers_recipe():

@@ -161,6 +161,55 @@ def test_all_that_is_missing_is_named_in_one_line_before_any_install(checkout: P
     assert not (checkout / ".venv").exists()
 
 
+# What the demo calls: a trainer that writes its summary where it is told to, and a generator that makes a folder.
+STUB_ACCELERATE = """#!/bin/bash
+out=checkpoints/$(basename "$5" .yaml)
+for word in "$@"; do case "$word" in output_dir=*) out=${word#output_dir=} ;; esac; done
+mkdir -p "$out" && echo '{"accuracy_after": 0.9}' >"$out/summary.json"
+"""
+
+
+@pytest.fixture
+def demo(checkout: Path) -> Path:
+    executable(checkout / "bin/python", '#!/bin/sh\nmkdir -p "$3"\n')
+    executable(checkout / "bin/accelerate", STUB_ACCELERATE)
+    return checkout
+
+
+def run_demo(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run(checkout / "launch/demo.sh", *arguments, BIN=str(checkout / "bin"))
+
+
+@pytest.mark.parametrize(("arguments", "own"), [((), "demo"), (("memory",), "demo_memory")])
+def test_a_demo_begins_anew_in_its_own_folder(demo: Path, arguments: tuple[str, ...], own: str):
+    for name in ("demo", "demo_memory"):
+        (demo / "checkpoints" / name / "checkpoint-25").mkdir(parents=True)
+    done = run_demo(demo, *arguments, "train.max_steps=3")
+    assert done.returncode == 0, done.stderr
+    assert f"rft/train.py configs/{own}.yaml train.max_steps=3" in done.stdout
+    assert '"accuracy_after": 0.9' in done.stdout
+    left = sorted(str(path.relative_to(demo)) for path in demo.glob("checkpoints/*/checkpoint-25"))
+    assert left == [f"checkpoints/{name}/checkpoint-25" for name in ("demo", "demo_memory") if name != own]
+
+
+@pytest.mark.parametrize("name", ["papers", "checkpoints/demo/", "."])
+def test_a_demo_removes_no_folder_that_somebody_named(demo: Path, name: str):
+    for folder in ("papers", "checkpoints/demo"):
+        (demo / folder).mkdir(parents=True)
+        (demo / folder / "thesis.tex").write_text("years of work")
+    refused = run_demo(demo, f"output_dir={name}")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1 and f"output_dir {name} exists" in refused.stderr
+    assert len(list(demo.rglob("thesis.tex"))) == 2
+
+
+def test_a_demo_elsewhere_leaves_the_last_one_alone(demo: Path):
+    (demo / "checkpoints/demo/checkpoint-25").mkdir(parents=True)
+    assert run_demo(demo, "output_dir=elsewhere").returncode == 0
+    assert (demo / "elsewhere/summary.json").exists()
+    assert (demo / "checkpoints/demo/checkpoint-25").exists()
+
+
 def pins(name: str) -> dict[str, str]:
     lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
     return dict(match.groups() for line in lines if (match := re.match(r"([\w.-]+)==([^\s+]+)", line)))

@@ -1,23 +1,29 @@
-"""Cross-field checks and the size of a run."""
+"""Cross-field checks, settings without effect, and the size of a run."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 
 from rft.config import Config, load_config
-from rft.plan import check, describe, make_plan
+from rft.plan import check, describe, make_plan, replay_plan, without_effect
+from rft.tasks.registry import longest_path
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+RUNS = sorted(path for path in CONFIGS.glob("*.yaml") if "sft" not in path.stem)
 
 
 def config(**changes: object) -> Config:
+    """A sound config with changes such as `train__seed=1`; two underscores stand for a dot."""
     result = Config()
     result.rollout.questions_per_batch = 8
     result.rollout.num_generations = 4
     for dotted, value in changes.items():
-        section, key = dotted.split("__")
-        assert hasattr(getattr(result, section), key)
-        setattr(getattr(result, section), key, value)
+        section, key = dotted.split("__") if "__" in dotted else ("", dotted)
+        owner = getattr(result, section) if section else result
+        assert hasattr(owner, key)
+        setattr(owner, key, value)
     return result
 
 
@@ -25,22 +31,30 @@ def config(**changes: object) -> Config:
     ("changes", "world_size", "message"),
     [
         ({"rollout__vllm_max_model_length": 100}, 1, "does not fit rollout.vllm_max_model_length = 100"),
-        ({"rollout__num_generations": 1}, 1, "at least 2"),
+        ({"train__max_tokens_per_microbatch": 100}, 1, "does not fit train.max_tokens_per_microbatch = 100"),
         ({}, 3, "make it a multiple of 3"),
         ({"train__steps_per_generation": 3}, 1, "make it a multiple of 3"),
-        ({"data__questions_per_history": 9}, 1, "questions_per_history = 9"),
+        ({"data__questions_per_context": 9}, 1, "questions_per_context = 9"),
         ({"train__steps_per_generation": 2, "checkpoint__save_steps": 5}, 1, "save_steps = 5"),
         ({"train__num_iterations": 2, "train__max_steps": 5}, 1, "max_steps = 5"),
-        ({"rollout__temperature": 0.0}, 1, "temperature must be positive"),
         ({"train__importance_sampling_level": "sequence"}, 1, "GSPO"),
-        ({"rollout__questions_per_batch": 0}, 1, "questions_per_batch must be positive"),
-        ({"train__per_device_train_batch_size": 0}, 1, "per_device_train_batch_size must be positive"),
-        ({"train__num_train_epochs": 0.0}, 1, "set one of them"),
+        ({"train__lr_scheduler_type": "polynomial", "train__learning_rate": 1e-7}, 1, "raise train.learning_rate"),
+        ({"task": "mqc"}, 1, "unknown 'mqc'"),
+        ({"task_options": {"system_prompt": "Hi."}}, 1, "task mcq has no task_options; remove system_prompt"),
+        ({"task": "memory", "memory__max_update_length": 2}, 1, "memory.max_update_length"),
+        ({"task": "memory", "data__questions_per_context": 3}, 1, "data.questions_per_context = 3"),
+        ({"data__format": "parquet"}, 1, "data.format: unknown 'parquet'"),
+        ({"data__format": "json:loads"}, 1, "data.format"),
+        ({"reward__function": "no_such_module:f"}, 1, "no_such_module"),
+        ({"reward__weights": [1.0]}, 1, "reward.weights"),
+        ({"hooks__on_checkpoint": "no-such-program {checkpoint}"}, 1, "no program 'no-such-program'"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_fix(changes: dict[str, object], world_size: int, message: str):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError) as caught:
         check(config(**changes), world_size)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_sound_config_passes():
@@ -48,13 +62,83 @@ def test_a_sound_config_passes():
     check(config(train__steps_per_generation=2), 4)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("qwen3_4b*.yaml")), ids=lambda path: path.stem)
+def test_a_reply_of_a_memory_can_be_what_does_not_fit():
+    long_updates = config(task="memory", memory__max_update_length=60_000)
+    with pytest.raises(ValueError, match=r"data.max_prompt_length \+ memory.max_update_length = 97000"):
+        check(long_updates, 1)
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_every_shipped_run_is_sound_on_one_gpu_and_on_a_node(path: Path):
     shipped = load_config(path)
     check(shipped, 1)
-    check(shipped, 8)
-    assert Path(shipped.output_dir).name == shipped.log.run_name == path.stem
-    assert shipped.longest_path <= shipped.train.max_tokens_per_microbatch
+    assert longest_path(shipped) <= shipped.train.max_tokens_per_microbatch
+    if path.stem.startswith("qwen3_4b"):
+        check(shipped, 8)
+        assert Path(shipped.output_dir).name == shipped.log.run_name == path.stem
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_every_setting_of_a_shipped_run_has_an_effect(path: Path):
+    assert without_effect(load_config(path), on_cuda="qwen3" in path.stem) == []
+
+
+WITHOUT_EFFECT = """\
+data.num_val_clusters has no effect with data.train_split=paper, which validates on val.csv
+memory.chunk_tokens has no effect with task=mcq
+memory.credit has no effect with task=mcq
+model.attn_implementation has no effect with train.shared_prefix=true, which has its own attention
+model.lora.lora_alpha has no effect with model.lora.r=0
+model.lora.lora_dropout has no effect with model.lora.r=0
+model.lora.target_modules has no effect with model.lora.r=0
+reward.rule has no effect unless reward.function lists `task`
+rollout.vllm_kv_cache_gb has no effect on a GPU, where rollout.vllm_gpu_memory_utilization bounds the engine
+train.per_device_train_batch_size has no effect with train.shared_prefix=true, where train.max_tokens_per_microbatch \
+bounds a micro-batch
+train.vllm_importance_sampling_clip_max has no effect with train.vllm_importance_sampling_correction=false
+train.warmup_steps has no effect with train.lr_scheduler_type=constant; constant_with_warmup has a warmup"""
+
+
+def test_settings_that_do_nothing_are_listed():
+    idle = config(
+        data__num_val_clusters=3,
+        data__train_split="paper",
+        memory__chunk_tokens=90,
+        memory__credit="broadcast",
+        model__attn_implementation="eager",
+        reward__rule="paper",
+        reward__function="my_rewards:exact",
+        rollout__vllm_kv_cache_gb=4.0,
+        train__per_device_train_batch_size=4,
+        train__vllm_importance_sampling_correction=False,
+        train__vllm_importance_sampling_clip_max=3.0,
+        train__warmup_steps=10,
+    )
+    idle.model.lora.lora_alpha = 64
+    idle.model.lora.lora_dropout = 0.1
+    idle.model.lora.target_modules = ["q_proj"]
+    assert "\n".join(without_effect(idle, on_cuda=True)) == WITHOUT_EFFECT
+    assert not [line for line in without_effect(idle, on_cuda=False) if "vllm_kv_cache_gb" in line]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"train__shared_prefix": False, "train__max_tokens_per_microbatch": 9}, ["train.max_tokens_per_microbatch"]),
+        ({"train__shared_prefix": False, "train__per_device_train_batch_size": 9}, []),
+        ({"train__shared_prefix": False, "model__attn_implementation": "eager"}, []),
+        ({"task": "memory", "memory__chunk_tokens": 90, "reward__rule": "paper"}, []),
+        ({"task": "qa", "reward__rule": "paper", "reward__function": "a:b"}, ["reward.rule"]),
+        ({"reward__rule": "paper", "reward__function": ["task", "a:b"]}, []),
+        ({"reward__completions": "text"}, ["reward.completions"]),
+        ({"reward__completions": "text", "reward__function": "a:b"}, []),
+        ({"train__warmup_steps": 3, "train__lr_scheduler_type": "linear"}, []),
+        ({"data__num_val_clusters": 3}, []),
+        ({"train__vllm_importance_sampling_clip_max": 3.0}, []),
+    ],
+)
+def test_a_setting_is_listed_only_where_it_does_nothing(changes: dict[str, object], expected: list[str]):
+    assert [line.partition(" ")[0] for line in without_effect(config(**changes), on_cuda=False)] == expected
 
 
 def test_epochs_drop_the_last_incomplete_batch():
@@ -72,8 +156,23 @@ def test_too_few_questions_for_a_batch():
         make_plan(config(), 1, num_questions=7)
 
 
+def test_a_replay_uses_each_saved_batch_once():
+    assert replay_plan(config(train__num_iterations=2, train__num_train_epochs=3.0), num_saved=5).num_steps == 10
+    assert replay_plan(config(train__num_iterations=2, train__max_steps=4), num_saved=5).num_batches == 2
+    with pytest.raises(ValueError, match="needs 6 saved batches, and train.replay has 5; lower it to 10"):
+        replay_plan(config(train__num_iterations=2, train__max_steps=12), num_saved=5)
+
+
 def test_the_plan_names_its_numbers():
-    text = describe(make_plan(config(train__max_steps=10), 2, num_questions=30), config(), 2)
+    text = describe(config(), 2, make_plan(config(train__max_steps=10), 2, num_questions=30))
     assert "8 questions" in text
     assert "16 completions on each of 2 ranks" in text
     assert "10 steps" in text
+    assert "every 50 steps in checkpoints/run" in text
+
+
+def test_without_data_the_plan_says_what_the_config_says():
+    assert "10 optimizer steps, 2 optimizer steps per rollout batch" in describe(
+        config(train__max_steps=10, train__num_iterations=2), 1
+    )
+    assert "1.5 epochs, 1 optimizer steps per rollout batch" in describe(config(train__num_train_epochs=1.5), 1)

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from rft.chat.endpoint import Endpoint, Pace, Reply
+from rft.chat.endpoint import ChatReply, Endpoint, Pace
 from rft.records import Message
 from tests.unit.chat.endpoint_server import Server, chat, serving
 
@@ -30,7 +30,7 @@ def failure(status: int, message: str) -> tuple[int, str]:
     return status, json.dumps({"error": {"message": message, "type": "x", "code": status}})
 
 
-def ask(server: Server, max_retries: int = 0) -> Reply:
+def ask(server: Server, max_retries: int = 0) -> ChatReply:
     endpoint = Endpoint(server.url, "some/model", timeout=20.0, max_retries=max_retries)
     try:
         return endpoint.reply(MESSAGES, max_tokens=7)
@@ -40,7 +40,7 @@ def ask(server: Server, max_retries: int = 0) -> Reply:
 
 def test_a_reply_and_what_was_asked_for_it(server: Server):
     server.answers = [chat("- Likes jazz, café.")]
-    assert ask(server) == Reply(text="- Likes jazz, café.", cut_off=False, prompt_tokens=12, completion_tokens=4)
+    assert ask(server) == ChatReply(text="- Likes jazz, café.", cut_off=False, prompt_tokens=12, completion_tokens=4)
     assert server.asked == [
         {
             "path": "/v1/chat/completions",
@@ -63,7 +63,7 @@ def test_a_reply_at_its_limit_is_cut_off(server: Server):
 
 def test_a_reply_without_text_and_usage_is_empty(server: Server):
     server.answers = [chat(None, usage=False)]
-    assert ask(server) == Reply(text="", cut_off=False, prompt_tokens=0, completion_tokens=0)
+    assert ask(server) == ChatReply(text="", cut_off=False, prompt_tokens=0, completion_tokens=0)
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])

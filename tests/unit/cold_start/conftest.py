@@ -9,8 +9,10 @@ import pytest
 from rft.cold_start.config import SftConfig
 from rft.cold_start.sequences import McqSequences
 from rft.cold_start.tokenizer import load_or_build_tokenizer
-from rft.config import Config, parse_config
-from rft.data.prepare import prepare
+from rft.config import parse_config
+from rft.data.dataset import Dataset
+from rft.data.formats import open_dataset
+from rft.sft import load_sequences
 from rft.synthetic.generator import write_dataset
 
 CONFIG = """
@@ -35,7 +37,13 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sequences(config_file: Path) -> McqSequences:
+def dataset(config_file: Path) -> Dataset:
+    return open_dataset(parse_config(SftConfig, config_file, []).data)
+
+
+@pytest.fixture(scope="module")
+def sequences(config_file: Path, dataset: Dataset) -> McqSequences:
     config = parse_config(SftConfig, config_file, [])
-    tokenizer = load_or_build_tokenizer(config)
-    return McqSequences(prepare(Config(data=config.data), tokenizer, "train"), tokenizer, config.target, seed=0)
+    found = load_sequences(config, dataset, load_or_build_tokenizer(config, dataset))
+    assert isinstance(found, McqSequences)
+    return found

@@ -11,16 +11,19 @@ from pathlib import Path
 import pytest
 
 from rft.cold_start import memory_traces
-from rft.cold_start.memory_sequences import MemorySequences, training_texts
+from rft.cold_start.config import SftConfig, SftModelConfig, TargetConfig
+from rft.cold_start.memory_sequences import MemorySequences
 from rft.cold_start.memory_traces import NOTHING, Event, rewrite, text_of
+from rft.cold_start.tokenizer import load_or_build_tokenizer
 from rft.cold_start.traces import gist
-from rft.cold_start.word_tokenizer import UNKNOWN, build_word_tokenizer
-from rft.config import Config, DataConfig, MemoryConfig
-from rft.data import personamem
+from rft.cold_start.word_tokenizer import UNKNOWN
+from rft.config import DataConfig, MemoryConfig
 from rft.data.chunks import turn_that_reads
-from rft.data.memory_split import MemorySplit, load_memory_split
-from rft.data.splits import load_split
-from rft.reward.mcq import score
+from rft.data.formats import open_dataset
+from rft.data.memory_split import MemorySplit
+from rft.data.prompts import gold_letter, letters_of
+from rft.reward.mcq import score_boxed_letter
+from rft.sft import load_memories
 from rft.synthetic.generator import write_dataset
 
 CHUNK_TOKENS = 90
@@ -42,31 +45,33 @@ def split(folder: Path) -> MemorySplit:
 
 
 def read_split(folder: Path) -> MemorySplit:
-    data = DataConfig(source=str(folder), train_split="paper")
-    questions = load_split(data, folder, "train").questions
-    texts = training_texts(questions, lambda name: personamem.load_history(folder, name)[0].messages)
-    tokenizer = build_word_tokenizer(texts, model_max_length=1024)
-    tokenizer.name_or_path = "words"
-    config = Config(task="memory", data=data, memory=MemoryConfig(chunk_tokens=CHUNK_TOKENS))
-    return load_memory_split(config, tokenizer, "train")
+    config = SftConfig(
+        model=SftModelConfig(model_name_or_path=None),
+        data=DataConfig(source=str(folder), train_split="paper"),
+        memory=MemoryConfig(chunk_tokens=CHUNK_TOKENS),
+        target=TargetConfig(reply="memory"),
+    )
+    dataset = open_dataset(config.data)
+    return load_memories(config, dataset, load_or_build_tokenizer(config, dataset))
 
 
 def sequences(split: MemorySplit, keep_share: float, seed: int = 0) -> MemorySequences:
-    return MemorySequences(split, split.histories.chat._tokenizer, keep_share, seed)
+    return MemorySequences(split, split.contexts.chat._tokenizer, keep_share, seed)
 
 
 def test_a_right_memory_answers_every_question(split: MemorySplit):
     shown = sequences(split, 1.0)
     seen: set[tuple[str, str]] = set()
-    for number, history_id in enumerate(shown.histories):
+    for number, context_id in enumerate(shown.context_ids):
         notes = shown.demonstration(number).full
-        for index in shown.of_history[history_id]:
+        for index in shown.of_context[context_id]:
             question, order = split.questions[index], split.eval_order(index)
             prompt = split.prompt(index, order)
             reply = memory_traces.answer_from(question, order, notes)
-            assert score(reply, prompt.letters, prompt.gold, rule="strict", thought_open=False).reward == 1.0, reply
+            score = score_boxed_letter(reply, letters_of(order), gold_letter(order), rule="strict")
+            assert score.reward == 1.0, reply
             assert prompt.evidence_turn is not None
-            seen.add((question.pref_type, question.who))
+            seen.add((question.tags["pref_type"], question.tags["who"]))
     assert {("ask_to_forget", "self"), ("sensitive_info", "self")} <= seen
     assert any(who == "others" for _, who in seen)
 
@@ -74,20 +79,21 @@ def test_a_right_memory_answers_every_question(split: MemorySplit):
 def test_the_right_memory_has_the_new_value_and_neither_what_was_forgotten_nor_what_is_others(split: MemorySplit):
     shown = sequences(split, 1.0)
     updates = 0
-    for number, history_id in enumerate(shown.histories):
+    for number, context_id in enumerate(shown.context_ids):
         found = shown.demonstration(number)
-        for question in (split.questions[index] for index in shown.of_history[history_id]):
-            told = [event.value for event in found.timeline if event.topic == question.topic]
+        for question in (split.questions[index] for index in shown.of_context[context_id]):
+            topic = question.tags["topic"]
+            told = [event.value for event in found.timeline if event.topic == topic]
             right, careless = gist(question.correct_answer), gist(question.incorrect_answers[0])
-            if question.who == "others":
-                assert (told, question.topic in found.full) == ([], False)
-            elif question.pref_type == "ask_to_forget":
-                assert (told, found.full[question.topic]) == ([careless, None], "nothing")
-            elif question.updated:
-                assert (told, found.full[question.topic]) == ([careless, right], right)
+            if question.tags["who"] == "others":
+                assert (told, topic in found.full) == ([], False)
+            elif question.tags["pref_type"] == "ask_to_forget":
+                assert (told, found.full[topic]) == ([careless, None], "nothing")
+            elif question.tags["updated"] == "true":
+                assert (told, found.full[topic]) == ([careless, right], right)
                 updates += 1
             else:
-                assert (told, found.full[question.topic]) == ([right], right)
+                assert (told, found.full[topic]) == ([right], right)
     assert updates > 0
 
 
@@ -98,17 +104,17 @@ def test_notes_are_one_a_line_and_none_are_said_too():
 
 def test_nothing_is_noted_before_it_is_read(split: MemorySplit):
     shown = sequences(split, 1.0)
-    for number, history_id in enumerate(shown.histories):
-        chunks = split.histories.chunks(history_id)
+    for number, context_id in enumerate(shown.context_ids):
+        chunks = split.contexts.chunks(context_id)
         for step in shown.demonstration(number).steps:
             words = set(re.findall(r"\w+", "".join(chunk.text for chunk in chunks[: step.turn + 1])))
-            assert set(step.after.values()) <= words | {NOTHING}, (history_id, step)
+            assert set(step.after.values()) <= words | {NOTHING}, (context_id, step)
 
 
 def test_long_histories_are_demonstrated_too(tmp_path: Path):
     write_dataset(tmp_path, num_personas=12, questions_per_persona=5, history_tokens=2000, seed=3, style="full")
     shown = sequences(read_split(tmp_path), 1.0)
-    for number in range(len(shown.histories)):
+    for number in range(len(shown.context_ids)):
         found = shown.demonstration(number)
         assert found.steps[-1].after == found.full
 
@@ -127,7 +133,7 @@ def test_a_rewriting_replaces_forgets_and_starts_over():
 
 def test_nothing_is_dropped_with_a_keep_share_of_one(split: MemorySplit):
     shown = sequences(split, 1.0)
-    for number in range(len(shown.histories)):
+    for number in range(len(shown.context_ids)):
         found = shown.demonstration(number)
         assert found.steps[-1].after == found.full
         assert all(later.before == step.after for step, later in zip(found.steps, found.steps[1:], strict=False))
@@ -136,8 +142,8 @@ def test_nothing_is_dropped_with_a_keep_share_of_one(split: MemorySplit):
 def test_the_keep_share_is_kept(split: MemorySplit):
     shown = sequences(split, 0.4)
     kept = []
-    for number, history_id in enumerate(shown.histories):
-        found, chunks = shown.demonstration(number), split.histories.chunks(history_id)
+    for number, context_id in enumerate(shown.context_ids):
+        found, chunks = shown.demonstration(number), split.contexts.chunks(context_id)
         for step in found.steps:
             news = {event.topic for event in found.timeline if turn_that_reads(event.message, chunks) == step.turn}
             old = step.before.keys() - news
@@ -151,7 +157,7 @@ def test_the_keep_share_is_kept(split: MemorySplit):
 def test_every_second_demonstration_carries_full_notes_on(split: MemorySplit):
     shown = sequences(split, 0.0)
     full = []
-    for number in range(len(shown.histories)):
+    for number in range(len(shown.context_ids)):
         steps = shown.demonstration(number).steps
         assert steps[0].before == {}
         links = {later.before == step.after for step, later in pairwise(steps)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,47 @@ def test_cold_start_makes_a_model_that_loads(config_file: Path) -> None:
     assert sft.main([str(config_file), *again]) == 0
     second = AutoTokenizer.from_pretrained(f"{out}_again")
     assert second.get_vocab() == tokenizer.get_vocab()
+
+
+ENDS = {"ann": "2031", "bob": "2032", "eve": "2033"}
+
+
+def write_leases(folder: Path, *, options: bool) -> Path:
+    """Two texts with two questions each, in the jsonl layout."""
+    folder.mkdir()
+    contexts = [{"context_id": name, "text": f"The lease of {name} ends in {year}."} for name, year in ENDS.items()]
+    questions = [
+        {"context_id": name, "query": f"{word} does it end?", "answer": year}
+        | ({"incorrect_answers": ["1999", "2000"]} if options else {})
+        for name, year in ENDS.items()
+        for word in ("When", "Which year")
+    ]
+    for name, lines in {"contexts": contexts, "questions": questions}.items():
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return folder
+
+
+LEASES = ["data.format=jsonl", "data.num_val_clusters=1", "target.reply=letter", "train.max_steps=1"]
+
+
+def test_cold_start_on_letters_reads_any_layout(config_file: Path, tmp_path: Path) -> None:
+    data, out = write_leases(tmp_path / "data", options=True), tmp_path / "out"
+    assert sft.main([str(config_file), *LEASES, f"data.source={data}", f"output_dir={out}"]) == 0
+    vocabulary = AutoTokenizer.from_pretrained(out).get_vocab()
+    assert {"When", " lease", "\\boxed{c}"} <= vocabulary.keys()
+
+
+def test_data_that_the_replies_cannot_be_written_for_cost_one_line(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, offered = (write_leases(tmp_path / str(options), options=options) for options in (False, True))
+    assert sft.main([str(config_file), *LEASES, f"data.source={plain}"]) == 2
+    assert capsys.readouterr().err.startswith("error: target.reply: letter needs options, and question questions/")
+    for reply in ("trace", "memory"):
+        assert sft.main([str(config_file), *LEASES, f"data.source={offered}", f"target.reply={reply}"]) == 2
+        assert capsys.readouterr().err.startswith(
+            f"error: target.reply: {reply} needs data written by rft/make_data.py"
+        )
 
 
 @pytest.mark.parametrize(

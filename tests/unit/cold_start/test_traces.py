@@ -21,7 +21,7 @@ def test_right_share_counts_only_the_hard_kinds(sequences: McqSequences) -> None
 def test_trace_names_the_reading_and_the_letter(sequences: McqSequences, right: bool) -> None:
     for question in sequences.split.questions:
         reply = traces.trace_target(question, (2, 0, 1, 3), right)
-        assert reply.startswith(f"<think> {question.topic} : ")
+        assert reply.startswith(f"<think> {question.tags['topic']} : ")
         assert reply.endswith(" no </think> \\boxed{b}" if right else " no </think> \\boxed{c}")
         thought = reply.split()
         assert thought.count("yes") == 1 and thought.count("no") == 3

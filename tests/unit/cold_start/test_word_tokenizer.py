@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rft.cold_start.sequences import McqSequences
 from rft.data.chat_template import ChatTemplate
-from rft.data.personamem import read_history
-from rft.data.prompts import history_messages, question_message
+from rft.data.dataset import Dataset
+from rft.data.prompts import McqWording, context_messages
 
 
 def test_tokenizer_gives_back_every_text(sequences: McqSequences) -> None:
@@ -22,8 +20,7 @@ def test_tokenizer_gives_back_every_text(sequences: McqSequences) -> None:
     assert tokenizer.unk_token in tokenizer.decode(sequences.encode(reply + " unseen-word"))
 
 
-def test_tokenizer_suits_the_shared_history(sequences: McqSequences) -> None:
-    root = Path(sequences.split.manifest["cache_identity"]["root"])
-    question = sequences.split.questions[0]
-    messages = history_messages(read_history(root, question.history_id, question.persona_id), "drop")
-    ChatTemplate(sequences.tokenizer).check(messages, question_message(question, (0, 1, 2, 3)).content)
+def test_tokenizer_suits_the_shared_context(sequences: McqSequences, dataset: Dataset) -> None:
+    question, wording = sequences.split.questions[0], McqWording()
+    messages = context_messages(dataset.context(question.context_id), wording, "drop")
+    ChatTemplate(sequences.tokenizer).check(messages, wording.ask(question, (0, 1, 2, 3)))

@@ -146,6 +146,6 @@ def make_tokenizer(template: str, lstrip: bool = False) -> PreTrainedTokenizerFa
 
 
 def make_config(root: Path, **data: Any) -> Config:
-    settings = {"source": str(root), "cache_dir": str(root / "cache"), "num_val_personas": 2}
+    settings = {"source": str(root), "cache_dir": str(root / "cache"), "num_val_clusters": 2}
     config: Config = TypeAdapter(Config).validate_python({"data": settings | data})
     return config

@@ -65,6 +65,13 @@ def test_the_cut_is_where_the_question_s_turn_begins(tokenizers: Callable[[str],
     assert parts.footer == "<|im_end|>\n<|im_start|>assistant\n"
 
 
+@pytest.mark.parametrize("template", ["chatml", "trimming"])
+def test_a_question_needs_no_context(tokenizers: Callable[[str], PreTrainedTokenizerFast], template: str) -> None:
+    chat = ChatTemplate(tokenizers(template))
+    chat.check([], "What's next?")
+    assert "What's next?" in chat.split([]).tail("What's next?")
+
+
 def test_the_last_assistant_message_is_written_as_in_the_middle_of_a_chat(
     tokenizers: Callable[[str], PreTrainedTokenizerFast],
 ) -> None:

@@ -13,8 +13,13 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from rft.config import Config
-from rft.data import personamem, prepare, prompts
+from rft.data import prepare
+from rft.data.dataset import permuted_option_order
+from rft.data.formats import open_dataset
 from rft.data.prepare import PreparedSplit
+from rft.data.prompts import McqWording, PlainWording, Wording, context_messages, gold_letter
+from rft.data.readers.personamem_csv import csv_path
+from rft.records import Message
 from tests.unit.data.builder import (
     CHATML,
     TEMPLATES,
@@ -33,15 +38,21 @@ def chatml() -> PreTrainedTokenizerFast:
     return make_tokenizer(CHATML)
 
 
+def prepared(
+    config: Config, tokenizer: PreTrainedTokenizerFast, name: str, wording: Wording | None = None
+) -> PreparedSplit:
+    return prepare.prepare(config.data, open_dataset(config.data), tokenizer, wording or McqWording(), name)
+
+
 def whole_prompt(
     config: Config, tokenizer: PreTrainedTokenizerFast, data: PreparedSplit, index: int, order: Any
 ) -> Any:
     """The plain way: the whole chat through the template and the tokenizer at once."""
     question = data.questions[index]
-    history = personamem.read_history(Path(config.data.source), question.history_id, question.persona_id)
+    context = open_dataset(config.data).context(question.context_id)
     messages = [
-        *prompts.history_messages(history, config.data.persona_card),
-        prompts.question_message(question, order),
+        *context_messages(context, McqWording(), config.data.persona_card),
+        Message(role="user", content=McqWording().ask(question, order)),
     ]
     chat = [{"role": message.role, "content": message.content} for message in messages]
     return tokenizer.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=False)
@@ -59,52 +70,48 @@ def test_a_prepared_prompt_is_the_whole_chat_tokenised_at_once(
     tokenizer = tokenizers(template)
     config = make_config(dataset, persona_card=card)
     for name in ("train", "val", "benchmark"):
-        data = prepare.prepare(config, tokenizer, name)
+        data = prepared(config, tokenizer, name)
         for index in range(len(data)):
             for order in (
                 data.eval_order(index),
-                prompts.permuted_option_order(0, 1, data.questions[index].question_id),
+                permuted_option_order(0, 1, data.questions[index]),
             ):
                 prompt = data.prompt(index, order)
                 assert list(prompt.token_ids) == whole_prompt(config, tokenizer, data, index, order)
 
 
-def test_questions_of_a_history_share_its_tokens(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
-    data = prepare.prepare(make_config(dataset), chatml, "train")
+def test_questions_of_a_context_share_its_tokens(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
+    data = prepared(make_config(dataset), chatml, "train")
     shared: dict[str, set[tuple[int, ...]]] = {}
     for index in range(len(data)):
         prompt = data.prompt(index, (0, 1, 2, 3))
-        shared.setdefault(prompt.history_id, set()).add(prompt.token_ids[: prompt.num_history_tokens])
-        assert decode(chatml, prompt.token_ids[prompt.num_history_tokens :]).startswith("<|im_start|>user")
+        shared.setdefault(prompt.context_id, set()).add(prompt.token_ids[: prompt.num_context_tokens])
+        assert decode(chatml, prompt.token_ids[prompt.num_context_tokens :]).startswith("<|im_start|>user")
     assert all(len(prefixes) == 1 for prefixes in shared.values())
     assert len({prefix for prefixes in shared.values() for prefix in prefixes}) == len(shared)
 
 
 def test_the_gold_letter_shows_the_right_answer(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
-    data = prepare.prepare(make_config(dataset), chatml, "benchmark")
+    data = prepared(make_config(dataset), chatml, "benchmark")
     for index, question in enumerate(data.questions):
         prompt = data.prompt(index, data.eval_order(index))
         text = decode(chatml, prompt.token_ids)
-        assert f"({prompt.gold}) {question.correct_answer}" in text
-        assert prompt.letters == ("a", "b", "c", "d")
-        assert prompt.option_order == prompts.paper_option_order(question.row)
-        assert (prompt.question_id, prompt.persona_id) == (question.question_id, question.persona_id)
-        assert (prompt.pref_type, prompt.who, prompt.scenario) == ("neutral_preferences", "self", "translation")
+        assert f"({gold_letter(prompt.option_order)}) {question.correct_answer}" in text
+        assert prompt.option_order == open_dataset(make_config(dataset).data).option_order(question)
+        assert prompt.question == question
 
 
 def test_questions_survive_the_cache(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
-    data = prepare.prepare(make_config(dataset), chatml, "benchmark")
-    expected, _ = personamem.read_questions(dataset, "benchmark", "32k", "error")
-    assert data.questions == expected
+    data = prepared(make_config(dataset), chatml, "benchmark")
+    assert data.questions == list(open_dataset(make_config(dataset).data).split("benchmark").questions)
 
 
 def test_the_real_sample(sample: Path, tmp_path: Path, chatml: PreTrainedTokenizerFast) -> None:
     config = make_config(sample, cache_dir=str(tmp_path))
     with pytest.warns(UserWarning, match="total_messages is 189"):
-        data = prepare.prepare(config, chatml, "benchmark")
-    assert data.manifest["odd_histories"] == {"recorded_totals": 1}
-    with pytest.warns(UserWarning, match="total_messages"):
-        expected = whole_prompt(config, chatml, data, 0, data.eval_order(0))
+        data = prepared(config, chatml, "benchmark")
+    assert data.manifest["odd_contexts"] == {"recorded_totals": 1}
+    expected = whole_prompt(config, chatml, data, 0, data.eval_order(0))
     assert list(data.prompt(0, data.eval_order(0)).token_ids) == expected
 
 
@@ -114,29 +121,29 @@ def test_the_real_sample(sample: Path, tmp_path: Path, chatml: PreTrainedTokeniz
 def test_no_option_order_exceeds_the_limit(tmp_path: Path) -> None:
     tokenizer = make_tokenizer(CHATML)
     # One token for what only the paper's order of row 3 shows, so that every other order is longer.
-    assert prompts.paper_option_order(3)[0] == 0
     tokenizer.add_tokens(["(a) Right answer"])
     write_dataset(tmp_path, {"benchmark": (1,)})
     rows = [make_row(1, number) for number in range(4)]
     rows[3]["correct_answer"] = "Right answer " + "lake " * 40
     write_csv(tmp_path, "benchmark", rows)
-    free = prepare.prepare(make_config(tmp_path), tokenizer, "benchmark")
+    free = prepared(make_config(tmp_path), tokenizer, "benchmark")
+    assert free.eval_order(3)[0] == 0
     limit = len(free.prompt(3, free.eval_order(3)).token_ids)
     order = (3, 0, 1, 2)
     assert len(free.prompt(3, order).token_ids) > limit
-    tight = prepare.prepare(make_config(tmp_path, max_prompt_length=limit), tokenizer, "benchmark")
+    tight = prepared(make_config(tmp_path, max_prompt_length=limit), tokenizer, "benchmark")
     prompt = tight.prompt(3, order)
     assert len(prompt.token_ids) == limit
-    assert (prompt.option_order, prompt.gold) == (tight.eval_order(3), "a")
+    assert prompt.option_order == tight.eval_order(3)
 
 
 @pytest.mark.parametrize("policy", ["drop", "truncate_middle", "truncate_oldest"])
 def test_length_policies(dataset: Path, chatml: PreTrainedTokenizerFast, policy: str) -> None:
-    whole = prepare.prepare(make_config(dataset), chatml, "train").manifest["tokens"]["prompt"]
+    whole = prepared(make_config(dataset), chatml, "train").manifest["tokens"]["prompt"]
     limit = int((whole["min"] + whole["max"]) // 2)
     with pytest.raises(ValueError, match=r"data\.max_prompt_length is"):
-        prepare.prepare(make_config(dataset, max_prompt_length=limit), chatml, "train")
-    data = prepare.prepare(make_config(dataset, max_prompt_length=limit, length_policy=policy), chatml, "train")
+        prepared(make_config(dataset, max_prompt_length=limit), chatml, "train")
+    data = prepared(make_config(dataset, max_prompt_length=limit, length_policy=policy), chatml, "train")
     lengths = [len(data.prompt(index, data.eval_order(index)).token_ids) for index in range(len(data))]
     assert max(lengths) <= limit
     assert data.manifest["tokens"]["prompt"] == {
@@ -146,12 +153,12 @@ def test_length_policies(dataset: Path, chatml: PreTrainedTokenizerFast, policy:
         "sum": sum(lengths),
     }
     counts = data.manifest["length_policy"]
-    assert counts["questions_dropped" if policy == "drop" else "histories_truncated"] > 0
+    assert counts["questions_dropped" if policy == "drop" else "contexts_truncated"] > 0
 
 
 def test_dropping_everything_is_an_error(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match=r"no question of the train split is left.*questions_dropped"):
-        prepare.prepare(make_config(dataset, max_prompt_length=20, length_policy="drop"), chatml, "train")
+        prepared(make_config(dataset, max_prompt_length=20, length_policy="drop"), chatml, "train")
 
 
 # ---------------------------------------------------------------------------------------------------------- the cache
@@ -165,7 +172,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def counted(*arguments: Any, **settings: Any) -> None:
         build(*arguments, **settings)
-        built.append(arguments[4])
+        built.append(arguments[2])
 
     monkeypatch.setattr(prepare, "build", counted)
     return built
@@ -174,14 +181,14 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_the_second_time_nothing_is_built(
     dataset: Path, chatml: PreTrainedTokenizerFast, builds: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = prepare.prepare(make_config(dataset), chatml, "train")
+    first = prepared(make_config(dataset), chatml, "train")
     # Settings that change no token.
-    for settings in ({}, {"questions_per_history": 4}, {"permute_options": True}):
-        data = prepare.prepare(make_config(dataset, **settings), make_tokenizer(CHATML), "train")
+    for settings in ({}, {"questions_per_context": 4}, {"permute_options": True}):
+        data = prepared(make_config(dataset, **settings), make_tokenizer(CHATML), "train")
         assert data.manifest == first.manifest
         assert data.prompt(0, (0, 1, 2, 3)) == first.prompt(0, (0, 1, 2, 3))
     assert len(builds) == 1
-    assert sorted(path.name for path in builds[0].iterdir()) == ["histories.arrow", "manifest.json", "questions.arrow"]
+    assert sorted(path.name for path in builds[0].iterdir()) == ["contexts.arrow", "manifest.json", "questions.arrow"]
 
 
 def touch_history(root: Path) -> None:
@@ -193,7 +200,7 @@ def touch_csv(root: Path) -> None:
 
 
 def touch_time(root: Path) -> None:
-    path = personamem.csv_path(root, "train")
+    path = csv_path(root, "train")
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_000))
 
 
@@ -203,7 +210,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str, Callable[[Path], None] | None]] = 
     "length_policy": ({"length_policy": "drop"}, CHATML, None),
     "bad_rows": ({"bad_rows": "skip"}, CHATML, None),
     "train_split": ({"train_split": "paper"}, CHATML, None),
-    "num_val_personas": ({"num_val_personas": 3}, CHATML, None),
+    "num_val_clusters": ({"num_val_clusters": 3}, CHATML, None),
     "chat template": ({}, TEMPLATES["trimming"], None),
     "a history": ({}, CHATML, touch_history),
     "a CSV file": ({}, CHATML, touch_csv),
@@ -213,28 +220,40 @@ CHANGES: dict[str, tuple[dict[str, Any], str, Callable[[Path], None] | None]] = 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_the_tokens_builds_anew(dataset: Path, builds: list[Path], change: str) -> None:
-    prepare.prepare(make_config(dataset), make_tokenizer(CHATML), "train")
+    prepared(make_config(dataset), make_tokenizer(CHATML), "train")
     settings, template, touch = CHANGES[change]
     if touch:
         touch(dataset)
-    prepare.prepare(make_config(dataset, **settings), make_tokenizer(template), "train")
+    prepared(make_config(dataset, **settings), make_tokenizer(template), "train")
     assert len(set(builds)) == 2
 
 
+def test_another_wording_builds_anew_and_an_equal_one_does_not(dataset: Path, builds: list[Path]) -> None:
+    config, tokenizer = make_config(dataset), make_tokenizer(CHATML)
+    for wording in (McqWording(), McqWording(), PlainWording(), PlainWording("Be brief."), McqWording("final_answer")):
+        prepared(config, tokenizer, "train", wording)
+    assert len(set(builds)) == 4
+
+
+def test_a_split_that_is_not_there_is_refused_by_name(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(ValueError, match="personamem_v2-32k has no split 'test'; it has train, val, benchmark"):
+        prepared(make_config(dataset), chatml, "test")
+
+
 def test_another_window_reads_other_files(dataset: Path, chatml: PreTrainedTokenizerFast, builds: list[Path]) -> None:
-    prepare.prepare(make_config(dataset), chatml, "benchmark")
+    prepared(make_config(dataset), chatml, "benchmark")
     with pytest.raises(ValueError, match="chat_history_128k_link"):
-        prepare.prepare(make_config(dataset, window="128k"), chatml, "benchmark")
+        prepared(make_config(dataset, window="128k"), chatml, "benchmark")
     os.rename(dataset / "data" / "chat_history_32k", dataset / "data" / "chat_history_128k")
-    data = prepare.prepare(make_config(dataset, window="128k"), chatml, "benchmark")
-    assert data.questions[0].distance_tokens == 64170
-    assert data.prompt(0, (0, 1, 2, 3)).history_id.startswith("data/chat_history_128k/")
+    data = prepared(make_config(dataset, window="128k"), chatml, "benchmark")
+    assert data.questions[0].tags["distance_tokens"] == "32k-64k"
+    assert data.prompt(0, (0, 1, 2, 3)).context_id.startswith("data/chat_history_128k/")
 
 
 def test_a_cache_folder_that_cannot_be_made(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
     (dataset / "file").write_text("")
     with pytest.raises(ValueError, match=r"data\.cache_dir: cannot make .*file/cache/prepared"):
-        prepare.prepare(make_config(dataset, cache_dir=str(dataset / "file" / "cache")), chatml, "train")
+        prepared(make_config(dataset, cache_dir=str(dataset / "file" / "cache")), chatml, "train")
 
 
 def test_an_interrupted_build_leaves_nothing_that_counts(
@@ -243,14 +262,14 @@ def test_an_interrupted_build_leaves_nothing_that_counts(
     with monkeypatch.context() as patch:
         patch.setattr(prepare, "write_questions", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(OSError, match="disk full"):
-            prepare.prepare(make_config(dataset), chatml, "train")
+            prepared(make_config(dataset), chatml, "train")
     cache = dataset / "cache" / "prepared"
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
     # What a killed process leaves behind.
     partial = next(cache.iterdir()).with_suffix(".partial")
     partial.mkdir()
-    (partial / "histories.arrow").write_bytes(b"half")
-    assert len(prepare.prepare(make_config(dataset), chatml, "train")) > 0
+    (partial / "contexts.arrow").write_bytes(b"half")
+    assert len(prepared(make_config(dataset), chatml, "train")) > 0
     assert len(builds) == 1
     assert not partial.exists()
 
@@ -259,7 +278,7 @@ def test_a_split_wanted_several_times_at_once_is_built_once(
     dataset: Path, chatml: PreTrainedTokenizerFast, builds: list[Path]
 ) -> None:
     with ThreadPoolExecutor(4) as pool:
-        splits = list(pool.map(lambda _: prepare.prepare(make_config(dataset), chatml, "train"), range(4)))
+        splits = list(pool.map(lambda _: prepared(make_config(dataset), chatml, "train"), range(4)))
     assert len(builds) == 1
     assert len({len(split) for split in splits}) == 1
 
@@ -269,21 +288,21 @@ def test_the_manifest_says_what_was_read_and_left_out(tmp_path: Path, chatml: Pr
     rows = [make_row(persona, number) for number in range(3) for persona in (1, 2, 3)]
     write_csv(tmp_path, "benchmark", [*rows, rows[0], make_row(1, 9, who="")])
     (tmp_path / rows[2]["chat_history_32k_link"]).write_text("{", encoding="utf-8")
-    data = prepare.prepare(make_config(tmp_path, bad_rows="skip"), chatml, "benchmark")
+    data = prepared(make_config(tmp_path, bad_rows="skip"), chatml, "benchmark")
     manifest = data.manifest
-    assert (manifest["num_questions"], manifest["num_histories"], manifest["num_personas"]) == (6, 2, 2)
+    assert (manifest["num_questions"], manifest["num_contexts"], manifest["num_clusters"]) == (6, 2, 2)
     assert manifest["csv_rows"] == {"benchmark": 11}
     assert manifest["rows_skipped"] == {"duplicate": 1, "history_json": 3, "who": 1}
-    histories = {data.prompt(i, (0, 1, 2, 3)).num_history_tokens for i in range(6)}
-    assert manifest["tokens"]["history"]["min"] == min(histories)
-    assert manifest["tokens"]["history"]["max"] == max(histories)
-    assert manifest["cache_identity"]["data"]["source"] == str(tmp_path)
+    contexts = {data.prompt(i, (0, 1, 2, 3)).num_context_tokens for i in range(6)}
+    assert manifest["tokens"]["context"]["min"] == min(contexts)
+    assert manifest["tokens"]["context"]["max"] == max(contexts)
+    assert manifest["cache_identity"]["settings"]["source"] == str(tmp_path)
     (folder,) = [path for path in (tmp_path / "cache" / "prepared").iterdir() if path.is_dir()]
     assert json.loads((folder / "manifest.json").read_text(encoding="utf-8")) == manifest
 
 
 def test_any_access_order_gives_the_same_prompts(dataset: Path, chatml: PreTrainedTokenizerFast) -> None:
-    data = prepare.prepare(make_config(dataset), chatml, "train")
+    data = prepared(make_config(dataset), chatml, "train")
     expected = [data.prompt(index, (0, 1, 2, 3)) for index in range(len(data))]
     order = list(range(len(data))) * 2
     random.Random(0).shuffle(order)

@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
-from rft.chat.endpoint import Reply
+from rft.chat.endpoint import ChatReply
 from rft.chat.models import ChatRequest
 from rft.data import prompts
 from rft.eval.config import JudgeConfig
-from rft.eval.judge import judge, judge_request, read_score, read_verdicts, summarize_judge, with_verdicts
-from rft.eval.predictions import Prediction, about
-from tests.unit.eval.builder import make_question
+from rft.eval.judge import judge_answers, judge_request, read_score, read_verdicts, summarize_judge, with_verdicts
+from rft.eval.predictions import PROMPT_TOO_LONG, Prediction
+from tests.unit.eval.builder import make_prediction, make_question
 
-QUESTIONS = {q.question_id: q for q in (make_question(0), make_question(1, preference="Do not remember jazz"))}
+QUESTIONS = {
+    q.question_id: q for q in (make_question(0), make_question(1, columns={"preference": "Do not remember jazz"}))
+}
 
 
-def prediction(number: int, text: str = "Jazz.") -> Prediction:
-    return Prediction(
-        **about(QUESTIONS[f"val/{number}"]), sample=0, option_order=(), gold=None, letter=None, reward=None,
-        failure=None, finish_reason="stop", prompt_tokens=9, completion_tokens=3, question="And now?", text=text,
-    )  # fmt: skip
+def prediction(number: int, text: str = "Jazz.", **changes: Any) -> Prediction:
+    values = {"option_order": (), "parsed": None, "reward": None, "text": text}
+    return make_prediction(QUESTIONS[f"val/{number}"], **values | changes)
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_a_score_is_one_number_in_a_box(text: str, score: float | None, failure:
 def test_the_judge_sees_the_preference_and_no_thought():
     reply = "<think>They hum jazz, says the history.</think>Some jazz."
     for layout in prompts.JUDGE_LAYOUTS:
-        _, text = judge_request("personamem_v2", QUESTIONS["val/0"], reply, layout)
+        _, text = judge_request(QUESTIONS["val/0"], reply, layout)
         assert "Likes jazz" in text and "Some jazz." in text and "says the history" not in text
         assert prompts.JUDGE_RUBRICS["follow"] in text and r"\boxed{score}" in text
         assert (text.index("Likes jazz") < text.index("Some jazz.")) == (layout == "gold_first")
-    _, text = judge_request("personamem_v2", QUESTIONS["val/1"], reply, "gold_first")
+    _, text = judge_request(QUESTIONS["val/1"], reply, "gold_first")
     assert prompts.JUDGE_RUBRICS["avoid"] in text
-    _, text = judge_request("longmemeval", QUESTIONS["val/0"], reply, "gold_first")
+    _, text = judge_request(make_question(0, columns={}), reply, "gold_first")
     assert prompts.JUDGE_RUBRICS["answer"] in text and "Some {jazz}." in text
 
 
@@ -69,13 +69,13 @@ class Judge:
     def __init__(self, texts: list[str], limit: int = 99) -> None:
         self.texts, self.limit, self.asked = texts, limit, 0
 
-    def replies(self, requests: Iterable[ChatRequest[Any]]) -> Iterator[tuple[Any, Reply]]:
+    def replies(self, requests: Iterable[ChatRequest[Any]]) -> Iterator[tuple[Any, ChatReply]]:
         for request in requests:
             if self.asked == self.limit:
                 raise ValueError("gone")
             text = self.texts[self.asked % len(self.texts)]
             self.asked += 1
-            yield request.tag, Reply(text=text, cut_off=False, prompt_tokens=1, completion_tokens=1)
+            yield request.tag, ChatReply(text=text, cut_off=False, prompt_tokens=1, completion_tokens=1)
 
     def close(self) -> None: ...
 
@@ -86,24 +86,40 @@ def test_verdicts_are_kept_over_an_interruption_and_asked_once(tmp_path: Path):
     config = JudgeConfig(repeats=2)
     broken = Judge([r"\boxed{1}"], limit=3)
     with pytest.raises(ValueError, match="gone"):
-        list(judge("personamem_v2", config, answers, QUESTIONS, broken, path))
+        list(judge_answers(config, answers, QUESTIONS, broken, path))
     with path.open("a") as file:
         file.write('{"question_id": "val/0", "sam')  # a crash in the middle of a line
     again = Judge([r"\boxed{1}"])
-    assert len(list(judge("personamem_v2", config, answers, QUESTIONS, again, path))) == 5
+    assert len(list(judge_answers(config, answers, QUESTIONS, again, path))) == 5
     assert len(read_verdicts(path)) == 8 and again.asked == 5
 
 
 def test_an_invalid_verdict_is_counted_and_no_zero(tmp_path: Path):
     path = tmp_path / "verdicts.jsonl"
     texts = [r"\boxed{1}", r"\boxed{0.5}", "Fine.", "Good."]  # of two answers in two layouts each
-    list(judge("personamem_v2", JudgeConfig(), [prediction(0), prediction(1)], QUESTIONS, Judge(texts), path))
+    list(judge_answers(JudgeConfig(), [prediction(0), prediction(1)], QUESTIONS, Judge(texts), path))
     judged = with_verdicts([prediction(0), prediction(1)], read_verdicts(path))
     assert [one.reward for one in judged] == [0.75, None]
     assert [one.failure for one in judged] == [None, "no_valid_verdict"]
     result = summarize_judge("j", judged)
     assert (result.num_verdicts, result.num_invalid, result.failures) == (4, 2, {"no_box": 2})
     assert (result.layout_gap, result.repeat_gap, result.num_unjudged) == (0.5, None, 1)
+
+
+def test_a_question_that_was_not_asked_is_not_judged(tmp_path: Path):
+    path = tmp_path / "verdicts.jsonl"
+    unasked = prediction(0, text="", reward=0.0, failure=PROMPT_TOO_LONG)
+    model = Judge([r"\boxed{1}"])
+    list(judge_answers(JudgeConfig(), [unasked, prediction(1)], QUESTIONS, model, path))
+    assert model.asked == 2
+    judged = with_verdicts([unasked, prediction(1)], read_verdicts(path))
+    assert [(one.reward, one.failure) for one in judged] == [(0.0, PROMPT_TOO_LONG), (1.0, None)]
+
+
+def test_a_line_that_is_no_verdict_is_named(tmp_path: Path):
+    (tmp_path / "verdicts.jsonl").write_text('{"question_id": "val/0"}\n')
+    with pytest.raises(ValueError, match=r"verdicts\.jsonl line 1 is no verdict"):
+        read_verdicts(tmp_path / "verdicts.jsonl")
 
 
 def test_repetitions_are_compared_within_a_layout():

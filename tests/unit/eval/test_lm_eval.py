@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
-from transformers import PreTrainedTokenizerFast
 
-from rft.config import Config, DataConfig
-from rft.data.benchmarks import load_benchmark
+from rft.config import DataConfig
+from rft.data.formats import open_dataset
 from rft.data.prepare import prepare
-from rft.eval.lm_eval import export
+from rft.data.prompts import McqWording, gold_letter
+from rft.eval.lm_eval import write_lm_eval_questions
+from tests.unit.data.builder import TEMPLATES, make_tokenizer, write_dataset
+from tests.unit.eval.builder import UsersDataset, make_question
 
 TASK = Path(__file__).parents[3] / "configs" / "lm_eval" / "personamem.yaml"
 
 
-def test_its_prompts_are_ours(
-    dataset: Path, tmp_path: Path, tokenizers: Callable[[str], PreTrainedTokenizerFast]
-) -> None:
-    tokenizer = tokenizers("chatml")
-    data = DataConfig(source=str(dataset), train_split="paper", cache_dir=str(tmp_path / "cache"))
-    benchmark = load_benchmark("personamem_v2", data, "val")
-    export(tmp_path / "out.jsonl", benchmark, benchmark.questions, tokenizer, "drop")
+def test_its_prompts_are_ours(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(TEMPLATES["chatml"])
+    source = write_dataset(tmp_path / "data", {"train": (1,), "val": (2, 3, 4), "benchmark": (5,)}, 6)
+    data = DataConfig(source=str(source), train_split="paper", cache_dir=str(tmp_path / "cache"))
+    opened = open_dataset(data)
+    questions = opened.split("val").questions
+    write_lm_eval_questions(tmp_path / "out.jsonl", data, opened, questions, tokenizer)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
-    split = prepare(Config(data=data), tokenizer, "val")
+    split = prepare(data, opened, tokenizer, McqWording(), "val")
     assert len(rows) == len(split) == 18
     for index, row in enumerate(rows):
         prompt = split.prompt(index, split.eval_order(index))
         assert tokenizer(row["prompt"], add_special_tokens=False)["input_ids"] == list(prompt.token_ids)
-        assert (row["question_id"], row["gold"]) == (prompt.question_id, prompt.gold)
+        assert (row["question_id"], row["gold"]) == (prompt.question_id, gold_letter(prompt.option_order))
+        assert row["tags"]["who"] == "self"
+
+
+def test_questions_without_options_are_refused(tmp_path: Path) -> None:
+    questions = [make_question(0, incorrect_answers=())]
+    tokenizer = make_tokenizer(TEMPLATES["chatml"])
+    with pytest.raises(ValueError, match="val/0 has no options"):
+        write_lm_eval_questions(tmp_path / "out.jsonl", DataConfig(), UsersDataset(questions), questions, tokenizer)
 
 
 def test_the_task_reads_the_columns_and_the_last_box() -> None:

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from rft.eval.memory import MemoryTrace, by_age, summarize_memories, trace_memories
-from rft.eval.predictions import Prediction, about
+from rft.eval.memory import MemoryTrace, held_by_age, summarize_memories, trace_memories
+from rft.eval.predictions import Prediction
 from rft.eval.retention import Retention
-from rft.records import Answer, Completion, MemoryUpdate, Message, Prompt, Question, Rollout, Score, UpdateFailure
-from tests.unit.eval.builder import make_question
+from rft.records import Answer, Completion, MemoryUpdate, Prompt, Rollout, Score, UpdateFailure
+from tests.unit.eval.builder import make_prediction, make_question
 
 
 def told(history: int, tokens: int, retention: Retention | None, input_tokens: int = 50) -> Prediction:
@@ -18,11 +18,8 @@ def told(history: int, tokens: int, retention: Retention | None, input_tokens: i
         memory=str(history), memory_tokens=tokens, history_tokens=200, update_failures=(None, "empty", None),
         retention=retention,
     )  # fmt: skip
-    return Prediction(
-        **about(make_question(2 * history)), sample=0, option_order=(0, 1), gold="a", letter="a", reward=1.0,
-        failure=None, finish_reason="stop", prompt_tokens=input_tokens, completion_tokens=1, question="", text="",
-        memory=trace.as_row(),
-    )  # fmt: skip
+    question = make_question(2 * history)
+    return make_prediction(question, prompt_tokens=input_tokens, memory=trace.as_row())
 
 
 def test_a_memory_counts_once_and_its_questions_each():
@@ -58,34 +55,23 @@ def test_nothing_to_follow_is_no_number():
 def test_evidence_is_held_from_its_note_until_its_loss(
     turns: tuple[int, int], entered: int | None, lost: int | None, held: dict[int, float]
 ):
-    assert by_age([Retention(evidence_turn=turns[0], num_turns=turns[1], entered=entered, lost=lost)]) == held
+    assert held_by_age([Retention(evidence_turn=turns[0], num_turns=turns[1], entered=entered, lost=lost)]) == held
 
 
 def test_an_age_counts_those_that_reach_it():
     long = Retention(evidence_turn=0, num_turns=2, entered=0, lost=None)
     short = Retention(evidence_turn=1, num_turns=2, entered=None, lost=None)
-    assert by_age([long, short]) == {0: 0.5, 1: 1.0}
-    assert by_age([]) == {}
-
-
-def question(number: int) -> Question:
-    return Question(
-        question_id=f"val/{number}", row=number, persona_id=0, history_id="h", query="And now?",
-        correct_answer="Some jazz.", incorrect_answers=("Metal.", "Opera.", "Folk."), pref_type="p", who="self",
-        updated=False, sensitive=False, scenario="s", topic="music", preference="Likes jazz", distance_tokens=9,
-        evidence=(Message(role="user", content="I hum jazz."),),
-    )  # fmt: skip
+    assert held_by_age([long, short]) == {0: 0.5, 1: 1.0}
+    assert held_by_age([]) == {}
 
 
 def answer(number: int, evidence_turn: int | None) -> Answer:
+    question = make_question(number, correct_answer="Some jazz.", incorrect_answers=("Metal.", "Opera.", "Folk."))
     prompt = Prompt(
-        question_id=f"val/{number}", persona_id=0, history_id="h", token_ids=(1,) * (20 + number),
-        num_history_tokens=0, letters=("a", "b"), gold="a", option_order=(0, 1), pref_type="p", who="self",
-        updated=False, sensitive=False, scenario="s", evidence_turn=evidence_turn,
+        question=question, token_ids=(1,) * (20 + number), num_context_tokens=0, option_order=(0, 1, 2, 3),
+        evidence_turn=evidence_turn,
     )  # fmt: skip
-    return Answer(
-        prompt=prompt, sibling=0, completion=REPLY, text="", score=Score(reward=1.0, letter="a", failure=None)
-    )
+    return Answer(prompt=prompt, sibling=0, completion=REPLY, text="", score=Score(reward=1.0, parsed="a"))
 
 
 REPLY = Completion(token_ids=(1,), logprobs=(0.0,), finish_reason="stop", policy_version=0)
@@ -100,7 +86,7 @@ def test_a_rollout_is_told_question_by_question():
         for memory, failure, tokens, chunk in [("Jazz.", None, 2, 90), ("Jazz.", UpdateFailure.TAGS, 2, 70)]
     )  # fmt: skip
     rollout = Rollout(updates=updates, answers=(answer(0, 1), answer(1, None)))
-    followed, absent = trace_memories(rollout, [question(0), question(1)])
+    followed, absent = trace_memories(rollout)
     assert followed.as_row() == {
         "memory": "Jazz.",
         "memory_tokens": 2,

@@ -13,7 +13,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling, Transformer
 from transformers import BertConfig, BertModel
 
-from rft.eval.retrieval import Bm25, Embeddings, Retriever, windows
+from rft.eval.config import CompareConfig
+from rft.eval.retrieval import Bm25, Embeddings, Retriever, message_windows, open_retriever
 from rft.records import Message
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
@@ -24,7 +25,7 @@ MESSAGES = [Message(role=("user", "assistant")[i % 2], content=text) for i, text
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 8))
 def test_windows_cover_every_message_and_overlap(num_messages: int, size: int, overlap: int):
     overlap = min(overlap, size - 1)
-    found = windows(num_messages, size, overlap)
+    found = message_windows(num_messages, size, overlap)
     assert sorted({i for window in found for i in window}) == list(range(num_messages))
     assert all(len(window) <= size for window in found)
     for before, after in pairwise(found):
@@ -33,7 +34,7 @@ def test_windows_cover_every_message_and_overlap(num_messages: int, size: int, o
 
 
 def test_the_paper_s_windows():
-    assert windows(10, 6, 2) == [range(0, 6), range(4, 10)]
+    assert message_windows(10, 6, 2) == [range(0, 6), range(4, 10)]
 
 
 def test_words_find_their_window_and_messages_keep_their_order():
@@ -53,7 +54,7 @@ def test_a_query_of_unknown_words_finds_the_first_windows():
     assert [m.content for m in retriever.find("h", MESSAGES, "zzz")] == TEXTS[:2]
 
 
-def test_another_history_gets_another_index():
+def test_another_context_gets_another_index():
     retriever = Retriever(Bm25(), window=2, overlap=0, top_k=1)
     retriever.find("h", MESSAGES, "gecko")
     assert [m.content for m in retriever.find("i", MESSAGES[:2], "gecko")] == TEXTS[:2]
@@ -91,3 +92,12 @@ def test_embeddings_find_the_window_of_the_same_words(embedder: Path):
 def test_a_model_that_cannot_be_read_is_named(tmp_path: Path):
     with pytest.raises(ValueError, match="embedding_model"):
         Embeddings(str(tmp_path / "absent"))
+
+
+def test_a_comparison_names_its_search(embedder: Path):
+    settings = CompareConfig(
+        retrieval_window=1, retrieval_overlap=0, retrieval_top_k=1, embedding_model=str(embedder)
+    )  # fmt: skip
+    for name in ("bm25", "embeddings"):
+        found = open_retriever(name, settings).find("h", MESSAGES, "user: My pet is a gecko.")
+        assert [m.content for m in found] == [TEXTS[4]], name

@@ -24,9 +24,18 @@ def test_scaled_by_the_unbiased_standard_deviation() -> None:
 
 
 @pytest.mark.parametrize("scale", [True, False])
-@pytest.mark.parametrize("rewards", [[1.0], [0.0], [1.0, 1.0, 1.0], [0.0] * 8])
+@pytest.mark.parametrize("rewards", [[1.0], [0.0], [1.0, 1.0, 1.0], [0.0] * 8, [0.1] * 3, [0.7] * 6, [-0.2] * 3])
 def test_equal_rewards_teach_nothing(rewards: list[float], scale: bool) -> None:
+    """Exactly zero, also where the mean of equal numbers is not that number in floating point."""
     assert group_advantages(rewards, scale) == [0.0] * len(rewards)
+
+
+@given(st.lists(st.none() | st.floats(-10, 10), max_size=16), st.booleans())
+def test_a_sibling_without_reward_is_as_if_it_were_not_there(rewards: list[float | None], scale: bool) -> None:
+    advantages = group_advantages(rewards, scale)
+    assert [advantage is None for advantage in advantages] == [reward is None for reward in rewards]
+    others = group_advantages([reward for reward in rewards if reward is not None], scale)
+    assert [advantage for advantage in advantages if advantage is not None] == others
 
 
 @given(rewards_of_a_group, st.booleans())

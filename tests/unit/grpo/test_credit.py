@@ -7,7 +7,7 @@ import pytest
 from rft.grpo.credit import Credit, CreditRule, Returns, assign_credit
 
 
-def returns(*answers: float, early: tuple[tuple[int, float], ...] = (), num_updates: int = 2) -> Returns:
+def returns(*answers: float | None, early: tuple[tuple[int, float | None], ...] = (), num_updates: int = 2) -> Returns:
     return Returns(answers=answers, early=early, num_updates=num_updates)
 
 
@@ -78,3 +78,44 @@ def test_without_a_memory_it_is_plain_grpo(rule: CreditRule) -> None:
 def test_siblings_with_other_turns_are_a_bug() -> None:
     with pytest.raises(AssertionError, match="the same turns"):
         assign_credit([returns(1, num_updates=2), returns(0, num_updates=3)], "shared", scale=False)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("rule", ["shared", "broadcast"])
+def test_a_sibling_without_any_reward_is_as_if_it_were_not_there(rule: CreditRule, scale: bool) -> None:
+    others = [returns(1, 0, early=((0, 1.0),)), returns(1, 1, early=((0, 0.0),)), returns(0, 0, early=((0, 0.0),))]
+    failed = Returns(answers=(None, None), early=((0, None),), num_updates=2, failed=(1,))
+    first, none, *rest = assign_credit([others[0], failed, *others[1:]], rule, scale=scale)
+    assert [first, *rest] == assign_credit(others, rule, scale=scale)
+    assert none == Credit(updates=(None, None), answers=(None, None), early=(None,)) and none.num_trained == 0
+
+
+@pytest.mark.parametrize("rule", ["shared", "broadcast"])
+def test_a_group_without_any_reward_trains_nothing(rule: CreditRule) -> None:
+    found = assign_credit([returns(None), returns(None)], rule, scale=True)
+    assert found == [Credit(updates=(None, None), answers=(None,), early=())] * 2
+
+
+def test_shared_takes_the_mean_of_the_rewards_there_are() -> None:
+    # Returns of the memories: (1 + 0) / 2, 1 / 1, 0 / 2; their mean 1/2. The second question has two rewards: 0 and 0.
+    found = assign_credit([returns(1, 0), returns(1, None), returns(0, 0)], "shared", scale=False)
+    assert [c.updates for c in found] == [(0.0, 0.0), (0.5, 0.5), (-0.5, -0.5)]
+    assert [c.answers for c in found] == [
+        (pytest.approx(1 / 3), 0.0),
+        (pytest.approx(1 / 3), None),
+        (pytest.approx(-2 / 3), 0.0),
+    ]
+    assert [c.num_trained for c in found] == [4, 3, 4]
+
+
+def test_an_early_reward_alone_is_the_return_of_the_updates_before_it() -> None:
+    group = [returns(None, early=((0, 1.0),)), returns(None, early=((0, 0.0),))]
+    first, second = assign_credit(group, "shared", scale=False)
+    assert first == Credit(updates=(0.5, None), answers=(None,), early=(0.5,))
+    assert second == Credit(updates=(-0.5, None), answers=(None,), early=(-0.5,))
+
+
+def test_broadcast_gives_an_answer_without_reward_no_advantage() -> None:
+    first, second = assign_credit([returns(1, None), returns(0, 0)], "broadcast", scale=False)
+    assert first == Credit(updates=(0.5, 0.5), answers=(0.5, None), early=())
+    assert second == Credit(updates=(-0.5, -0.5), answers=(-0.5, -0.5), early=())

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rft.grpo.forest import Forest, build_forest, common_prefix
+from rft.grpo.forest import Forest, build_forest, common_prefix_length
 
 # Few different tokens, so that paths share, repeat and continue each other in every way.
 token_paths = st.lists(st.lists(st.integers(0, 2), max_size=9).map(tuple), max_size=12)
@@ -110,9 +110,9 @@ def test_long_paths_of_many_depths() -> None:
     assert forest.path_indices(1999).tolist() == list(range(2000))
 
 
-def test_common_prefix() -> None:
+def test_common_prefix_length() -> None:
     a = np.array([1, 2, 3])
-    assert common_prefix(a, a) == 3
-    assert common_prefix(a, np.array([1, 2])) == 2
-    assert common_prefix(a, np.array([2])) == 0
-    assert common_prefix(a, np.array([], dtype=np.int64)) == 0
+    assert common_prefix_length(a, a) == 3
+    assert common_prefix_length(a, np.array([1, 2])) == 2
+    assert common_prefix_length(a, np.array([2])) == 0
+    assert common_prefix_length(a, np.array([], dtype=np.int64)) == 0

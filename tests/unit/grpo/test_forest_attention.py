@@ -24,7 +24,7 @@ from rft.grpo.forest_attention import (
     check_dtype,
     check_supported,
     plan_attention,
-    split_long,
+    split_long_segments,
 )
 from tests.forest_reference import along_paths, tensors
 from tests.tiny import random_paths
@@ -94,7 +94,7 @@ def ancestors(segments: tuple[Segment, ...], index: int) -> list[int]:
 
 def test_long_segments_have_a_launch_of_their_own() -> None:
     pairs = [((0, 5), (0, LONG_SEGMENT)), ((0, 5), (0, 3)), ((0, 5), (0, 4))]
-    assert split_long(pairs) == [[pairs[0]], [pairs[1], pairs[2]]]
+    assert split_long_segments(pairs) == [[pairs[0]], [pairs[1], pairs[2]]]
 
 
 @pytest.mark.parametrize(

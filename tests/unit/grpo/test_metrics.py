@@ -1,26 +1,23 @@
 """The numbers of a step, against hand-made rollouts."""
 
+import math
+
 import pytest
 from accelerate import Accelerator
 
-from rft.grpo.metrics import Clock, Outcome, engine_metrics, rollout_metrics
+from rft.grpo.metrics import AnswerOutcome, prefix_cache_metrics, rollout_metrics
+from rft.records import Score
 from rft.rollout.engine import EngineCounters
 
 
 def outcome(
-    group: str, reward: float, *, letter: str | None = "a", tokens: int = 10, truncated: bool = False
-) -> Outcome:
-    return Outcome(
-        group=group,
-        reward=reward,
-        letter=letter,
-        failure=None if letter else "no_box",
-        num_tokens=tokens,
-        truncated=truncated,
-    )
+    group: str, reward: float | None, *, letter: str | None = "a", tokens: int = 10, truncated: bool = False
+) -> AnswerOutcome:
+    score = Score(reward=reward, parsed=letter, failure=None if letter else "no_box")
+    return AnswerOutcome(group=group, score=score, num_tokens=tokens, truncated=truncated)
 
 
-def test_rewards_groups_failures_and_letters():
+def test_rewards_groups_and_failures():
     metrics = rollout_metrics(
         [
             outcome("x", 1.0, tokens=4),
@@ -37,21 +34,23 @@ def test_rewards_groups_failures_and_letters():
     assert metrics["completions/clipped_ratio"] == 0.25
     assert metrics["parse_rate"] == 0.5
     assert metrics["failures/no_box"] == 0.5
-    assert (metrics["letters/a"], metrics["letters/b"]) == (0.25, 0.25)
+
+
+def test_answers_without_a_reward_are_in_no_mean_and_are_counted():
+    metrics = rollout_metrics([outcome("x", 1.0), outcome("x", None), outcome("x", 0.0), outcome("y", None)])
+    assert (metrics["reward"], metrics["frac_reward_zero_std"]) == (0.5, 0.0)
+    assert metrics["reward/left_out_ratio"] == 0.5
+    nothing = rollout_metrics([outcome("x", None), outcome("x", None)])
+    assert math.isnan(nothing["reward"]) and nothing["reward/left_out_ratio"] == 1.0
+
+
+def test_no_parse_rate_where_nobody_reads_an_answer():
+    free = AnswerOutcome(group="x", score=Score(reward=0.3), num_tokens=3, truncated=False)
+    assert "parse_rate" not in rollout_metrics([free, free])
 
 
 def test_cache_hits_are_shares_of_prompt_tokens():
     used = EngineCounters(prompt_tokens=100, cached_prompt_tokens=75, generated_tokens=9)
-    metrics = engine_metrics(Accelerator(cpu=True), used)
+    metrics = prefix_cache_metrics(Accelerator(cpu=True), used)
     assert metrics["engine/prefix_cache_hit_rate"] == 0.75
     assert metrics["engine/prefill_tokens"] == 25
-
-
-def test_a_clock_adds_up_phases_and_starts_anew():
-    clock = Clock()
-    for _ in range(2):
-        with clock.phase("rollout"):
-            pass
-    read = clock.read()
-    assert 0 <= read["time/rollout_s"] <= read["step_time"]
-    assert "time/rollout_s" not in clock.read()

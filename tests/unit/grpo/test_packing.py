@@ -11,24 +11,24 @@ from hypothesis import strategies as st
 
 from rft.config import TrainConfig
 from rft.grpo.forest import build_forest
-from rft.grpo.packing import forest_packs, micro_batches
+from rft.grpo.packing import forest_packs, pack_micro_batches, packs_of_rank
 from rft.records import Sample
 
 LONGEST = 60
 
 
-def batch(num_histories: int, questions: int, siblings: int, seed: int = 0) -> list[Sample]:
-    """Histories of up to 30 tokens, their questions of up to 10, completions of up to 20."""
+def batch(num_contexts: int, questions: int, siblings: int, seed: int = 0) -> list[Sample]:
+    """Contexts of up to 30 tokens, their questions of up to 10, completions of up to 20."""
     rng = random.Random(seed)
 
     def tokens(most: int) -> tuple[int, ...]:
         return tuple(rng.randrange(100) for _ in range(rng.randint(1, most)))
 
     samples = []
-    for h in range(num_histories):
-        history = (1000 + h, *tokens(29))
+    for h in range(num_contexts):
+        context = (1000 + h, *tokens(29))
         for q in range(questions):
-            prompt = (*history, 2000 + q, *tokens(9))
+            prompt = (*context, 2000 + q, *tokens(9))
             for _ in range(siblings):
                 completion = tokens(20)
                 samples.append(
@@ -70,16 +70,16 @@ def test_a_group_that_fits_is_never_split(samples: list[Sample], num_ranks: int)
     assert all(len(packs) == 1 for packs in where.values())
 
 
-def test_questions_of_a_history_share_a_pack() -> None:
-    samples = batch(num_histories=3, questions=4, siblings=2)
-    per_history = [list(range(start, start + 8)) for start in (0, 8, 16)]
-    budget = max(unique_tokens(samples, pack) for pack in per_history)
+def test_questions_of_a_context_share_a_pack() -> None:
+    samples = batch(num_contexts=3, questions=4, siblings=2)
+    per_context = [list(range(start, start + 8)) for start in (0, 8, 16)]
+    budget = max(unique_tokens(samples, pack) for pack in per_context)
     packs = [pack for rank in forest_packs(samples, budget, 1) for pack in rank]
-    assert packs == per_history
+    assert packs == per_context
 
 
 def test_ranks_get_packs_of_like_size() -> None:
-    samples = batch(num_histories=8, questions=2, siblings=4, seed=5)
+    samples = batch(num_contexts=8, questions=2, siblings=4, seed=5)
     total = unique_tokens(samples, list(range(len(samples))))
     ranks = forest_packs(samples, 10_000, 4)
     assert [len(rank) for rank in ranks] == [1, 1, 1, 1], "one large pack would leave three ranks idle"
@@ -87,7 +87,7 @@ def test_ranks_get_packs_of_like_size() -> None:
 
 
 def test_a_group_larger_than_the_budget_is_split() -> None:
-    samples = batch(num_histories=1, questions=1, siblings=16)
+    samples = batch(num_contexts=1, questions=1, siblings=16)
     packs = forest_packs(samples, LONGEST, 1)[0]
     assert len(packs) > 1
     assert sorted(index for pack in packs for index in pack) == list(range(16))
@@ -102,5 +102,29 @@ def test_fewer_groups_than_ranks() -> None:
 def test_the_plain_path_takes_runs_of_samples(num_ranks: int) -> None:
     samples = [replace(sample, advantage=float(i)) for i, sample in enumerate(batch(2, 1, 4))]
     config = TrainConfig(shared_prefix=False, per_device_train_batch_size=3)
-    ranks = micro_batches(config, samples, num_ranks)
+    ranks = pack_micro_batches(config, samples, num_ranks)
     assert sorted(pack for rank in ranks for pack in rank) == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 5])
+def test_every_rank_makes_equally_many_passes_and_every_sample_counts_once(num_ranks: int, shared_prefix: bool) -> None:
+    samples = batch(3, 1, 4)
+    config = TrainConfig(shared_prefix=shared_prefix, per_device_train_batch_size=3, max_tokens_per_microbatch=80)
+    every = [packs_of_rank(config, samples, rank, num_ranks) for rank in range(num_ranks)]
+    assert len({len(packs) for packs in every}) == 1
+    counted = sorted(index for packs in every for pack, weight in packs if weight for index in pack)
+    assert counted == list(range(len(samples)))
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_no_samples_are_no_packs_on_any_rank(shared_prefix: bool) -> None:
+    config = TrainConfig(shared_prefix=shared_prefix)
+    assert pack_micro_batches(config, [], 3) == [[], [], []]
+    assert [packs_of_rank(config, [], rank, 2) for rank in range(2)] == [[], []]
+
+
+def test_a_sample_longer_than_the_budget_has_a_place() -> None:
+    samples = batch(2, 2, 2)
+    packs = [pack for rank in forest_packs(samples, 10, 2) for pack in rank]
+    assert sorted(index for pack in packs for index in pack) == list(range(len(samples)))

@@ -1,32 +1,25 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from rft.grpo.credit import CreditRule
-from rft.grpo.samples import pad, samples_of, trained_tokens
-from rft.records import Answer, Completion, MemoryUpdate, Prompt, Rollout, Sample, Score
+from rft.grpo.samples import pad_samples, trained_tokens, training_samples
+from rft.records import Answer, Completion, MemoryUpdate, Prompt, Question, Rollout, Sample, Score
 from tests.tiny import random_samples
 
 CPU = torch.device("cpu")
 
-PROMPT = Prompt(
-    question_id="train/17",
-    persona_id=4,
-    history_id="h",
-    token_ids=(1, 5, 9),
-    num_history_tokens=2,
-    letters=("a", "b", "c", "d"),
-    gold="c",
-    option_order=(2, 3, 0, 1),
-    pref_type="neutral_preferences",
-    who="self",
-    updated=False,
-    sensitive=False,
-    scenario="translation",
-)
+
+def prompt_of(question_id: str, *token_ids: int) -> Prompt:
+    question = Question(
+        question_id=question_id, context_id="h", cluster="4", query="?", correct_answer="yes",
+        incorrect_answers=("no", "never", "maybe"),
+    )  # fmt: skip
+    return Prompt(question=question, token_ids=token_ids, num_context_tokens=2, option_order=(2, 3, 0, 1))
+
+
+PROMPT = prompt_of("train/17", 1, 5, 9)
 
 
 def completion(*token_ids: int) -> Completion:
@@ -34,13 +27,13 @@ def completion(*token_ids: int) -> Completion:
 
 
 def answer(
-    reward: float, token_ids: tuple[int, ...], prompt: Prompt = PROMPT, sibling: int = 0, turn: int = 0
+    reward: float | None, token_ids: tuple[int, ...], prompt: Prompt = PROMPT, sibling: int = 0, turn: int = 0
 ) -> Answer:
-    score = Score(reward=reward, letter="c" if reward else "a", failure=None)
+    score = Score(reward=reward, parsed="c" if reward else "a")
     return Answer(prompt=prompt, sibling=sibling, completion=completion(*token_ids), text="", score=score, turn=turn)
 
 
-def rollout(reward: float, token_ids: tuple[int, ...], prompt: Prompt = PROMPT, sibling: int = 0) -> Rollout:
+def rollout(reward: float | None, token_ids: tuple[int, ...], prompt: Prompt = PROMPT, sibling: int = 0) -> Rollout:
     return Rollout(updates=(), answers=(answer(reward, token_ids, prompt, sibling),))
 
 
@@ -52,11 +45,12 @@ def update(*prompt_ids: int) -> MemoryUpdate:
 
 
 def samples(groups: list[list[Rollout]], credit: CreditRule = "shared") -> list[Sample]:
-    return samples_of(groups, scale_rewards=False, credit=credit, places={"train/17": 0, "train/18": 1, "train/19": 2})
+    places = {"train/17": 0, "train/18": 1, "train/19": 2}
+    return training_samples(groups, scale_rewards=False, credit=credit, places=places)
 
 
 def test_samples_carry_the_advantage_of_their_own_group() -> None:
-    other = replace(PROMPT, question_id="train/18", token_ids=(1, 5, 8))
+    other = prompt_of("train/18", 1, 5, 8)
     found = samples(
         [
             [rollout(1.0, (7, 2)), rollout(0.0, (8,), sibling=1)],
@@ -73,23 +67,25 @@ def test_samples_carry_the_advantage_of_their_own_group() -> None:
 
 def test_a_group_of_two_prompts_is_a_bug() -> None:
     with pytest.raises(AssertionError, match="the same questions"):
-        samples([[rollout(1.0, (7,)), rollout(0.0, (7,), replace(PROMPT, question_id="train/18"))]])
+        samples([[rollout(1.0, (7,)), rollout(0.0, (7,), prompt_of("train/18", 1, 5, 9))]])
+
+
+def sibling(
+    number: int, first_reward: float | None, second_reward: float | None, early_reward: float | None
+) -> Rollout:
+    """Two updates, two questions answered from the last memory, the second one from the first memory as well."""
+    first, second = prompt_of("train/17", 1, 50 + number), prompt_of("train/18", 1, 50 + number, 3)
+    return Rollout(
+        updates=(update(1, 2, 9), update(1, 3, 10 + number)),
+        answers=(
+            answer(first_reward, (7,), first, number, turn=2),
+            answer(second_reward, (8,), second, number, turn=2),
+        ),
+        early_answers=(answer(early_reward, (8,), second, number, turn=1),),
+    )
 
 
 def test_a_memory_gives_a_sample_per_turn_and_weighs_as_one_rollout() -> None:
-    second = replace(PROMPT, question_id="train/18")
-
-    def sibling(number: int, first_reward: float, second_reward: float, early_reward: float) -> Rollout:
-        memory = replace(PROMPT, token_ids=(1, 50 + number)), replace(second, token_ids=(1, 50 + number, 3))
-        return Rollout(
-            updates=(update(1, 2, 9), update(1, 3, 10 + number)),
-            answers=(
-                answer(first_reward, (7,), memory[0], number, turn=2),
-                answer(second_reward, (8,), memory[1], number, turn=2),
-            ),
-            early_answers=(answer(early_reward, (8,), memory[1], number, turn=1),),
-        )
-
     found = samples([[sibling(0, 1.0, 1.0, 1.0), sibling(1, 0.0, 1.0, 0.0)]])
     assert [sample.prompt_ids for sample in found[:4]] == [(1, 2, 9), (1, 2, 9), (1, 3, 10), (1, 3, 11)]
     # The first update could help all three answers: means 1 and 1/3. The second only the final two: 1 and 1/2.
@@ -99,6 +95,26 @@ def test_a_memory_gives_a_sample_per_turn_and_weighs_as_one_rollout() -> None:
     assert [sample.advantage for sample in found[4:]] == [0.5, 0.0, 0.5, -0.5, 0.0, -0.5]
     assert [sample.group for sample in found[4:]] == ["train/17/memory/0"] * 3 + ["train/17/memory/1"] * 3
     assert {sample.weight for sample in found} == {1 / 5} and {sample.place for sample in found} == {0}
+
+
+@pytest.mark.parametrize("credit", ["shared", "broadcast"])
+def test_a_sibling_without_reward_is_as_if_it_were_not_there(credit: CreditRule) -> None:
+    others = [sibling(0, 1.0, 1.0, 1.0), sibling(1, 0.0, 1.0, 0.0), sibling(2, 0.0, 0.0, 0.0)]
+    unjudged = sibling(3, None, None, None)
+    assert samples([[others[0], unjudged, *others[1:]]], credit) == samples([others], credit)
+    plain = [rollout(1.0, (7, 2)), rollout(0.0, (8,), sibling=1), rollout(0.0, (9,), sibling=2)]
+    assert samples([[*plain, rollout(None, (6,), sibling=3)]], credit) == samples([plain], credit)
+    assert samples([[rollout(None, (7,)), rollout(None, (8,), sibling=1)]], credit) == []
+
+
+def test_an_answer_without_reward_makes_no_sample_and_its_rollout_still_weighs_one() -> None:
+    found = samples([[sibling(0, 1.0, None, 1.0), sibling(1, 0.0, 1.0, None)]])
+    assert len(found) == 8
+    # Updates: means 1 and 1/2 after the first, 1 and 1/2 after the second.
+    assert [sample.advantage for sample in found[:4]] == [0.25, -0.25, 0.25, -0.25]
+    # Answers: the first question's are compared; the second question's final and early one have no sibling.
+    assert [sample.advantage for sample in found[4:]] == [0.5, 0.0, -0.5, 0.0]
+    assert {sample.weight for sample in found} == {1 / 4}
 
 
 def test_trained_tokens_are_flat_sample_after_sample() -> None:
@@ -119,7 +135,7 @@ def test_a_missing_log_prob_is_a_bug() -> None:
 
 def test_pad_points_at_the_token_before_each_trained_one() -> None:
     samples = random_samples([(3, 2), (1, 1), (2, 4)])
-    batch = pad(samples, CPU)
+    batch = pad_samples(samples, CPU)
     assert batch.input_ids.shape == (3, 6)
     flat = batch.input_ids.flatten()
     assert flat[batch.positions + 1].tolist() == batch.targets.tolist()

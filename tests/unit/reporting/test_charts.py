@@ -22,8 +22,8 @@ from rft.reporting.charts import (
     interval_chart,
     letter_chart,
     line_chart,
-    short,
-    ticks,
+    round_ticks,
+    short_number,
 )  # fmt: skip
 
 NUMBER = st.floats(-1e6, 1e6, allow_nan=False)
@@ -93,10 +93,17 @@ def test_ticks_are_few_and_inside(low: float, width: float):
     high = low + width
     if high - low < 1e-9 * abs(low):
         return
-    found = ticks(low, high)
+    found = round_ticks(low, high)
     assert len(found) <= 12
     assert all(low - width * 1e-6 <= tick <= high + width * 1e-6 for tick in found)
 
 
 def test_numbers_are_short():
-    assert [short(n) for n in (0, 0.5, 150_000, 3e-7, 2e6, 12.3456)] == ["0", "0.5", "150,000", "3e-7", "2e6", "12.35"]
+    assert [short_number(n) for n in (0, 0.5, 150_000, 3e-7, 2e6, 12.3456)] == [
+        "0",
+        "0.5",
+        "150,000",
+        "3e-7",
+        "2e6",
+        "12.35",
+    ]

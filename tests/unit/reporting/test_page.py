@@ -11,12 +11,23 @@ from typing import Any
 
 import pytest
 
+from rft.eval.predictions import append_predictions
+from rft.eval.results import make_results, write_results
 from rft.report import main
-from rft.reporting.page import changes, chosen_groups, growth, write_report
+from rft.reporting.page import (
+    changes,
+    chosen_groups,
+    growth,
+    seconds_by_phase,
+    try_write_report,
+    verdict_of,
+    write_report,
+)  # fmt: skip
 from rft.reporting.run_folder import groups_of, read_run
+from rft.telemetry.names import LOGPROB_GAP
+from tests.unit.eval.builder import make_prediction, make_question
 
 EVIL = "</pre></details><script>document.title = 'ran'</script><img src='http://example.invalid/x.png'>"
-GAP = "sampling/sampling_logp_difference/mean"
 CALLS_HOME = re.compile(r"https?://[\w.-]+\.(google|googleapis|gvt1|gstatic)\.com/")
 """Where the browser itself asks for the time and for updates."""
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -24,10 +35,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 def answer(**changes: Any) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "step": 2, "question_id": "train/1", "persona_id": 4, "pref_type": "neutral", "who": "self", "updated": False,
-        "sibling": 0, "option_order": [0, 1, 2, 3], "gold": "a", "letter": "b", "reward": 0.0, "failure": None,
-        "finish_reason": "stop", "prompt_tail": "And now?", "prompt_tokens": 900, "completion_tokens": 12,
-        "text": "<think>Hums jazz.</think>\\boxed{b}",
+        "step": 2, "question_id": "train/1", "context_id": "h4", "tags": {"kind": "music", "who": "self"},
+        "sibling": 0, "option_order": [0, 1, 2, 3], "reference": "a", "parsed": "b", "reward": 0.0, "parts": {},
+        "failure": None, "finish_reason": "stop", "prompt_tail": "And now?", "prompt_tokens": 900,
+        "completion_tokens": 12, "text": "<think>Hums jazz.</think>\\boxed{b}",
     }  # fmt: skip
     return row | changes
 
@@ -39,18 +50,23 @@ def write_run(folder: Path, *, memory: bool = False) -> Path:
         {"step": 0, "eval/accuracy": 0.3, "eval/accuracy_low": 0.2, "eval/accuracy_high": 0.4}
     ]
     for step in range(1, 5):
-        rows.append({"step": step, "reward": step / 5, GAP: 1e-7, "entropy": None, "grad_norm": 0.5,
-                     "time/rollout_s": 1.0, "time/update_s": 2.0, "tokens_per_second": 100.0})  # fmt: skip
-    rows.append({"step": 4, "eval/accuracy": 0.5, "eval/accuracy_low": 0.4, "eval/accuracy_high": 0.6})
+        rows.append({"step": step, "reward": step / 5, LOGPROB_GAP: 1e-7, "entropy": None, "grad_norm": 0.5,
+                     "time/rollout_s": 1.0, "time/update_s": 2.0, "time/reward_s": 0.5,
+                     "tokens_per_second": 100.0})  # fmt: skip
+    rows.append({"step": 4, "eval/accuracy": 0.5, "eval/accuracy_low": 0.4, "eval/accuracy_high": 0.6,
+                 "time/eval_s": 3.0})  # fmt: skip
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 5, "rew')
-    pairs = [answer(text=f"<think>{EVIL}</think>{EVIL}"), answer(prompt_tail=EVIL, letter=None, failure="no_box")]
+    pairs = [
+        answer(text=f"<think>{EVIL}</think>{EVIL}"),
+        answer(prompt_tail=EVIL, parsed=None, failure="no_box", tags={"kind": EVIL}),
+    ]
     if memory:
         updates = [
             {"memory": text, "failure": failure, "memory_tokens": 3, "chunk_tokens": 90, "completion_tokens": 4}
             for text, failure in (("- jazz", None), (f"- jazz\n- {EVIL}", None), ("- tea", "too_long"))
         ]
         pairs = [
-            {"step": 2, "persona_id": 4, "sibling": n, "reward": n / 2, "updates": updates, "answers": [answer()]}
+            {"step": 2, "context_id": "h4", "sibling": n, "reward": n / 2, "updates": updates, "answers": [answer()]}
             for n in range(2)
         ]
     (folder / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
@@ -59,7 +75,7 @@ def write_run(folder: Path, *, memory: bool = False) -> Path:
     evaluation = {
         "overall": accuracy, "groups": {"who": {"self": accuracy, EVIL: accuracy}}, "parse_rate": 1.0,
         "truncation_rate": 0.0, "failures": {"no_box": 2}, "letters": {"a": 20, "b": 18},
-        "gold_letters": {"a": 20, "b": 20}, "memory": None,
+        "gold_letters": {"a": 20, "b": 20}, "chance": 0.5, "memory": None,
     }  # fmt: skip
     (checkpoint / "eval.json").write_text(json.dumps(evaluation))
     (folder / "config.yaml").write_text(f"output_dir: {EVIL}\n")
@@ -80,6 +96,68 @@ def test_a_page_shows_the_run_and_escapes_what_models_wrote(tmp_path: Path, caps
     assert 'id="systems"' not in page
     assert page.count("<polyline") == 5  # accuracy, reward, gradient norm, gap, tokens per second; no entropy
     assert page.count('<rect class="fill c0"') == 4 + 2  # four steps of rollout, two letters
+    assert "train/1 (kind music, who self)" in page and "context h4" in page
+    assert "<title>chance, 50%</title>" in page
+
+
+def test_each_phase_that_a_step_names_is_shown(tmp_path: Path):
+    seconds = seconds_by_phase(read_run(write_run(tmp_path / "demo")))
+    assert list(seconds) == ["rollout", "update", "reward", "eval"]
+    assert seconds["reward"] == [0.5] * 4 and seconds["eval"] == [0.0, 0.0, 0.0, 3.0]
+
+
+def write_comparison(folder: Path, **changes: Any) -> None:
+    """Two systems on four questions."""
+    place = folder / "evaluation" / "users-val"
+    for name in ("m/full_history", "m/no_history"):
+        (place / name).mkdir(parents=True)
+        predictions = [make_prediction(make_question(number), **changes) for number in range(4)]
+        append_predictions(place / name / "predictions.jsonl", predictions)
+    ids = [f"val/{number}" for number in range(4)]
+    write_results(place, make_results(place, ids, ("who",), "no_history", {}, {}))
+
+
+def test_controls_have_a_colour_and_options_a_line_of_chance(tmp_path: Path):
+    write_comparison(tmp_path)
+    page = write_report([tmp_path]).read_text()
+    assert "users-val" in page and page.count("<tr><td>") == 2
+    assert "<title>chance, 25%</title>" in page
+    assert page.count('<circle class="dot c1"') == 1 and page.count('<circle class="dot c0"') == 1
+
+
+def test_without_options_nothing_is_said_of_chance(tmp_path: Path):
+    write_comparison(tmp_path, option_order=(), parsed=None, reward=1.5)
+    page = write_report([tmp_path]).read_text()
+    assert 'class="chance"' not in page and "150.0%" in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"parsed": "a", "reward": 1.0}, "a"),
+        ({"parsed": "b"}, "b, right is a"),
+        ({"parsed": None, "failure": "no_box"}, "no_box, right is a"),
+        ({"parsed": None, "reference": "2031", "reward": 0.5}, "reward 0.50, right is 2031"),
+        ({"parsed": None, "reference": "2031", "reward": None}, "reward none, right is 2031"),
+    ],
+)
+def test_an_answer_says_what_was_read_and_what_is_right(changes: dict[str, Any], verdict: str):
+    assert verdict_of(answer(**changes)) == verdict
+
+
+def test_answers_without_a_reward_are_shown(tmp_path: Path):
+    folder = write_run(tmp_path / "demo")
+    (folder / "rollouts.jsonl").write_text(json.dumps(answer(reward=None, parsed=None)) + "\n")
+    assert "reward none" in write_report([folder]).read_text()
+
+
+def test_rollouts_of_an_earlier_version_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = write_run(tmp_path / "demo")
+    (folder / "rollouts.jsonl").write_text('{"step": 1, "question_id": "train/1", "persona_id": 4}\n')
+    with pytest.raises(ValueError, match=r"rollouts\.jsonl was written by an earlier version; move it"):
+        write_report([folder])
+    assert try_write_report(folder) is None
+    assert "earlier version" in caplog.text and "Traceback" not in caplog.text
 
 
 def test_several_runs_are_compared(tmp_path: Path):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rft.records import FailureReason
-from rft.reward.final_answer import score
+from rft.reward.final_answer import score_final_answer
+from rft.reward.mcq import FailureReason
 
 LETTERS = ("a", "b", "c", "d")
 
@@ -29,7 +29,7 @@ LETTERS = ("a", "b", "c", "d")
     ],
 )
 def test_the_last_line_of_the_form_counts(text: str):
-    assert score(text, LETTERS, "b").letter == "b"
+    assert score_final_answer(text, LETTERS, "b").parsed == "b"
 
 
 @pytest.mark.parametrize(
@@ -49,16 +49,18 @@ def test_the_last_line_of_the_form_counts(text: str):
     ],
 )
 def test_what_has_no_letter_says_why(text: str, failure: FailureReason):
-    found = score(text, LETTERS, "b")
-    assert (found.reward, found.letter, found.failure) == (0.0, None, failure)
+    found = score_final_answer(text, LETTERS, "b")
+    assert (found.reward, found.parsed, found.failure) == (0.0, None, failure)
 
 
 def test_a_thought_that_the_template_opened():
-    assert score("Final Answer: B", LETTERS, "b", thought_open=True).failure is FailureReason.UNCLOSED_THOUGHT
-    assert score("Hm.</think>Final Answer: B", LETTERS, "b", thought_open=True).reward == 1.0
+    assert (
+        score_final_answer("Final Answer: B", LETTERS, "b", thought_open=True).failure is FailureReason.UNCLOSED_THOUGHT
+    )
+    assert score_final_answer("Hm.</think>Final Answer: B", LETTERS, "b", thought_open=True).reward == 1.0
 
 
 @given(st.text())
 def test_no_text_raises(text: str):
-    found = score(text, LETTERS, "a")
-    assert (found.letter is None) == (found.failure is not None)
+    found = score_final_answer(text, LETTERS, "a")
+    assert (found.parsed is None) == (found.failure is not None)

@@ -14,13 +14,17 @@ from pathlib import Path
 import pytest
 
 from rft.cold_start import traces
-from rft.data import personamem, prompts
-from rft.records import Question
-from rft.synthetic.generator import TOPIC_OF, WINDOW_FACTOR, count_tokens, write_dataset
-from rft.synthetic.wording import GENERIC, PURPOSES, SCENARIOS, SECRETS, TOPICS
+from rft.config import DataConfig
+from rft.data.dataset import check_cluster
+from rft.data.readers.personamem_csv import COLUMNS
+from rft.data.readers.personamem_v2 import PersonaMemV2
+from rft.records import Context, Question
+from rft.synthetic.conversations import count_tokens
+from rft.synthetic.generator import WINDOW_FACTOR, Window, write_dataset
+from rft.synthetic.wording import GENERIC, SCENARIOS, SECRETS, TOPIC_OF, Style
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-CSV_NAMES: tuple[personamem.CsvName, ...] = ("train", "val", "benchmark")
+CSV_NAMES = ("train", "val", "benchmark")
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +35,18 @@ def brief(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def questions(brief: Path) -> list[Question]:
+def dataset(brief: Path) -> PersonaMemV2:
+    return read(brief)
+
+
+def read(root: Path, window: Window = "32k") -> PersonaMemV2:
+    return PersonaMemV2(DataConfig(source=str(root), window=window, train_split="paper"))
+
+
+@pytest.fixture(scope="module")
+def questions(dataset: PersonaMemV2) -> list[Question]:
     """All 2,400 of the brief set, in the order of the files."""
-    return [q for name in CSV_NAMES for q in personamem.read_questions(brief, name, "32k", "error")[0]]
+    return [question for name in CSV_NAMES for question in dataset.split(name).questions]
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +72,6 @@ def digest(root: Path) -> str:
     return state.hexdigest()
 
 
-def test_words_are_unambiguous() -> None:
-    values = [value for topic in TOPICS for value in topic.values]
-    names = [topic.name for topic in TOPICS]
-    everything = [*values, *names, *GENERIC, *SECRETS, *PURPOSES]
-    assert [word for word, count in Counter(everything).items() if count > 1] == []
-    assert all(word.isalpha() and word.islower() for word in everything)
-    assert {len(topic.values) for topic in TOPICS} == {8}
-
-
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     options = ["--personas", "5", "--questions", "25", "--history-tokens", "10000", "--windows", "32k", "128k"]
     for name, hash_seed in (("one", "1"), ("two", "2")):
@@ -75,6 +79,21 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
         environment = {"PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": hash_seed}
         subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("style", "expected"),
+    [
+        ("full", "58e6cd1410f72b5e30021f9813197bae75cbc96745f936eb203e4a32a64d5e8b"),
+        ("brief", "de7ecd5b82ba5160d8575ca8f778139cad521ed30e3e9bdff315190964eb7e91"),
+    ],
+)
+def test_a_seed_writes_the_bytes_that_it_wrote_before(tmp_path: Path, style: Style, expected: str) -> None:
+    """The models in checkpoints/ were trained on data that a seed and this code stand for."""
+    write_dataset(
+        tmp_path, num_personas=5, questions_per_persona=6, history_tokens=1500, style=style, windows=("32k", "128k")
+    )
+    assert digest(tmp_path) == expected
 
 
 def test_another_seed_writes_other_bytes(tmp_path: Path) -> None:
@@ -86,21 +105,23 @@ def test_another_seed_writes_other_bytes(tmp_path: Path) -> None:
     assert first != second
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("window", ["32k", "128k"])
-def test_reader_takes_every_row_and_history(full: Path, window: personamem.Window) -> None:
+def test_reader_takes_every_row_and_history(full: Path, window: Window) -> None:
+    dataset = read(full, window)
     for name in CSV_NAMES:
-        questions, skipped = personamem.read_questions(full, name, window, "error")
-        assert skipped == {} and len(questions) % 25 == 0
-        for question in questions:
-            history = personamem.read_history(full, question.history_id, question.persona_id)
-            assert history.messages[0].role == "system"
+        split = dataset.split(name)
+        assert split.manifest["rows_skipped"] == {} and len(split.questions) % 25 == 0
+        for question in split.questions:
+            history = dataset.context(question.context_id)
+            check_cluster(history, question)
+            assert history.notes == {}
+            assert history.profile is not None and history.profile.role == "system"
             text = [message.content for message in history.messages]
             assert all(message.content in text for message in question.evidence)
 
 
 @pytest.mark.parametrize("window", ["32k", "128k"])
-def test_recorded_numbers_are_those_of_the_history(full: Path, window: personamem.Window) -> None:
+def test_recorded_numbers_are_those_of_the_history(full: Path, window: Window) -> None:
     for row in rows_of(full):
         payload = json.loads((full / row[f"chat_history_{window}_link"]).read_text(encoding="utf-8"))
         messages, metadata = payload["chat_history"], payload["metadata"]
@@ -119,8 +140,8 @@ def test_recorded_numbers_are_those_of_the_history(full: Path, window: personame
 
 def test_columns_hold_what_the_release_holds(full: Path, brief: Path) -> None:
     assert list(rows_of(full)[0]) == list(rows_of(brief)[0])
-    assert set(rows_of(full)[0]) == set(personamem.COLUMNS)
-    rows = [{name: parse(row[name]) for name, parse in personamem.COLUMNS.items()} for row in rows_of(brief)]
+    assert set(rows_of(full)[0]) == set(COLUMNS)
+    rows = [{name: parse(row[name]) for name, parse in COLUMNS.items()} for row in rows_of(brief)]
     assert {row["pref_type"] for row in rows} == {
         "ask_to_forget",
         "neutral_preferences",
@@ -139,8 +160,8 @@ def test_columns_hold_what_the_release_holds(full: Path, brief: Path) -> None:
         assert row["preference"].startswith("Do not remember '") == (row["pref_type"] == "ask_to_forget")
 
 
-def test_splits_share_no_persona(brief: Path) -> None:
-    personas = [personamem.read_personas(brief, name) for name in CSV_NAMES]
+def test_splits_share_no_persona(dataset: PersonaMemV2) -> None:
+    personas = [{question.cluster for question in dataset.split(name).questions} for name in CSV_NAMES]
     assert [len(ids) for ids in personas] == [160, 20, 20]
     assert len(set.union(*personas)) == 200
 
@@ -148,45 +169,53 @@ def test_splits_share_no_persona(brief: Path) -> None:
 def test_every_25_questions_hold_the_same_kinds(questions: list[Question]) -> None:
     for start in range(0, len(questions) - 24, 25):
         chosen = questions[start : start + 25]
-        assert sum(q.updated for q in chosen) == 5
-        assert sum(q.who == "others" for q in chosen) == 2
-        assert sum(q.pref_type == "ask_to_forget" for q in chosen) == 2
-        assert sum(q.sensitive for q in chosen) == 3
+        assert count(chosen, "updated", "true") == 5
+        assert count(chosen, "who", "others") == 2
+        assert count(chosen, "pref_type", "ask_to_forget") == 2
+        assert count(chosen, "sensitive", "true") == 3
+
+
+def count(questions: list[Question], tag: str, value: str) -> int:
+    return sum(question.tags[tag] == value for question in questions)
 
 
 def test_query_does_not_hint_the_value(questions: list[Question]) -> None:
     for question in questions:
-        assert question.topic in question.query
+        assert question.tags["topic"] in question.query
         words = set(question.query.lower().strip(".?").split())
         assert not words & (set(TOPIC_OF) | set(GENERIC) | set(SECRETS))
 
 
-def test_history_shows_what_the_kind_says(brief: Path, questions: list[Question]) -> None:
+def test_history_shows_what_the_kind_says(dataset: PersonaMemV2, questions: list[Question]) -> None:
     for question in questions:
-        history = personamem.read_history(brief, question.history_id, question.persona_id)
-        messages = [(message.role, message.content) for message in history.messages[1:]]
+        topic, tags = question.tags["topic"], question.tags
+        messages = [(message.role, message.content) for message in history_of(dataset, question).messages]
         evidence = [(message.role, message.content) for message in question.evidence]
         at = next(i for i in range(len(messages)) if messages[i : i + len(evidence)] == evidence)
         shown = " ".join(content for _, content in evidence)
-        if question.sensitive:
+        if tags["sensitive"] == "true":
             leaked = question.incorrect_answers[0].split()[0]
-            assert leaked in shown and question.topic in shown
+            assert leaked in shown and topic in shown
             assert leaked not in question.correct_answer
             continue
         naive, right = (traces.reading(question, right) for right in (False, True))
-        assert question.topic in shown
-        if question.updated:
+        assert topic in shown
+        if tags["updated"] == "true":
             assert right in shown
-            old = [i for i, (_, content) in enumerate(messages) if f"{question.topic}, {naive}," in content]
+            old = [i for i, (_, content) in enumerate(messages) if f"{topic}, {naive}," in content]
             assert max(old) < at, "the old preference comes before the new one"
-        elif question.pref_type == "ask_to_forget":
+        elif tags["pref_type"] == "ask_to_forget":
             assert naive in shown
             assert evidence[-1][0] == "user" and evidence[-2][0] == "assistant"
             following = messages[at + len(evidence) : at + len(evidence) + 1]
             assert all(role == "user" for role, _ in following), "the forget request gets no answer of its own"
         else:
-            assert (right if question.who == "self" else naive) in shown
-            assert (" my " in f" {shown} ") == (question.who == "self")
+            assert (right if tags["who"] == "self" else naive) in shown
+            assert (" my " in f" {shown} ") == (tags["who"] == "self")
+
+
+def history_of(dataset: PersonaMemV2, question: Question) -> Context:
+    return dataset.context(question.context_id)
 
 
 def share(questions: list[Question], pick: str) -> float:
@@ -213,8 +242,8 @@ def test_options_give_nothing_away(questions: list[Question], pick: str) -> None
     assert share(questions, pick) < 0.28
 
 
-def test_no_letter_is_right_too_often(questions: list[Question]) -> None:
-    letters = Counter(prompts.paper_option_order(question.row).index(0) for question in questions)
+def test_no_letter_is_right_too_often(dataset: PersonaMemV2, questions: list[Question]) -> None:
+    letters = Counter(dataset.option_order(question).index(0) for question in questions)
     assert max(letters.values()) / sum(letters.values()) < 0.29
 
 
@@ -228,13 +257,12 @@ def test_a_value_is_as_often_right_as_wrong(questions: list[Question]) -> None:
     assert sum(right.values()) / sum(offered[value] for value in TOPIC_OF) == pytest.approx(1 / 3)
 
 
-def test_wrong_values_are_mentioned_too(brief: Path, questions: list[Question]) -> None:
+def test_wrong_values_are_mentioned_too(dataset: PersonaMemV2, questions: list[Question]) -> None:
     mentioned = []
     for question in questions:
         if traces.is_hard(question):
             continue
-        history = personamem.read_history(brief, question.history_id, question.persona_id)
-        text = " ".join(message.content for message in history.messages)
+        text = " ".join(message.content for message in history_of(dataset, question).messages)
         wrong = {traces.gist(answer) for answer in question.incorrect_answers} & set(TOPIC_OF)
         mentioned.append(bool(wrong & set(re.findall("[a-z]+", text))))
     assert sum(mentioned) / len(mentioned) > 0.25

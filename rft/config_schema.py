@@ -1,0 +1,72 @@
+"""What a config is made of: sections, which are checked dataclasses, and the kinds of values that their fields take."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+Section = TypeVar("Section")
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+def section(schema: type[Section]) -> type[Section]:
+    """A dataclass whose values are checked when it is made: no unknown field, and every number is finite."""
+    checked: Any = dataclass(schema, config=ConfigDict(extra="forbid", allow_inf_nan=False), kw_only=True)
+    return checked
+
+
+def no_truth_value(value: Any) -> Any:
+    """Python would count `true` as 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("truth_value", "Input should be a number, not true or false")
+    return value
+
+
+def minus_one_or_positive(value: int) -> int:
+    if value != -1 and value <= 0:
+        raise PydanticCustomError("step_limit", "Input should be -1 or greater than 0")
+    return value
+
+
+def not_blank(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("blank", "Input should be text that is not blank")
+    return value
+
+
+NUMBER = BeforeValidator(no_truth_value)
+
+PositiveInt = Annotated[int, NUMBER, Field(gt=0)]
+NonNegativeInt = Annotated[int, NUMBER, Field(ge=0)]
+PositiveFloat = Annotated[float, NUMBER, Field(gt=0)]
+NonNegativeFloat = Annotated[float, NUMBER, Field(ge=0)]
+
+Share = Annotated[float, NUMBER, Field(gt=0, le=1)]
+"""In (0, 1]."""
+ShareOrZero = Annotated[float, NUMBER, Field(ge=0, le=1)]
+"""In [0, 1]."""
+ShareBelowOne = Annotated[float, NUMBER, Field(ge=0, lt=1)]
+"""In [0, 1)."""
+
+GroupSize = Annotated[int, NUMBER, Field(ge=2)]
+"""At least 2, because completions of a group are compared with each other."""
+StepLimit = Annotated[int, NUMBER, AfterValidator(minus_one_or_positive)]
+"""A number of optimizer steps, or -1 for no limit."""
+Seed = Annotated[int, NUMBER, Field(ge=0, lt=2**32)]
+"""What numpy takes as a seed."""
+Text = Annotated[str, AfterValidator(not_blank)]
+
+SchedulerName = Literal[
+    "constant",
+    "constant_with_warmup",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+]
+"""The schedules of transformers.SchedulerType that need no argument but the numbers of steps."""

@@ -1,0 +1,111 @@
+"""Texts of a data set as values: one parser per kind of cell, shared by every reader.
+
+A parser returns a value or raises `CellError`, whose message is put behind the place of the cell.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from rft.records import Message, Role
+
+
+class CellError(ValueError):
+    """What is wrong with one cell or message, in one line, to be put behind its place."""
+
+
+def parse_python(text: str) -> Any:
+    """A Python literal, such as the dicts with single quotes that PersonaMem-v2 holds; nothing is evaluated."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise CellError("is not a Python literal") from None
+
+
+def parse_json(text: str) -> Any:
+    """One JSON value."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise CellError("is nested too deeply to be read as JSON") from None
+    except ValueError as error:
+        raise CellError(f"is not complete JSON ({one_line(error)})") from None
+
+
+def parse_count(text: str) -> int:
+    """A whole number; pandas writes one as `12.0` where a column has gaps."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not number.is_integer():
+        raise CellError(f"is not a whole number but {text[:40]!r}")
+    return int(number)
+
+
+def parse_bool(text: str) -> bool:
+    """True or False, in any case of letters."""
+    if text.lower() not in ("true", "false"):
+        raise CellError(f"is neither True nor False but {text[:40]!r}")
+    return text.lower() == "true"
+
+
+def parse_optional(text: str) -> str | None:
+    """A text, None where it is empty."""
+    return text or None
+
+
+def parse_text(text: str) -> str:
+    """A text that is not blank."""
+    if not text.strip():
+        raise CellError("is empty")
+    return text
+
+
+def parse_messages(text: str) -> tuple[Message, ...]:
+    """The messages of a JSON list, those without text left out."""
+    return tuple(message for message in to_messages(parse_json(text)) if message is not None)
+
+
+def to_messages(items: Any) -> Iterator[Message | None]:
+    """The messages of a parsed JSON list, None for one without text."""
+    if not isinstance(items, list):
+        raise CellError("is not a list of messages")
+    for index, item in enumerate(items):
+        if not isinstance(item, dict) or "role" not in item or "content" not in item:
+            raise CellError(f"message {index} has no 'role' and 'content'")
+        role, content = item["role"], item["content"]
+        if role not in get_args(Role):
+            raise CellError(f"message {index} has the role {role!r} instead of system, user or assistant")
+        if not isinstance(content, str | None):
+            raise CellError(f"message {index} has a content that is not text")
+        yield (Message(role=role, content=encodable(content)) if content and content.strip() else None)
+
+
+def text_of(item: Mapping[str, Any], key: str) -> str:
+    """The text or number under a key of a parsed JSON object, as text that is not blank."""
+    if key not in item:
+        raise CellError(f"lacks {key}")
+    value = item[key]
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise CellError(f"{key} is neither text nor a number")
+    if not str(value).strip():
+        raise CellError(f"{key} is empty")
+    return encodable(str(value))
+
+
+def encodable(text: str) -> str:
+    """JSON can spell half of a surrogate pair, which no tokenizer can read."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise CellError("holds half of a surrogate pair, which is no character") from None
+    return text
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without line ends, cut at 300 characters."""
+    return " ".join(str(error).split())[:300]

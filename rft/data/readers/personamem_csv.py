@@ -1,0 +1,204 @@
+"""The rows of PersonaMem-v2 (arXiv 2512.06688) as questions.
+
+    benchmark/text/{train,val,benchmark}.csv            27 columns, one question a row
+
+The release is not spotless (revision 0622e56d, as others report it). Refused as bad rows: one without incorrect
+answers, one that repeats the correct answer among them. Left out: null entries among the incorrect answers. Of more
+than three incorrect answers the first three count, as in the paper's code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from rft.data.readers.cells import (
+    CellError,
+    encodable,
+    parse_bool,
+    parse_count,
+    parse_json,
+    parse_messages,
+    parse_optional,
+    parse_python,
+    parse_text,
+)
+from rft.data.readers.csv_rows import CsvRow, read_csv
+from rft.data.readers.rows import read_rows
+from rft.data.readers.tags import distance_bucket, yes_or_no
+from rft.records import Question
+
+CsvName = Literal["train", "val", "benchmark"]
+Window = Literal["32k", "128k"]
+
+NUM_INCORRECT = 3
+
+
+# ------------------------------------------------------------------------------------------------------------ cells
+
+
+def parse_query(text: str) -> str:
+    """The content of `{'role': 'user', 'content': ...}`, without the white space around it."""
+    message = parse_python(text)
+    if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+        raise CellError("is not a dict with 'role' and 'content'")
+    return parse_text(encodable(message["content"])).strip()
+
+
+def parse_incorrect(text: str) -> tuple[str, ...]:
+    """The first three incorrect answers; null and empty entries do not count."""
+    answers = parse_json(text)
+    if not isinstance(answers, list) or not all(isinstance(answer, str | None) for answer in answers):
+        raise CellError("is not a JSON list of texts")
+    answers = [encodable(answer) for answer in answers if answer and answer.strip()]
+    if len(answers) < NUM_INCORRECT:
+        raise CellError(f"holds {len(answers)} answers, so there are {len(answers) + 1} options instead of 4")
+    return tuple(answers[:NUM_INCORRECT])
+
+
+COLUMNS: dict[str, Callable[[str], Any]] = {
+    "persona_id": parse_count,
+    "chat_history_32k_link": parse_text,
+    "chat_history_128k_link": parse_text,
+    "raw_persona_file": str,
+    "short_persona": parse_python,
+    "expanded_persona": parse_json,
+    "user_query": parse_query,
+    "correct_answer": parse_text,
+    "incorrect_answers": parse_incorrect,
+    "topic_query": str,
+    "preference": str,
+    "topic_preference": str,
+    "conversation_scenario": str,
+    "pref_type": parse_text,
+    "related_conversation_snippet": parse_messages,
+    "who": parse_text,
+    "updated": parse_bool,
+    "prev_pref": parse_optional,
+    "sensitive_info": parse_bool,
+    "total_tokens_in_chat_history_32k": parse_count,
+    "total_tokens_in_chat_history_128k": parse_count,
+    "distance_from_related_snippet_to_query_32k": parse_count,
+    "distance_from_related_snippet_to_query_128k": parse_count,
+    "num_persona_relevant_tokens_32k": parse_count,
+    "num_persona_irrelevant_tokens_32k": parse_count,
+    "num_persona_relevant_tokens_128k": parse_count,
+    "num_persona_irrelevant_tokens_128k": parse_count,
+}
+"""All 27 columns and how each cell is read. Only the cells that a `Question` carries are parsed for every row."""
+
+ID_COLUMNS = ("question_id", "id")
+"""The release has no row id; a file that adds one of these columns must not repeat its values."""
+
+
+# ------------------------------------------------------------------------------------------------------------- rows
+
+
+def csv_path(root: Path, csv_name: str) -> Path:
+    return root / "benchmark" / "text" / f"{csv_name}.csv"
+
+
+def rows_of(root: Path, csv_name: CsvName, columns: Sequence[str] = tuple(COLUMNS)) -> Iterator[CsvRow]:
+    """The rows that are released under one name. Another kind of file with the same columns would be read here."""
+    return read_csv(csv_path(root, csv_name), columns, "PersonaMem-v2")
+
+
+def read_questions(
+    root: Path, csv_name: CsvName, window: Window, bad_rows: Literal["error", "skip"]
+) -> tuple[list[Question], dict[str, int]]:
+    """The questions of one CSV in file order, and how many rows were skipped, by reason.
+
+    A row is a duplicate when it repeats an earlier row's history, query and four answers, or its `ID_COLUMNS` value.
+
+    Raises:
+        ValueError: the file is absent, not UTF-8, not CSV or lacks a column, whatever `bad_rows` says.
+        RecordError: a row that cannot be used, with `bad_rows="error"`.
+    """
+    questions, skipped = read_rows(rows_of(root, csv_name), RowReader(root, csv_name, window).read, bad_rows)
+    if not questions:
+        path = csv_path(root, csv_name)
+        raise ValueError(f"{path} holds no usable row ({sum(skipped.values())} skipped); check that the file is whole")
+    return questions, skipped
+
+
+def read_personas(root: Path, csv_name: CsvName) -> set[str]:
+    """The personas of one CSV, those of rows that are otherwise unusable included; no other column is needed."""
+    personas = set()
+    for row in rows_of(root, csv_name, ["persona_id"]):
+        with suppress(CellError, IndexError):
+            personas.add(str(parse_count(row.cells[row.column_at["persona_id"]])))
+    return personas
+
+
+class RowReader:
+    """Turns the rows of one CSV into questions, remembering what it has seen so that repeats are found."""
+
+    def __init__(self, root: Path, csv_name: CsvName, window: Window) -> None:
+        self.root = root
+        self.csv_name = csv_name
+        self.window = window
+        self.seen: dict[tuple[object, ...], int] = {}
+        self.history_exists: dict[str, bool] = {}
+
+    def read(self, row: CsvRow) -> Question:
+        """Raises RecordError when the row cannot be used."""
+
+        def cell(column: str) -> Any:
+            return row.parse(column, COLUMNS[column])
+
+        distance = cell(f"distance_from_related_snippet_to_query_{self.window}")
+        question = Question(
+            question_id=f"{self.csv_name}/{row.number}",
+            context_id=cell(f"chat_history_{self.window}_link"),
+            cluster=str(cell("persona_id")),
+            query=cell("user_query"),
+            correct_answer=cell("correct_answer"),
+            incorrect_answers=cell("incorrect_answers"),
+            evidence=cell("related_conversation_snippet"),
+            tags={
+                "pref_type": cell("pref_type"),
+                "who": cell("who"),
+                "updated": yes_or_no(cell("updated")),
+                "sensitive": yes_or_no(cell("sensitive_info")),
+                "scenario": cell("conversation_scenario"),
+                "topic": cell("topic_query"),
+                "distance_tokens": distance_bucket(distance),
+            },
+            columns={
+                "preference": cell("preference"),
+                "distance_tokens": distance,
+                # The right answer is then that nothing is remembered.
+                "forgotten": cell("pref_type") == "ask_to_forget",
+            },
+        )
+        self.check_options(row, question)
+        self.check_history(row, question)
+        self.check_repeats(row, question)
+        return question
+
+    def check_options(self, row: CsvRow, question: Question) -> None:
+        answers = (question.correct_answer, *question.incorrect_answers)
+        if len({answer.strip() for answer in answers}) < len(answers):
+            raise row.bad("repeated_option", "incorrect_answers", "repeats one of the four answers")
+
+    def check_history(self, row: CsvRow, question: Question) -> None:
+        history, column = question.context_id, f"chat_history_{self.window}_link"
+        folder = f"data/chat_history_{self.window}"
+        if PurePosixPath(history).parent != PurePosixPath(folder):
+            raise row.bad("history_link", column, f"links {history!r}, no file of {folder}")
+        if history not in self.history_exists:
+            self.history_exists[history] = os.path.isfile(self.root / history)
+        if not self.history_exists[history]:
+            raise row.bad("history_absent", column, f"links {history}, which does not exist")
+
+    def check_repeats(self, row: CsvRow, question: Question) -> None:
+        content = (question.context_id, question.query, question.correct_answer, question.incorrect_answers)
+        keys: dict[str, tuple[object, ...]] = {"user_query": ("content", *content)}
+        keys |= {name: (name, row.cells[row.column_at[name]]) for name in ID_COLUMNS if name in row.column_at}
+        for column, key in keys.items():
+            first = self.seen.setdefault(key, row.number)
+            if first != row.number:
+                raise row.bad("duplicate", column, f"repeats row {first}")

@@ -1,0 +1,230 @@
+"""PersonaMem-v2 (arXiv 2512.06688) as released, read as it is.
+
+    benchmark/text/{train,val,benchmark}.csv            questions (personamem_csv.py)
+    data/chat_history_{32k,128k}/*.json                 {"metadata": {...}, "chat_history": [{role, content}, ...]}
+
+The released val.csv shares 735 personas with train.csv, and one persona of the benchmark is in both. So by default
+(`data.train_split: persona`) the two files are pooled, rid of the benchmark's personas, and cut by persona.
+
+A history begins with a system message that describes the persona: it is the context's profile. Left out of a history:
+messages whose content is null or empty. Kept: two user messages in a row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, ClassVar, get_args
+
+import httpx
+from huggingface_hub import snapshot_download
+
+from rft.config import DataConfig
+from rft.data.dataset import (
+    Dataset,
+    RecordError,
+    Split,
+    files_fingerprint,
+    held_out_clusters,
+    shuffled_options,
+)
+from rft.data.readers.cells import CellError, one_line, parse_count, parse_json, to_messages
+from rft.data.readers.format_options import check_options
+from rft.data.readers.personamem_csv import CsvName, Window, csv_path, read_personas, read_questions
+from rft.records import Context, Question
+
+PAPER_SEED = 42
+
+
+class PersonaMemV2(Dataset):
+    """Users whose chats reveal what they prefer, and multiple-choice questions that such a preference decides."""
+
+    splits: ClassVar[tuple[str, ...]] = get_args(CsvName)
+    eval_split: ClassVar[str] = "val"
+    breakdowns: ClassVar[tuple[str, ...]] = (
+        "pref_type",
+        "who",
+        "updated",
+        "sensitive",
+        "scenario",
+        "topic",
+        "distance_tokens",
+    )
+    strata: ClassVar[tuple[str, ...]] = ("pref_type", "who", "updated")
+
+    def __init__(self, config: DataConfig) -> None:
+        super().__init__(config)
+        check_options(config.options, (), "personamem_v2")
+        self.window = window_of(config)
+        self.root = resolve_source(config.source, config.revision, self.window)
+
+    @property
+    def name(self) -> str:
+        return f"personamem_v2-{self.window}"
+
+    def split(self, name: str) -> Split:
+        """The questions in file order. `data.train_split: persona` needs all three CSV files for `train` and `val`;
+        otherwise one split needs one file."""
+        self.check_split(name)
+        csv_name: CsvName = next(known for known in get_args(CsvName) if known == name)
+        if csv_name == "benchmark" or self.config.train_split == "paper":
+            return self.released_split(csv_name)
+        return self.persona_split(csv_name)
+
+    def released_split(self, name: CsvName) -> Split:
+        """One CSV as it is."""
+        questions, skipped = read_questions(self.root, name, self.window, self.config.bad_rows)
+        manifest = {"csv_rows": {name: len(questions) + sum(skipped.values())}, "rows_skipped": skipped}
+        return Split(name=name, questions=tuple(questions), manifest=manifest)
+
+    def persona_split(self, name: CsvName) -> Split:
+        """train.csv and val.csv pooled, without the benchmark's personas, and cut by persona."""
+        self.check_all_files(name)
+        pool: list[Question] = []
+        skipped: Counter[str] = Counter()
+        csv_rows: dict[str, int] = {}
+        sources: tuple[CsvName, ...] = ("train", "val")
+        for source in sources:
+            questions, skips = read_questions(self.root, source, self.window, self.config.bad_rows)
+            pool += questions
+            skipped.update(skips)
+            csv_rows[source] = len(questions) + sum(skips.values())
+        benchmark_personas = read_personas(self.root, "benchmark")
+        kept = [question for question in pool if question.cluster not in benchmark_personas]
+        clusters = (question.cluster for question in kept)
+        held_out = held_out_clusters(clusters, self.config.num_val_clusters, salt="persona ")
+        chosen = tuple(question for question in kept if (question.cluster in held_out) == (name == "val"))
+        assert chosen
+        assert not {question.cluster for question in chosen} & benchmark_personas
+        removed = {"persona_of_benchmark": len(pool) - len(kept), "other_split": len(kept) - len(chosen)}
+        manifest = {"csv_rows": csv_rows, "rows_skipped": dict(skipped), "rows_of_other_splits": removed}
+        return Split(name=name, questions=chosen, manifest=manifest)
+
+    def check_all_files(self, name: str) -> None:
+        for csv_name in get_args(CsvName):
+            if not csv_path(self.root, csv_name).is_file():
+                raise ValueError(
+                    f"{csv_path(self.root, csv_name)} does not exist; with data.train_split=persona the {name} split "
+                    "is cut out of train.csv and val.csv without the personas of benchmark.csv: add the file, or set "
+                    f"data.train_split=paper, which reads {name}.csv alone"
+                )
+
+    def context(self, context_id: str) -> Context:
+        return read_history(self.root, context_id)
+
+    def option_order(self, question: Question) -> tuple[int, ...]:
+        """The paper's order for a CSV row: Python's `random.seed(42 + row)`, then a shuffle of [correct, *incorrect].
+        Rows count from 0."""
+        row = int(question.question_id.rpartition("/")[2])
+        return shuffled_options(question, PAPER_SEED + row)
+
+    def fingerprint(self) -> str:
+        csvs = [csv_path(self.root, csv_name) for csv_name in get_args(CsvName)]
+        histories = (self.root / "data" / f"chat_history_{self.window}").glob("*.json")
+        config = self.config
+        settings = [self.window, config.train_split, config.num_val_clusters, config.bad_rows]
+        return files_fingerprint([*csvs, *histories], settings)
+
+
+# ---------------------------------------------------------------------------------------------------------- source
+
+
+def window_of(config: DataConfig) -> Window:
+    """`data.window`, where PersonaMem-v2 has it."""
+    for window in get_args(Window):
+        if window == config.window:
+            known: Window = window
+            return known
+    raise ValueError(
+        f"PersonaMem-v2 has no histories of data.window={config.window}; set it to {' or '.join(get_args(Window))}"
+    )
+
+
+def resolve_source(source: str, revision: str | None, window: Window) -> Path:
+    """The folder that holds the data set: `source` itself, or the hub's snapshot at a commit.
+
+    Only the three CSV files and the histories of one window are downloaded. `revision` is a full commit hash:
+    a branch or a tag may move, and then a run could not be repeated.
+
+    Raises:
+        ValueError: no such folder, a hub id without a commit, a download that fails.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source) or source.startswith("."):
+        raise ValueError(f"data.source '{source}' is not a folder; name one in the PersonaMem-v2 layout or a hub id")
+    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError(
+            f"data.source '{source}' is not a folder, and as a hub data set it needs data.revision, "
+            f"the 40 digits of a commit, not {revision!r}"
+        )
+    patterns = ["benchmark/text/*.csv", f"data/chat_history_{window}/*.json"]
+    try:
+        return Path(snapshot_download(source, repo_type="dataset", revision=revision, allow_patterns=patterns))
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        raise ValueError(
+            f"the hub data set '{source}' at revision {revision} cannot be downloaded ({one_line(error)}); "
+            "check the id, the revision and the network, or set data.source to a folder that holds it"
+        ) from None
+
+
+# -------------------------------------------------------------------------------------------------------- histories
+
+
+def read_history(root: Path, history_id: str) -> Context:
+    """One history file. Its notes are `recorded_totals` that do not match what is there, and
+    `messages_without_text` that are left out.
+
+    Args:
+        history_id: the file's path under `root`.
+
+    Raises:
+        RecordError: absent, empty, not UTF-8, not whole JSON or not in the layout.
+    """
+    path = root / history_id
+    payload = parse_history_file(path)
+    metadata = payload["metadata"]
+    try:
+        persona = str(parse_count(str(metadata.get("persona_id"))))
+        stored = list(to_messages(payload["chat_history"]))
+    except CellError as error:
+        raise RecordError("history_format", f"{path}: metadata.persona_id or chat_history {error}") from None
+    messages = tuple(message for message in stored if message is not None)
+    if not messages:
+        raise RecordError("history_empty", f"{path}: chat_history has no message with text")
+    notes = {}
+    recorded = metadata.get("total_messages", len(stored))
+    if recorded != len(stored):
+        notes["recorded_totals"] = f"{path}: metadata.total_messages is {recorded}, but there are {len(stored)}"
+    if len(messages) < len(stored):
+        notes["messages_without_text"] = f"{path}: {len(stored) - len(messages)} messages without text are left out"
+    profile = messages[0] if messages[0].role == "system" else None
+    return Context(
+        context_id=history_id,
+        messages=messages[1:] if profile else messages,
+        cluster=persona,
+        profile=profile,
+        notes=notes,
+    )
+
+
+def parse_history_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecordError("history_encoding", f"{path} is not UTF-8 (byte {error.start})") from None
+    except FileNotFoundError:
+        raise RecordError("history_absent", f"{path} does not exist") from None
+    except OSError as error:
+        raise RecordError("history_unreadable", f"{path} cannot be read ({error.strerror})") from None
+    if not text.strip():
+        raise RecordError("history_empty", f"{path} is empty")
+    try:
+        payload = parse_json(text)
+    except CellError as error:
+        raise RecordError("history_json", f"{path} {error}") from None
+    if not isinstance(payload, dict) or not isinstance(payload.get("metadata"), dict) or "chat_history" not in payload:
+        raise RecordError("history_format", f"{path} has no 'metadata' and 'chat_history' at its top level")
+    return payload

@@ -1,0 +1,307 @@
+"""One comparison: every system asked the same questions, each answer written down as it comes, then the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from rft.chat.endpoint import Endpoint
+from rft.chat.memory_models import EndpointMemoryModel
+from rft.chat.models import ChatModel, EndpointChatModel, LocalChatModel
+from rft.config import ModelConfig
+from rft.data.chat_template import ChatTemplate
+from rft.data.dataset import Dataset
+from rft.data.formats import open_dataset
+from rft.eval.answer_folder import (
+    add_counters,
+    check_answer_settings,
+    check_judge_settings,
+    model_identity,
+    settings_of_answers,
+    settings_of_judge,
+)
+from rft.eval.asked import Asked, left_to_ask
+from rft.eval.chat_answers import answer_by_chat
+from rft.eval.chosen_questions import choose_questions
+from rft.eval.config import ComparisonConfig, EndpointConfig
+from rft.eval.judge import judge_answers
+from rft.eval.material import Material
+from rft.eval.memory_by_endpoint import answer_from_endpoint_memory
+from rft.eval.memory_by_engine import MemoryAgent, answer_from_memory, make_memory_agent
+from rft.eval.memory_log import MemoryLog
+from rft.eval.predictions import Prediction, append_predictions, read_predictions
+from rft.eval.question_form import make_question_form
+from rft.eval.results import RULES_LABEL, Results, make_results, write_results
+from rft.eval.rule_answers import answer_by_rule
+from rft.eval.systems import System, choose_systems, fitting_systems
+from rft.jsonl import keep_whole_lines
+from rft.records import Question
+from rft.tasks.mcq import McqTask
+from rft.tasks.registry import task_class
+from rft.tasks.task import Task
+
+
+class Comparison:
+    """The systems, the questions and the folder of the results; a model is loaded when it is first needed.
+
+    Args:
+        config: checked (`check_comparison`).
+
+    Raises:
+        ValueError: data, a model's tokenizer, or a system that cannot be used.
+    """
+
+    def __init__(self, config: ComparisonConfig) -> None:
+        self.config = config
+        self.dataset: Dataset = open_dataset(config.data)
+        self.chosen = choose_questions(config, self.dataset)
+        self.tokenizer = load_tokenizer_for(config, choose_systems(config.system))
+        task = make_task(config, self.tokenizer, self.dataset)
+        check_letters(config, task, self.chosen.questions)
+        form = make_question_form(config, task)
+        form.score.check_questions(self.chosen.questions)
+        chat = ChatTemplate(self.tokenizer) if self.tokenizer is not None else None
+        self.material = Material(config, self.dataset, self.chosen.questions, form, chat)
+        self.systems, self.left_out = fitting_systems(config.system, self.material)
+        for system in self.systems:
+            prepare_system(system, self.material)
+        self.memory_agent = self.make_memory_agent()
+        self.folder = results_folder(config, self.dataset, self.chosen.split)
+        self.identity = model_identity(config)
+        self.model: ChatModel | None = None
+
+    def make_memory_agent(self) -> MemoryAgent | None:
+        """Where a local model keeps memories; made early, because it refuses prompts that may not fit."""
+        if self.config.uses_endpoint or not any(system.kind == "memory" for system in self.systems):
+            return None
+        assert self.tokenizer is not None, "a local model has one"
+        return make_memory_agent(self.material, self.tokenizer)
+
+    def compare_systems(self, provenance: dict[str, Any]) -> Results:
+        """Asks every system, then writes the table, with `provenance` in it."""
+        for system in self.systems:
+            self.ask_system(system)
+            if self.config.compare.answers == "open":
+                self.judge_system(system)
+        results = make_results(
+            self.folder,
+            [question.question_id for question in self.chosen.questions],
+            self.dataset.breakdowns,
+            self.config.compare.baseline,
+            self.chosen.manifest | {"systems_left_out": self.left_out},
+            provenance,
+        )
+        write_results(self.folder, results)
+        return results
+
+    def ask_system(self, system: System) -> None:
+        """Asks what was not asked before; each answer is written down as it comes."""
+        folder = self.folder / (RULES_LABEL if system.kind == "rule" else self.config.label) / system.name
+        check_answer_settings(folder, settings_of_answers(system, self.material, self.chosen.split, self.identity))
+        path = folder / "predictions.jsonl"
+        done = read_predictions(path)
+        keep_whole_lines(path)
+        num_samples = 1 if system.kind == "rule" else self.config.compare.num_samples
+        asked = left_to_ask(self.chosen.questions, num_samples, done)
+        if not asked:
+            return
+        total = len(self.chosen.questions) * num_samples
+        with tqdm(total=total, initial=total - len(asked), desc=system.name, unit="answer", dynamic_ncols=True) as bar:
+            for prediction in self.answers(system, asked, folder):
+                append_predictions(path, [prediction])
+                bar.update()
+
+    def answers(self, system: System, asked: Sequence[Asked], folder: Path) -> Iterator[Prediction]:
+        """Predictions as they come, from whatever answers in this kind of system."""
+        if system.kind == "rule":
+            return answer_by_rule(system, self.material, asked)
+        if system.kind == "memory" and self.config.uses_endpoint:
+            return self.endpoint_memory_answers(asked, folder)
+        if self.model is None:
+            self.model = self.load_model()
+        if not isinstance(self.model, LocalChatModel):
+            return answer_by_chat(system, self.material, asked, self.model)
+        return self.local_answers(system, asked, self.model, folder)
+
+    def local_answers(
+        self, system: System, asked: Sequence[Asked], model: LocalChatModel, folder: Path
+    ) -> Iterator[Prediction]:
+        """Through the engine of this process, whose tokens are counted for this system alone."""
+        model.engine.reset_prefix_cache()
+        before = model.engine.counters()
+        try:
+            if system.kind == "memory":
+                assert self.memory_agent is not None, "made at the start"
+                log = MemoryLog(folder / "memories.jsonl")
+                yield from answer_from_memory(self.memory_agent, self.material, asked, model, log)
+            else:
+                yield from answer_by_chat(system, self.material, asked, model)
+        finally:
+            add_counters(folder / "counters.json", asdict(model.engine.counters() - before))
+
+    def endpoint_memory_answers(self, asked: Sequence[Asked], folder: Path) -> Iterator[Prediction]:
+        config = self.config
+        model = EndpointMemoryModel(
+            open_endpoint(config.compare.endpoint),
+            tokenizer_of_endpoint(config),
+            config.memory,
+            config.rollout.max_completion_length,
+        )
+        try:
+            yield from answer_from_endpoint_memory(self.material, asked, model, MemoryLog(folder / "memories.jsonl"))
+        finally:
+            model.close()
+
+    def judge_system(self, system: System) -> None:
+        """Asks the judge for what it has not read yet."""
+        config = self.config.compare.judge
+        folder = self.folder / self.config.label / system.name
+        check_judge_settings(folder, settings_of_judge(config))
+        questions = {question.question_id: question for question in self.chosen.questions}
+        answers = [one for one in read_predictions(folder / "predictions.jsonl") if one.question_id in questions]
+        model = EndpointChatModel(
+            open_endpoint(config.endpoint),
+            concurrency=config.endpoint.concurrency,
+            temperature=0.0 if config.repeats == 1 else 1.0,
+        )
+        verdicts = judge_answers(config, answers, questions, model, folder / "verdicts.jsonl")
+        try:
+            for _ in tqdm(verdicts, desc=f"judge {system.name}", unit="verdict", dynamic_ncols=True):
+                pass
+        finally:
+            model.close()
+
+    def load_model(self) -> ChatModel:
+        config, compare = self.config, self.config.compare
+        if config.uses_endpoint:
+            return EndpointChatModel(
+                open_endpoint(compare.endpoint),
+                concurrency=compare.endpoint.concurrency,
+                temperature=compare.temperature,
+            )
+        from rft.models import check_positions
+        from rft.rollout.vllm_local import open_engine
+
+        answer, update = config.rollout.max_completion_length, config.memory.max_update_length
+        longest = answer if self.memory_agent is None else max(answer, update)
+        window = config.rollout.vllm_max_model_length or config.data.max_prompt_length + longest
+        check_positions(config.model, window)
+        assert self.tokenizer is not None and compare.temperature is not None, "checked at the start"
+        engine = open_engine(config.model, config.rollout, self.tokenizer, window=window, seed=config.train.seed)
+        return LocalChatModel(
+            config, self.tokenizer, engine, temperature=compare.temperature, batch_size=compare.batch_size
+        )
+
+    def close(self) -> None:
+        if self.model is not None:
+            self.model.close()
+
+
+# ------------------------------------------------------------------------------------------------ what is made early
+
+
+def make_task(config: ComparisonConfig, tokenizer: PreTrainedTokenizerBase | None, dataset: Dataset) -> Task:
+    """The task that words and scores the questions."""
+    if tokenizer is None:
+        tokenizer = cast(PreTrainedTokenizerBase, NoTokenizer(config.task))
+    return task_class(config)(config, tokenizer, dataset)
+
+
+class NoTokenizer:
+    """Stands where a task expects a tokenizer, in a comparison without one. A task that only words and scores never
+    asks for it."""
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+
+    def __getattr__(self, name: str) -> NoReturn:
+        self.refuse()
+
+    def __call__(self, *arguments: Any, **named: Any) -> NoReturn:
+        self.refuse()
+
+    def __len__(self) -> int:
+        return self.refuse()
+
+    def refuse(self) -> NoReturn:
+        raise ValueError(
+            f"task {self.task} reads a tokenizer, and this comparison has none: no model of this machine is asked; set "
+            "compare.tokenizer to a folder or hub id"
+        )
+
+
+def load_tokenizer_for(config: ComparisonConfig, systems: Sequence[System]) -> PreTrainedTokenizerBase | None:
+    """The model's own; with an endpoint the one that counts tokens. None where nothing is counted.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    from rft.models import load_tokenizer
+
+    with_model = [system for system in systems if system.kind != "rule"]
+    if config.uses_endpoint:
+        with_model = [system for system in with_model if system.needs_tokenizer]
+    if not with_model and config.compare.tokenizer is None:
+        return None
+    key, source = "model.model_name_or_path", config.model
+    if config.uses_endpoint or not with_model:
+        key, source = "compare.tokenizer", ModelConfig(model_name_or_path=tokenizer_of_endpoint(config))
+    try:
+        return load_tokenizer(source)
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"{key}: cannot read a tokenizer from {source.model_name_or_path}: {first}") from None
+
+
+def tokenizer_of_endpoint(config: ComparisonConfig) -> str:
+    return config.compare.tokenizer or str(config.compare.endpoint.model)
+
+
+def check_letters(config: ComparisonConfig, task: Task, questions: Sequence[Question]) -> None:
+    """Refuses questions without options where letters are asked for."""
+    if not isinstance(task, McqTask) or config.compare.answers == "open":
+        return
+    bare = next((question for question in questions if not question.incorrect_answers), None)
+    if bare is not None:
+        raise ValueError(
+            f"{bare.question_id} has no options, and task {config.task} asks for a letter; set compare.answers=open "
+            "and compare.judge.endpoint.model, or task=qa and reward.function"
+        )
+
+
+def prepare_system(system: System, material: Material) -> None:
+    """Reads what only this system needs; a mistake in it names the system, which may be left out."""
+    if system.prepare is None:
+        return
+    try:
+        system.prepare(material)
+    except ValueError as error:
+        raise ValueError(f"{error} (needed by system {system.name}, which may be left out)") from None
+
+
+def results_folder(config: ComparisonConfig, dataset: Dataset, split: str) -> Path:
+    """OUTPUT_DIR/evaluation/DATASET-SPLIT, with `-open` where a judge reads the answers; it is made."""
+    if "/" in dataset.name or "\0" in dataset.name:
+        raise ValueError(
+            f"data.format: the name of the data set, {dataset.name!r}, names a folder; leave out the slash"
+        )
+    name = f"{dataset.name}-{split}" + ("-open" if config.compare.answers == "open" else "")
+    folder = Path(config.output_dir) / "evaluation" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def open_endpoint(config: EndpointConfig) -> Endpoint:
+    return Endpoint(
+        config.base_url,
+        str(config.model),
+        timeout=config.timeout,
+        max_retries=config.max_retries,
+        requests_per_minute=config.requests_per_minute,
+        options=config.options,
+    )

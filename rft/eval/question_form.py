@@ -1,0 +1,65 @@
+"""How the questions of a comparison are put and what replies are worth: the same for every system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rft.data.prompts import McqWording, Wording, gold_letter, letters_of, shows_options
+from rft.eval.config import ComparisonConfig
+from rft.records import Attempt, Question, Score
+from rft.reward.final_answer import score_final_answer
+from rft.reward.scorer import Scorer, TaskScorer, make_scorer
+from rft.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionForm:
+    """What stands between a question and its reward.
+
+    Example:
+        QuestionForm(wording=task.wording, score=task.score, order_of=dataset.option_order)
+    """
+
+    wording: Wording
+    score: Scorer
+    order_of: Callable[[Question], tuple[int, ...]]
+    """The order in which a question's options are shown; empty where they are hidden."""
+
+    def text_of(self, question: Question, *, show_query: bool = True) -> str:
+        """The user message that asks a question."""
+        return self.wording.ask(question, self.order_of(question), show_query=show_query)
+
+    def shown_order(self, question: Question) -> tuple[int, ...]:
+        """`order_of`, or empty where the wording leaves the options out."""
+        order = self.order_of(question)
+        return order if shows_options(self.wording, question, order) else ()
+
+
+def make_question_form(config: ComparisonConfig, task: Task) -> QuestionForm:
+    """The task's own words and scores, unless `compare.protocol` or `compare.answers` say otherwise."""
+    if config.compare.answers == "open":
+        return QuestionForm(wording=task.wording, score=TaskScorer(leave_to_judge), order_of=lambda question: ())
+    order_of = task.dataset.option_order
+    if config.compare.protocol == "final_answer":
+        score = make_scorer(config.reward, final_answer_scores)
+        return QuestionForm(wording=McqWording("final_answer"), score=score, order_of=order_of)
+    return QuestionForm(wording=task.wording, score=task.score, order_of=order_of)
+
+
+def final_answer_scores(attempts: Sequence[Attempt]) -> list[Score]:
+    """1.0 for the right letter in a line `Final Answer: A`, else 0.0."""
+    return [
+        score_final_answer(
+            attempt.text,
+            letters_of(attempt.option_order),
+            gold_letter(attempt.option_order),
+            thought_open=attempt.thought_open,
+        )
+        for attempt in attempts
+    ]
+
+
+def leave_to_judge(attempts: Sequence[Attempt]) -> list[Score]:
+    """No reward yet: a judge reads the answers later."""
+    return [Score(reward=None) for _ in attempts]

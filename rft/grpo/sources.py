@@ -1,0 +1,201 @@
+"""Where the samples of a batch come from: rollouts of the live engine, or a folder of samples saved before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+
+from rft.checkpoint import TrainerState
+from rft.config import Config
+from rft.data.dataset import permuted_option_order
+from rft.data.sampler import BatchSampler, shard
+from rft.data.subset import stratified_subset
+from rft.distributed import gather_lists, mean_over_ranks
+from rft.eval.policy import evaluate_policy
+from rft.eval.predictions import Prediction
+from rft.eval.score import EvalResult
+from rft.grpo.data import Data
+from rft.grpo.metrics import gather_outcomes, prefix_cache_metrics, rollout_metrics
+from rft.grpo.replay import num_saved, read_samples, save_samples
+from rft.grpo.samples import training_samples
+from rft.records import Prompt, Rollout, Sample
+from rft.rollout.collect import groups_of_siblings, sample_episodes, score_episodes
+from rft.rollout.engine import Engine, Sampling
+from rft.telemetry.clock import Clock
+from rft.telemetry.run_log import RunLog
+from rft.weights import named_full_weights
+
+
+class SampleSource(Protocol):
+    """What the loop needs beside the policy."""
+
+    engine_name: str
+    """Library and version of what sampled; for summary.json."""
+    num_eval_questions: int
+    max_logprob_gap: float
+    """Largest mean |log p(engine) - log p(trainer)| that is no fault, in nats."""
+
+    def samples(self, state: TrainerState, last_step: int, clock: Clock) -> tuple[list[Sample], dict[str, float]]:
+        """The samples of all ranks for batch `state.batch_index`, the same on every rank, and metrics.
+
+        Args:
+            state: where the run stands.
+            last_step: the optimizer step that the batch ends with; rows are logged under it.
+            clock: measures the phases.
+        """
+        ...
+
+    def take_weights(self, policy: torch.nn.Module) -> None:
+        """Sampling continues with these weights. Collective."""
+        ...
+
+    def evaluate(self) -> tuple[EvalResult, list[Prediction]] | None:
+        """Greedy answers of the current weights to the fixed subset; None where nothing can be asked."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LiveRollouts:
+    """Samples of this run's own engine; see `SampleSource`."""
+
+    def __init__(
+        self, config: Config, accelerator: Accelerator, data: Data, engine: Engine, log: RunLog, num_steps: int
+    ) -> None:
+        self.config = config
+        self.num_steps = num_steps
+        self.accelerator = accelerator
+        self.data = data
+        self.engine = engine
+        self.log = log
+        rollout = config.rollout
+        self.sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p, top_k=rollout.top_k)
+        self.sampler = BatchSampler(
+            [question.context_id for question in data.train.questions],
+            rollout.questions_per_batch,
+            config.data.questions_per_context,
+            config.train.seed,
+        )
+        self.eval_indices = stratified_subset(data.evaluation.questions, config.eval.num_questions, data.dataset.strata)
+        self.engine_name = engine.name
+        self.num_eval_questions = len(self.eval_indices)
+        self.max_logprob_gap = config.train.max_logprob_gap
+
+    def samples(self, state: TrainerState, last_step: int, clock: Clock) -> tuple[list[Sample], dict[str, float]]:
+        epoch = state.batch_index / self.sampler.batches_per_epoch
+        self.data.task.score.begin_step(state.step, self.num_steps, epoch)
+        groups, metrics = self.roll_out(state.batch_index, clock)
+        self.log.rollouts(last_step, groups)
+        samples = self.gather_samples(groups, state.batch_index)
+        if self.config.log.save_samples and self.accelerator.is_main_process:
+            save_samples(Path(self.config.output_dir) / "samples", state.batch_index, samples)
+        return samples, metrics
+
+    def roll_out(self, batch_index: int, clock: Clock) -> tuple[list[list[Rollout]], dict[str, float]]:
+        """This rank's groups of one batch, and metrics over all ranks. The engine gives its memory back after it."""
+        task, num_generations = self.data.task, self.config.rollout.num_generations
+        with clock.phase("rollout"):
+            # Whatever an evaluation left in the cache would change the last bits of what is computed on top of it.
+            self.engine.reset_prefix_cache()
+            before = self.engine.counters()
+            episodes = sample_episodes(
+                task,
+                self.prompts(batch_index),
+                self.engine,
+                self.sampling,
+                num_generations=num_generations,
+                seed=self.config.train.seed,
+                batch_index=batch_index,
+            )
+            used = self.engine.counters() - before
+            self.engine.sleep()
+        with clock.phase("reward"):
+            groups = groups_of_siblings(score_episodes(task, episodes), num_generations)
+        metrics = rollout_metrics(gather_outcomes(self.accelerator, groups))
+        metrics |= task.metrics(gather_lists(self.accelerator, task.outcomes(groups)))
+        metrics |= mean_over_ranks(self.accelerator, task.score.pop_metrics())
+        return groups, metrics | prefix_cache_metrics(self.accelerator, used)
+
+    def prompts(self, batch_index: int) -> list[Prompt]:
+        """This rank's questions of one batch."""
+        config, split = self.config, self.data.train
+        epoch, batch = self.sampler.batch(batch_index)
+        context_ids = [question.context_id for question in split.questions]
+        mine = shard(batch, context_ids, self.accelerator.process_index, self.accelerator.num_processes)
+        orders = (
+            permuted_option_order(config.train.seed, epoch, split.questions[index])
+            if config.data.permute_options
+            else split.eval_order(index)
+            for index in mine
+        )
+        return [split.prompt(index, order) for index, order in zip(mine, orders, strict=True)]
+
+    def gather_samples(self, groups: Sequence[Sequence[Rollout]], batch_index: int) -> list[Sample]:
+        """The samples of all ranks in the order of the batch, so that the number of ranks makes no difference."""
+        _, batch = self.sampler.batch(batch_index)
+        samples = training_samples(
+            groups,
+            scale_rewards=self.config.train.scale_rewards,
+            credit=self.config.memory.credit,
+            places={self.data.train.questions[index].question_id: place for place, index in enumerate(batch)},
+        )
+        return sorted(gather_lists(self.accelerator, samples), key=lambda sample: sample.place)
+
+    def take_weights(self, policy: torch.nn.Module) -> None:
+        self.engine.sync_weights(named_full_weights(policy))
+
+    def evaluate(self) -> tuple[EvalResult, list[Prediction]] | None:
+        task = self.data.task
+        found = evaluate_policy(task, self.data.evaluation, self.eval_indices, self.engine, self.accelerator)
+        # What reward functions have logged belongs to the evaluation, and not to the next batch.
+        task.score.pop_metrics()
+        return found
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class ReplayedSamples:
+    """Samples of another run (log.save_samples), batch by batch: no engine, no evaluation; see `SampleSource`.
+
+    Args:
+        folder: of `log.save_samples`.
+        questions_per_batch: of this run; a saved batch may have no more, or a part of it would never be trained on.
+
+    Raises:
+        ValueError: a folder without saved samples.
+    """
+
+    engine_name = "replay"
+    num_eval_questions = 0
+    # The weights may be others than those that sampled.
+    max_logprob_gap = math.inf
+
+    def __init__(self, folder: Path, questions_per_batch: int) -> None:
+        self.folder = folder
+        self.questions_per_batch = questions_per_batch
+        self.num_batches = num_saved(folder)
+
+    def samples(self, state: TrainerState, last_step: int, clock: Clock) -> tuple[list[Sample], dict[str, float]]:
+        samples = read_samples(self.folder, state.batch_index)
+        most = max((sample.place for sample in samples), default=0)
+        if most >= self.questions_per_batch:
+            raise ValueError(
+                f"{self.folder}: batch {state.batch_index} has more questions ({most + 1} at least) than "
+                f"rollout.questions_per_batch = {self.questions_per_batch}; set it as in the run that saved the samples"
+            )
+        return samples, {}
+
+    def take_weights(self, policy: torch.nn.Module) -> None:
+        """Nobody samples."""
+
+    def evaluate(self) -> tuple[EvalResult, list[Prediction]] | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""

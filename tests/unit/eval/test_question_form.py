@@ -1,0 +1,70 @@
+"""How questions are put and what replies are worth, whatever the task."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from rft.config import RewardConfig
+from rft.data.prompts import McqWording, gold_letter
+from rft.eval.config import CompareConfig, ComparisonConfig
+from rft.eval.question_form import QuestionForm, make_question_form
+from rft.records import Attempt, Question
+from rft.tasks.registry import task_class
+from tests.unit.eval.builder import UsersDataset, make_question
+
+EXACT = "tests.unit.eval.builder:exact"
+QUESTION = make_question(0)
+ORDER = UsersDataset([QUESTION]).option_order(QUESTION)
+RIGHT = gold_letter(ORDER)
+
+
+def form(**changes: Any) -> QuestionForm:
+    config = ComparisonConfig(**changes)
+    # Words and scores need no tokenizer.
+    task = task_class(config)(config, cast(PreTrainedTokenizerBase, None), UsersDataset([QUESTION]))
+    return make_question_form(config, task)
+
+
+def attempt(made: QuestionForm, text: str, question: Question = QUESTION) -> Attempt:
+    return Attempt(
+        question=question, option_order=made.order_of(question), asked=made.text_of(question), text=text
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["mcq", "memory"])
+def test_multiple_choice_asks_for_a_boxed_letter(task: str):
+    made = form(task=task)
+    assert made.text_of(QUESTION) == McqWording().ask(QUESTION, ORDER)
+    assert made.text_of(QUESTION, show_query=False).startswith("Which reply")
+    assert made.shown_order(QUESTION) == ORDER
+    right, none = made.score([attempt(made, f"\\boxed{{{RIGHT}}}"), attempt(made, RIGHT)])
+    assert (right.reward, right.parsed, none.reward, none.failure) == (1.0, RIGHT, 0.0, "no_box")
+
+
+def test_the_other_wording_of_multiple_choice_has_its_own_scorer():
+    made = form(compare=CompareConfig(protocol="final_answer"))
+    assert "Final Answer: [Letter]" in made.text_of(QUESTION) and made.shown_order(QUESTION) == ORDER
+    right, boxed = made.score([attempt(made, f"Final Answer: {RIGHT.upper()}"), attempt(made, f"\\boxed{{{RIGHT}}}")])
+    assert (right.reward, boxed.reward) == (1.0, 0.0)
+    weighted = form(
+        compare=CompareConfig(protocol="final_answer"), reward=RewardConfig(function=["task", EXACT], weights=[1, 2])
+    )
+    (score,) = weighted.score([attempt(weighted, f"Final Answer: {RIGHT.upper()}")])
+    assert (score.reward, score.parsed, score.parts) == (1.0, RIGHT, {"task": 1.0, "exact": 0.0})
+
+
+def test_a_plain_question_is_worth_what_the_functions_say():
+    made = form(task="qa", reward=RewardConfig(function=EXACT))
+    assert made.text_of(QUESTION) == "And {now}?" and made.shown_order(QUESTION) == ()
+    right, wrong, neither = made.score([attempt(made, text) for text in ("Some {jazz}.", "Opera.", "")])
+    assert (right.reward, wrong.reward, neither.reward) == (1.0, 0.0, None)
+
+
+def test_open_answers_hide_the_options_and_wait_for_a_judge():
+    made = form(compare=CompareConfig(answers="open"))
+    assert made.text_of(QUESTION) == "And {now}?" and made.order_of(QUESTION) == ()
+    (score,) = made.score([attempt(made, "Some jazz.")])
+    assert (score.reward, score.failure) == (None, None)
