@@ -13,7 +13,7 @@ from rft.chat.endpoint import ChatReply
 from rft.chat.models import ChatModel, ChatRequest, LocalChatModel
 from rft.eval.asked import Asked, comparison_seed
 from rft.eval.material import Material, Shown
-from rft.eval.predictions import PROMPT_TOO_LONG, QUESTION_CHARS, Prediction, about
+from rft.eval.predictions import PROMPT_TOO_LONG, QUESTION_CHARS, Prediction, question_fields
 from rft.eval.question_form import QuestionForm
 from rft.eval.systems import System
 from rft.records import Attempt, Question
@@ -107,7 +107,7 @@ def prediction_from_reply(
     )
     (score,) = form.score([attempt])
     return Prediction(
-        **about(put.question, form.shown_order(put.question)),
+        **question_fields(put.question, form.shown_order(put.question)),
         sample=put.sample,
         parsed=score.parsed,
         reward=score.reward,
@@ -125,7 +125,7 @@ def prediction_from_reply(
 
 def too_long_prediction(form: QuestionForm, put: PutQuestion, num_tokens: int) -> Prediction:
     return Prediction(
-        **about(put.question, form.shown_order(put.question)),
+        **question_fields(put.question, form.shown_order(put.question)),
         sample=put.sample,
         parsed=None,
         reward=0.0,

@@ -66,6 +66,8 @@ def task_problems(config: ComparisonConfig) -> list[Problem]:
             open_ended and compare.judge.endpoint.model is None,
             "compare.answers=open needs a judge; set compare.judge.endpoint.model",
         ),
+        # A config that several ranks can train with, one can.
+        *task.problems(config, 1),
     ]
 
 

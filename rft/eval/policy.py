@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from rft.data.prompts import shows_options
 from rft.distributed import gather_lists
 from rft.eval.memory import MemoryTrace, trace_memories
-from rft.eval.predictions import QUESTION_CHARS, Prediction, about
+from rft.eval.predictions import QUESTION_CHARS, Prediction, question_fields
 from rft.eval.score import EvalResult, summarize
 from rft.records import Answer, Rollout
 from rft.rollout.collect import answer_greedily
@@ -57,7 +57,7 @@ def answer_prediction(task: Task, answer: Answer, trace: MemoryTrace | None) -> 
     prompt, completion, score = answer.prompt, answer.completion, answer.score
     shown = prompt.option_order if shows_options(task.wording, prompt.question, prompt.option_order) else ()
     return Prediction(
-        **about(prompt.question, shown),
+        **question_fields(prompt.question, shown),
         sample=answer.sibling,
         parsed=score.parsed,
         reward=score.reward,

@@ -76,7 +76,7 @@ class Prediction:
         return dataclasses.asdict(self)
 
 
-def about(question: Question, option_order: Sequence[int]) -> dict[str, Any]:
+def question_fields(question: Question, option_order: Sequence[int]) -> dict[str, Any]:
     """The fields of a prediction that are known before anything is answered.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rft.data.prompts import LETTERS, options_of
 from rft.eval.asked import Asked
 from rft.eval.material import Material
-from rft.eval.predictions import QUESTION_CHARS, Prediction, about
+from rft.eval.predictions import QUESTION_CHARS, Prediction, question_fields
 from rft.eval.systems import System
 
 
@@ -19,7 +19,7 @@ def answer_by_rule(system: System, material: Material, asked: Sequence[Asked]) -
         order = material.form.order_of(question)
         chosen = rule(options_of(question, order))
         yield Prediction(
-            **about(question, order),
+            **question_fields(question, order),
             sample=sample,
             parsed=LETTERS[chosen],
             reward=float(order[chosen] == 0),

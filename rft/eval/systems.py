@@ -65,23 +65,23 @@ class System:
 # --------------------------------------------------------------------------------------------- what systems may need
 
 
-def options(material: Material, question: Question) -> str | None:
+def lack_of_options(material: Material, question: Question) -> str | None:
     if material.form.shown_order(question):
         return None
     return f"options, and {question.question_id} is asked without any"
 
 
-def evidence(material: Material, question: Question) -> str | None:
+def lack_of_evidence(material: Material, question: Question) -> str | None:
     return None if question.evidence else f"evidence, and {question.question_id} names none"
 
 
-def profile(material: Material, question: Question) -> str | None:
+def lack_of_profile(material: Material, question: Question) -> str | None:
     if material.context(question.context_id).profile is not None:
         return None
     return f"the user's profile (persona card), and {question.context_id} has none"
 
 
-def another_cluster(material: Material, question: Question) -> str | None:
+def lack_of_another_cluster(material: Material, question: Question) -> str | None:
     """Another user, where contexts belong to users."""
     if question.context_id in material.stranger_of:
         return None
@@ -212,13 +212,13 @@ ALL_SYSTEMS = (
         about="the messages that hold the answer: what a perfect search would find",
         shows=evidence_alone,
         in_default=True,
-        needs=(evidence,),
+        needs=(lack_of_evidence,),
     ),
     System(
         name="persona_card",
         about="the profile that the context was written from",
         shows=profile_alone,
-        needs=(profile,),
+        needs=(lack_of_profile,),
     ),
     System(
         name="no_history",
@@ -232,14 +232,14 @@ ALL_SYSTEMS = (
         shows=no_context,
         hides_query=True,
         is_control=True,
-        needs=(options,),
+        needs=(lack_of_options,),
     ),
     System(
         name="other_history",
         about="the context of another cluster, such as another user",
         shows=context_of_another,
         is_control=True,
-        needs=(another_cluster,),
+        needs=(lack_of_another_cluster,),
         settings=WHOLE_CONTEXT_SETTINGS,
     ),
     System(
@@ -248,7 +248,7 @@ ALL_SYSTEMS = (
         kind="rule",
         rule=lambda material: longest_option,
         is_control=True,
-        needs=(options,),
+        needs=(lack_of_options,),
     ),
     System(
         name="shortest_option",
@@ -256,7 +256,7 @@ ALL_SYSTEMS = (
         kind="rule",
         rule=lambda material: shortest_option,
         is_control=True,
-        needs=(options,),
+        needs=(lack_of_options,),
     ),
     System(
         name="majority_letter",
@@ -264,7 +264,7 @@ ALL_SYSTEMS = (
         kind="rule",
         rule=majority_rule,
         is_control=True,
-        needs=(options,),
+        needs=(lack_of_options,),
         prepare=lambda material: material.questions_to_fit,
     ),
 )

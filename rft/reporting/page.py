@@ -25,6 +25,9 @@ from rft.telemetry.names import LOGPROB_GAP
 
 logger = logging.getLogger(__name__)
 
+MAX_BARS = 200
+"""Of a chart by category; a tag with more values is left to eval.json."""
+
 MAX_GROUPS = 12
 """Shown of one run: the first few and the last few."""
 
@@ -225,7 +228,7 @@ def category_charts(run: RunFolder) -> list[Any]:
             bars.append(
                 Bar(label=label, value=accuracy["accuracy"], low=accuracy["low"], high=accuracy["high"], note=note)
             )
-        if len(bars) > 1:
+        if 1 < len(bars) <= MAX_BARS:
             charts.append(interval_chart(f"Accuracy by {breakdown}", bars, chance=run.last_eval.get("chance")))
     return charts
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.unit.data.test_longmemeval import ITEM
 
 from rft import evaluate
 from rft.eval.results import read_results
 from tests.unit.chat.endpoint_server import Response, Server, chat, serving
 from tests.unit.data.builder import write_dataset
+from tests.unit.data.readers.test_longmemeval import ITEM
 
 
 def respond(body: dict[str, Any]) -> Response:

@@ -94,7 +94,7 @@ def test_what_a_memory_run_tells(folder: Path):
     assert 0 < evaluation["memory"]["num_measured"] <= 4
     predictions = rows(output / "checkpoint-4" / "predictions.jsonl")
     assert any(row["memory"]["memory"] for row in predictions)
-    assert {row["persona_id"] for row in predictions if row["memory"]["retention"]} == {9}
+    assert {row["cluster"] for row in predictions if row["memory"]["retention"]} == {"9"}
 
 
 def test_two_ranks_under_zero3_with_different_turns_equal_one(folder: Path):

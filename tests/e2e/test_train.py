@@ -47,7 +47,7 @@ def test_resumed_is_uninterrupted_bit_for_bit_across_an_epoch(folder: Path):
     """Eight training personas x 4 questions are 4 batches an epoch: step 5 is in the second."""
     straight, halved = folder / "straight", folder / "halved"
     permuted = "data.permute_options=true"
-    launch(folder, f"output_dir={straight}", "train.max_steps=6", permuted)
+    launch(folder, f"output_dir={straight}", "train.max_steps=6", permuted, "log.save_samples=true")
     launch(folder, f"output_dir={halved}", "train.max_steps=3", permuted)
     launch(folder, f"output_dir={halved}", "train.max_steps=6", permuted)
     left, right = (load_file(run / "checkpoint-6" / "model.safetensors") for run in (straight, halved))
@@ -60,6 +60,19 @@ def test_resumed_is_uninterrupted_bit_for_bit_across_an_epoch(folder: Path):
     assert [row["step"] for row in steps(halved)] == [1, 2, 3, 4, 5, 6]
     assert [row["reward"] for row in steps(straight)] == [row["reward"] for row in steps(halved)]
     assert any(row["grad_norm"] > 0 for row in steps(straight)[3:])
+
+
+def test_saved_samples_give_the_same_weights_without_an_engine(folder: Path):
+    straight, replayed = folder / "straight", folder / "replayed"
+    launch(folder, f"output_dir={replayed}", f"train.replay={straight / 'samples'}")
+    left, right = (load_file(run / "checkpoint-6" / "model.safetensors") for run in (straight, replayed))
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+    again, before = (rows(run / "metrics.jsonl") for run in (replayed, straight))
+    losses = [[row["loss"] for row in run if "loss" in row] for run in (again, before)]
+    assert losses[0] == losses[1] and len(losses[0]) == 6
+    assert not any("reward" in row or "eval/accuracy" in row for row in again)
+    assert json.loads((replayed / "summary.json").read_text())["engine"] == "replay"
 
 
 def test_what_a_run_leaves_behind(folder: Path):

@@ -10,7 +10,7 @@ from rft.data.dataset import Dataset, Split
 from rft.data.prompts import McqWording
 from rft.eval.config import ComparisonConfig
 from rft.eval.material import Material
-from rft.eval.predictions import Prediction, about
+from rft.eval.predictions import Prediction, question_fields
 from rft.eval.question_form import QuestionForm
 from rft.records import Context, Message, Question, Score
 from rft.reward.scorer import TaskScorer
@@ -96,7 +96,7 @@ def make_prediction(question: Question, **changes: Any) -> Prediction:
         "completion_tokens": 10, "question": "q", "text": "t",
     }  # fmt: skip
     order = changes.pop("option_order", (1, 0, 2, 3))
-    return Prediction(**about(question, order) | values | changes)
+    return Prediction(**question_fields(question, order) | values | changes)
 
 
 def exact(completions: list[list[dict[str, str]]], answer: list[str], **columns: Any) -> list[float | None]:

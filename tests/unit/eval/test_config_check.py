@@ -45,6 +45,10 @@ def test_what_can_work_is_let_through(changes: dict[str, Any]):
         ({"system": "no_histroy"}, "unknown system 'no_histroy'"),
         ({"task": "mqc"}, "task: unknown 'mqc'"),
         ({"task": "qa"}, "task qa has no reward of its own; set reward.function"),
+        (
+            {"task": "qa", "reward": RewardConfig(function=EXACT), "task_options": {"promt": "Answer."}},
+            "task_options.promt",
+        ),
         ({"task": "qa", "reward": RewardConfig(function=[EXACT, "task"])}, "task qa has no reward of its own"),
         (
             {"task": "qa", "reward": RewardConfig(function="a.b:c"), "compare": Compare(answers="open", judge=JUDGE)},

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from rft.config import Config, LogConfig
+from rft.records import Answer, Completion, Rollout, Score
 from rft.telemetry.provenance import provenance
-from rft.telemetry.run_log import RunLog, append_json, drop_rows_after
+from rft.telemetry.run_log import TABLE_ROWS, RunLog, append_json, drop_rows_after
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
-from tests.unit.eval.test_score import answer
+from tests.unit.tasks.builder import make_prompt, make_question
+
+TOKENIZER = make_tokenizer(TEMPLATES["chatml"])
 
 
 def test_rows_of_repeated_work_are_dropped(tmp_path: Path):
@@ -32,32 +35,54 @@ def test_not_a_number_is_null_in_json(tmp_path: Path):
     assert json.loads((tmp_path / "m.jsonl").read_text()) == {"step": 1, "kl": None, "loss": None, "reward": 0.5}
 
 
-def test_wandb_gets_the_curves_an_evaluation_s_table_and_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_wandb_gets_the_curves_a_table_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     config = Config(output_dir=str(tmp_path), log=LogConfig(report_to="wandb"))
-    log = RunLog(config, first_step=0, num_steps=1, tokenizer=make_tokenizer(TEMPLATES["chatml"]), main=True)
-    gap = {"sampling/sampling_logp_difference/mean": 1e-7}
-    log.metrics(1, {"reward": 0.5, **gap})
-    log.evaluation(1, [answer(persona, 1.0) for persona in range(3)])
-    log.report(final=True)
+    log = RunLog(config, first_step=0, num_steps=1, tokenizer=TOKENIZER, main=True)
+    log.metrics(1, {"reward": 0.5})
+    log.table(1, "eval/predictions", [{"question_id": f"val/{number}", "text": "?"} for number in range(3)])
+    (tmp_path / "report.html").write_text("<p>")
+    log.artifact("report", tmp_path / "report.html")
     log.close()
-    assert "<polyline" in (tmp_path / "report.html").read_text()
     (stored,) = tmp_path.glob("wandb/offline-run-*")
     (table,) = stored.glob("files/media/table/eval/predictions_*.json")
     rows = json.loads(table.read_text())
-    assert len(rows["data"]) == 3 and {"pref_type", "letter", "text"} <= set(rows["columns"])
+    assert len(rows["data"]) == 3 and rows["columns"] == ["question_id", "text"]
     (record,) = stored.glob("run-*.wandb")
     assert b"report.html" in record.read_bytes()
 
 
-def test_a_report_that_fails_stops_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    config = Config(output_dir=str(tmp_path), log=LogConfig(report_to="none"))
-    log = RunLog(config, first_step=0, num_steps=1, tokenizer=make_tokenizer(TEMPLATES["chatml"]), main=True)
-    (tmp_path / "summary.json").write_text("{")
-    log.metrics(1, {"reward": 0.5})
-    log.report()
+def test_a_table_in_wandb_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = Config(output_dir=str(tmp_path), log=LogConfig(report_to="wandb"))
+    log = RunLog(config, first_step=0, num_steps=1, tokenizer=TOKENIZER, main=True)
+    log.table(1, "many", [{"number": number} for number in range(500)])
     log.close()
-    assert "python rft/report.py" in caplog.text and not (tmp_path / "report.html").exists()
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/many_*.json")
+    assert len(json.loads(table.read_text())["data"]) == TABLE_ROWS
+
+
+def rollout(reward: float | None, sibling: int = 0) -> Rollout:
+    question = make_question(3, tags={"kind": "music"})
+    prompt = make_prompt(TOKENIZER.encode("jazz tea walk"), question, (1, 0, 2, 3), num_context_tokens=1)
+    completion = Completion(token_ids=(5, 6), logprobs=(0.0, 0.0), finish_reason="stop", policy_version=0)
+    score = Score(reward=reward, parsed="b", parts={"task": 1.0})
+    answer = Answer(prompt=prompt, sibling=sibling, completion=completion, text="\\boxed{b}", score=score)
+    return Rollout(updates=(), answers=(answer,))
+
+
+def test_best_and_worst_of_a_group_are_kept_without_the_context(tmp_path: Path):
+    config = Config(output_dir=str(tmp_path), log=LogConfig(report_to="none", rollouts_per_step=1))
+    log = RunLog(config, first_step=0, num_steps=1, tokenizer=TOKENIZER, main=True)
+    group = [rollout(reward, sibling) for sibling, reward in enumerate((0.5, 0.0, 1.0, None))]
+    log.rollouts(2, [group, [rollout(1.0)]])
+    log.close()
+    best, worst = (json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines())
+    assert (best["step"], best["sibling"], best["reward"]) == (2, 2, 1.0)
+    assert worst["reward"] in (0.0, None)
+    assert (best["question_id"], best["context_id"], best["tags"]) == ("val/3", "h", {"kind": "music"})
+    assert (best["reference"], best["parsed"], best["parts"]) == ("b", "b", {"task": 1.0})
+    assert best["prompt_tail"] == TOKENIZER.decode(TOKENIZER.encode("jazz tea walk")[1:])
 
 
 def test_provenance_names_versions_and_no_secret(monkeypatch):
