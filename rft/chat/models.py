@@ -34,7 +34,7 @@ class ChatRequest(Generic[Tag]):
     """
 
     tag: Tag
-    """Whatever the caller needs to know the reply by."""
+    """Given back with the reply, so that the caller knows which request it belongs to."""
     context: tuple[Message, ...]
     """Requests that follow each other with an equal context share its computation."""
     question: str

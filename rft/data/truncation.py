@@ -38,8 +38,8 @@ def truncate(
     """Drops messages until the context and the longest of `questions` fit `limit` tokens.
 
     `num_context_tokens` is what all of `messages` come to. None when the questions do not fit even next to nothing
-    but the system lines. What a message costs is estimated from its content, so in rare cases one more goes than had
-    to.
+    but the system lines. A message's tokens are estimated from its text alone, so now and then one message more is
+    dropped than necessary.
     """
     costs = message_costs(chat, messages, num_context_tokens)
     keep = list(range(len(messages)))

@@ -60,7 +60,7 @@ class CompareConfig:
     temperature: NonNegativeFloat | None = 0.0
     """0 is greedy. None leaves it to an endpoint that takes no temperature."""
     batch_size: PositiveInt = 64
-    """Questions between two writings of results, on a local engine."""
+    """Questions that a local engine answers before their answers are written to disk."""
     max_context_tokens: PositiveInt = 8192
     """Of truncated_history: tokens of a prompt."""
     retrieval_window: PositiveInt = 6

@@ -61,6 +61,7 @@ def serve(episodes: Sequence[Episode], engine: Engine, sampling: Sampling) -> No
         completions = engine.generate(requests, sampling)
         if len(completions) != len(requests):
             raise RuntimeError(f"the engine answered {len(completions)} of {len(requests)} requests")
+        assert all(one.policy_version == engine.policy_version for one in completions), "one policy per batch"
         replies = iter(completions)
         for episode, asked in waiting:
             episode.observe([next(replies) for _ in asked])

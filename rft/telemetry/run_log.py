@@ -65,7 +65,7 @@ class RunLog:
         self.bar = tqdm(total=num_steps, initial=first_step, desc="train", unit="step", dynamic_ncols=True)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Appends one row of metrics, all of one moment."""
+        """Appends one row to metrics.jsonl: `values`, all measured at optimizer step `step`."""
         if not self.main:
             return
         append_json(self.output_dir / "metrics.jsonl", {"step": step, **values})

@@ -32,7 +32,7 @@ def test_what_is_no_dotted_path_is_refused(path: str):
     ("text", "path", "message"),
     [
         (None, "own_absent:Mine", "cannot import own_absent .ModuleNotFoundError"),
-        ("import does_not_exist_either", "own_rewards_2:Mine", "does_not_exist_either.*current folder and on PYTHONPATH"),
+        ("import does_not_exist_now", "own_rewards_2:Mine", "does_not_exist_now.*current folder and on PYTHONPATH"),
         ("def (", "own_rewards_3:Mine", "cannot import own_rewards_3 .SyntaxError"),
         ("1 / 0", "own_rewards_4:Mine", "ZeroDivisionError"),
         ("x = 1", "own_rewards_5:Mine", "own_rewards_5 has no Mine"),
