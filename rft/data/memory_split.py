@@ -15,7 +15,7 @@ from rft.data.contexts import Tally, by_context, read_context
 from rft.data.dataset import Dataset
 from rft.data.memory_prompts import MemoryPrompts
 from rft.data.prepare import rows_skipped
-from rft.data.prompts import Wording
+from rft.data.prompts import Wording, shown_order
 from rft.records import Context, Message, Prompt, Question
 
 
@@ -93,7 +93,7 @@ class MemorySplit:
             question=question,
             token_ids=self.question_ids(index, option_order),
             num_context_tokens=0,
-            option_order=tuple(option_order),
+            option_order=shown_order(self.wording, question, option_order),
             evidence_turn=self.contexts.evidence_turn(question),
         )
 

@@ -33,7 +33,7 @@ from rft.config import DataConfig, to_dict
 from rft.data.chat_template import ChatParts, ChatTemplate
 from rft.data.contexts import Rendering, Tally, TokenizedContext, tokenize_contexts
 from rft.data.dataset import Dataset, Split
-from rft.data.prompts import Wording, wording_text
+from rft.data.prompts import Wording, shown_order, wording_text
 from rft.records import Message, Prompt, Question
 
 CACHE_VERSION = 2
@@ -109,7 +109,7 @@ class PreparedSplit:
             question=question,
             token_ids=context_ids + tail,
             num_context_tokens=len(context_ids),
-            option_order=tuple(option_order),
+            option_order=shown_order(self._rendering.wording, question, option_order),
         )
 
     def _tail(self, question: Question, parts: ChatParts, option_order: Sequence[int]) -> tuple[int, ...]:

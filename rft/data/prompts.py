@@ -153,10 +153,10 @@ def options_of(question: Question, option_order: Sequence[int]) -> list[str]:
     return [answers[index] for index in option_order]
 
 
-def shows_options(wording: Wording, question: Question, option_order: Sequence[int]) -> bool:
-    """Whether the message that asks shows every option."""
+def shown_order(wording: Wording, question: Question, option_order: Sequence[int]) -> tuple[int, ...]:
+    """`option_order` where the message that asks shows every option; empty where the wording leaves options out."""
     asked = wording.ask(question, option_order)
-    return bool(option_order) and all(option in asked for option in options_of(question, option_order))
+    return tuple(option_order) if all(option in asked for option in options_of(question, option_order)) else ()
 
 
 def letters_of(option_order: Sequence[int]) -> tuple[str, ...]:

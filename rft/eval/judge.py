@@ -60,8 +60,8 @@ class JudgeResult:
     num_invalid: int
     failures: dict[str, int]
     layout_gap: float | None
-    """How much the order in the judge's prompt (reference first, or reply first) changes a score: the mean over answers of
-    |mean score in one order - mean score in the other|. None where no answer was judged in both."""
+    """How much the order in the judge's prompt (reference first, or reply first) changes a score: the mean over answers
+    of |mean score in one order - mean score in the other|. None where no answer was judged in both."""
     repeat_gap: float | None
     """Mean range of an answer's scores within a layout; None with one verdict each."""
     num_unjudged: int

@@ -8,7 +8,6 @@ from itertools import groupby
 
 from accelerate import Accelerator
 
-from rft.data.prompts import shows_options
 from rft.distributed import gather_lists
 from rft.eval.memory import MemoryTrace, trace_memories
 from rft.eval.predictions import QUESTION_CHARS, Prediction, question_fields
@@ -55,9 +54,8 @@ def rollout_predictions(task: Task, rollout: Rollout) -> list[Prediction]:
 
 def answer_prediction(task: Task, answer: Answer, trace: MemoryTrace | None) -> Prediction:
     prompt, completion, score = answer.prompt, answer.completion, answer.score
-    shown = prompt.option_order if shows_options(task.wording, prompt.question, prompt.option_order) else ()
     return Prediction(
-        **question_fields(prompt.question, shown),
+        **question_fields(prompt.question, prompt.option_order),
         sample=answer.sibling,
         parsed=score.parsed,
         reward=score.reward,

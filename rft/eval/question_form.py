@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rft.data.prompts import McqWording, Wording, gold_letter, letters_of, shows_options
+from rft.data.prompts import McqWording, Wording, gold_letter, letters_of, shown_order
 from rft.eval.config import ComparisonConfig
 from rft.records import Attempt, Question, Score
 from rft.reward.final_answer import score_final_answer
@@ -32,8 +32,7 @@ class QuestionForm:
 
     def shown_order(self, question: Question) -> tuple[int, ...]:
         """`order_of`, or empty where the wording leaves the options out."""
-        order = self.order_of(question)
-        return order if shows_options(self.wording, question, order) else ()
+        return shown_order(self.wording, question, self.order_of(question))
 
 
 def make_question_form(config: ComparisonConfig, task: Task) -> QuestionForm:

@@ -79,3 +79,9 @@ def test_wordings_that_differ_in_a_word_have_other_texts() -> None:
 
 def test_sft_target_names_the_letter_of_the_right_answer() -> None:
     assert prompts.sft_target(question(), (2, 0, 3, 1)) == "\\boxed{b} right"
+
+
+def test_an_order_is_shown_only_where_the_options_are() -> None:
+    order = (2, 0, 3, 1)
+    assert prompts.shown_order(McqWording(), question(), order) == order
+    assert prompts.shown_order(PlainWording(), question(), order) == ()

@@ -37,7 +37,7 @@ def test_ranks_share_the_questions_and_no_context(sizes: list[int], world: int):
     ("task", "reward", "score", "reference", "order"),
     [
         ("mcq", RewardConfig(), Score(reward=1.0, parsed="c"), "c", (1, 2, 0, 3)),
-        # The order is there, but this task does not show it.
+        # This task shows no options.
         ("qa", RewardConfig(function="tests.unit.eval.builder:exact"), Score(reward=None), "Some {jazz}.", ()),
     ],
 )
@@ -48,7 +48,7 @@ def test_an_answer_becomes_a_prediction(
     config = Config(task=task, reward=reward)
     made: Any = task_class(config)(config, tokenizer, UsersDataset([question]))
     ids = tokenizer("tea garden walk", add_special_tokens=False)["input_ids"]
-    prompt = Prompt(question=question, token_ids=(1, 1, *ids), num_context_tokens=2, option_order=(1, 2, 0, 3))
+    prompt = Prompt(question=question, token_ids=(1, 1, *ids), num_context_tokens=2, option_order=order)
     completion = Completion(token_ids=(1, 2, 3), logprobs=(0.0,) * 3, finish_reason="length", policy_version=0)
     answer = Answer(prompt=prompt, sibling=0, completion=completion, text="Hm.", score=score)
     prediction = answer_prediction(made, answer, None)
