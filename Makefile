@@ -10,10 +10,10 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-memory test check format bench lock clean
+.PHONY: help venv demo demo-memory test check format bench rehearse rehearse-128k rehearse-memory doctor lock clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 17
 
 venv: ## Make .venv with everything pinned, or reuse it
 	@launch/setup.sh
@@ -41,6 +41,18 @@ bench: venv ## Every number the README quotes
 	@found=; for file in bench/*.py; do [ -e "$$file" ] || continue; found=1; \
 		echo "== $$file"; $(BIN)/python "$$file" || exit 1; done; \
 		[ -n "$$found" ] || echo "bench/ is empty: nothing to measure yet"
+
+rehearse: venv ## The 32k recipe's batch at its true length with a tiny model (2 cores, a quarter of an hour)
+	$(BIN)/python bench/rehearse.py
+
+rehearse-128k: venv ## The same for the 128k recipe (2 cores, over an hour)
+	$(BIN)/python bench/rehearse.py --recipe qwen3_4b_128k
+
+rehearse-memory: venv ## The same for the memory recipe (2 cores, minutes)
+	$(BIN)/python bench/rehearse.py --recipe qwen3_4b_memory
+
+doctor: venv ## Look at this machine before a run; CONFIG=configs/qwen3_4b.yaml
+	$(BIN)/python rft/doctor.py $(CONFIG)
 
 lock: venv ## Resolve requirements/*.in into the locks again
 	$(BIN)/python -m pip install --quiet -r requirements/uv.txt

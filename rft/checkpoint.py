@@ -1,10 +1,14 @@
-"""Checkpoints that from_pretrained and vLLM load as they are, and that a run continues from exactly.
+"""Checkpoints that from_pretrained and vLLM load as they are, and that a run continues from.
+
+All of its state is kept. On a CPU the steps after a resume are those of an uninterrupted run to the bit; on a GPU the
+kernels themselves do not repeat the last bit (flash attention's backward pass adds up with atomics).
 
     OUTPUT_DIR/checkpoint-50/
         config.json, model.safetensors, tokenizer...    the policy in transformers' format, LoRA merged
         adapter/                                        the LoRA adapter by itself, where there is one
         state/                                          accelerate's or DeepSpeed's training state
         trainer_state.json                              step, batch, best accuracy so far
+        parallel.json                                   what `state` was spread over
         eval.json, predictions.jsonl                    what the hooks measured of these weights
     OUTPUT_DIR/best -> checkpoint-50
 
@@ -21,6 +25,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +33,7 @@ from typing import Any
 import torch
 import yaml
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from huggingface_hub import save_torch_state_dict
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
@@ -35,6 +41,7 @@ from transformers import PreTrainedTokenizerBase
 from rft.config import Config, to_dict
 from rft.config_parser import differing_keys, settle, with_new_names
 from rft.config_yaml import merge, read_yaml_chain
+from rft.parallel import ParallelMode
 from rft.weights import named_full_weights
 
 MAY_DIFFER = (
@@ -47,8 +54,12 @@ MAY_DIFFER = (
     "train.num_train_epochs",
     "train.max_idle_steps",
     "train.max_logprob_gap",
+    "train.deepspeed",
+    "train.ddp_timeout",
+    "train.stop_grace_s",
 )
-"""Sections and keys that a resumed run may change without changing the steps already taken."""
+"""Sections and keys that a resumed run may change without changing the steps already taken. What DeepSpeed spreads
+over the ranks is compared by itself (`check_parallel`)."""
 
 NEEDED = ("rft_config.yaml", "trainer_state.json", "state")
 """What a run continues from."""
@@ -79,11 +90,13 @@ def save(
     tokenizer: PreTrainedTokenizerBase,
     state: TrainerState,
     results: dict[str, str],
+    in_use: Collection[Path] = (),
 ) -> Path:
     """Writes `checkpoint-{step}` atomically and prunes old ones. Collective: every rank calls it.
 
     Args:
         results: further files of the checkpoint, name to text (evaluation).
+        in_use: checkpoints that are not pruned.
     """
     output_dir = Path(config.output_dir)
     final = output_dir / f"checkpoint-{state.step}"
@@ -102,12 +115,14 @@ def save(
             (temporary / name).write_text(text, encoding="utf-8")
         (temporary / "rft_config.yaml").write_text(yaml.safe_dump(to_dict(config), sort_keys=False), encoding="utf-8")
         (temporary / "trainer_state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+        saved_by = {"kind": kind_of_state(accelerator), "num_ranks": accelerator.num_processes}
+        (temporary / "parallel.json").write_text(json.dumps(saved_by) + "\n", encoding="utf-8")
         sync_to_disk(temporary)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
         if state.best_step == state.step:
             point_best_at(final)
-        prune(output_dir, config.checkpoint.save_total_limit, state.best_step)
+        prune(output_dir, config.checkpoint.save_total_limit, state.best_step, in_use)
     accelerator.wait_for_everyone()
     return final
 
@@ -149,12 +164,20 @@ def point_best_at(checkpoint: Path) -> None:
     os.replace(temporary, checkpoint.parent / "best")
 
 
-def prune(output_dir: Path, keep: int, best_step: int | None) -> None:
-    """Removes all but the latest `keep` checkpoints and the best one."""
+def kind_of_state(accelerator: Accelerator) -> str:
+    """`whole`: every rank holds, and any number of ranks reads, all of it. `zero1` and so on: a share per rank."""
+    if accelerator.distributed_type != DistributedType.DEEPSPEED:
+        return "whole"
+    return f"zero{accelerator.state.deepspeed_plugin.zero_stage}"
+
+
+def prune(output_dir: Path, keep: int, best_step: int | None, in_use: Collection[Path] = ()) -> None:
+    """Removes all but the latest `keep` checkpoints, the best one, and those that somebody reads."""
     steps = complete_steps(output_dir)
     for step in steps[: -keep or None]:
-        if step != best_step:
-            shutil.rmtree(output_dir / f"checkpoint-{step}")
+        folder = output_dir / f"checkpoint-{step}"
+        if step != best_step and folder not in in_use:
+            shutil.rmtree(folder)
 
 
 def complete_steps(output_dir: Path) -> list[int]:
@@ -165,12 +188,15 @@ def complete_steps(output_dir: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def find_resumable(config: Config) -> Path | None:
+def find_resumable(config: Config, mode: ParallelMode) -> Path | None:
     """The checkpoint a run continues from, None for a fresh start. It only reads, so that every process may ask.
 
+    Args:
+        mode: how this start spreads the work.
+
     Raises:
-        ValueError: the checkpoint was made with a config whose steps would differ (the keys are named), or the folder
-            is no checkpoint of a run.
+        ValueError: the checkpoint was made with a config whose steps would differ (the keys are named), its training
+            state is spread otherwise than this start would spread it, or the folder is no checkpoint of a run.
     """
     output_dir = Path(config.output_dir)
     steps = complete_steps(output_dir)
@@ -189,7 +215,34 @@ def find_resumable(config: Config) -> Path | None:
             f"{checkpoint} was made with other values of {', '.join(changed)}; "
             "restore them, choose another output_dir, or set checkpoint.resume=never"
         )
+    check_parallel(checkpoint, mode)
     return checkpoint
+
+
+def check_parallel(checkpoint: Path, mode: ParallelMode) -> None:
+    """Refuses a training state that DeepSpeed has spread otherwise than this start would: it reads no other.
+
+    A checkpoint of an earlier version does not say; DeepSpeed then finds out by itself.
+    """
+    try:
+        saved = json.loads((checkpoint / "parallel.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    now = {"kind": mode.kind if mode.uses_deepspeed else "whole", "num_ranks": mode.num_ranks}
+    if saved["kind"] == now["kind"] and (saved["kind"] == "whole" or saved["num_ranks"] == now["num_ranks"]):
+        return
+    raise ValueError(
+        f"the training state in {checkpoint} was saved by {spread(saved)}, and this start has {spread(now)}; start it "
+        "as before, choose another output_dir, or set checkpoint.resume=never"
+    )
+
+
+def spread(parallel: dict[str, Any]) -> str:
+    """parallel.json in words."""
+    ranks = f"{parallel['num_ranks']} rank{'s' if parallel['num_ranks'] > 1 else ''}"
+    if parallel["kind"] == "whole":
+        return f"{ranks} without DeepSpeed"
+    return f"{ranks} under ZeRO-{parallel['kind'][-1]}"
 
 
 def saved_config(checkpoint: Path) -> dict[str, Any]:

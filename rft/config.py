@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from rft.config_parser import parse_config
 from rft.config_schema import (
+    Auto,
     GroupSize,
     NonNegativeFloat,
     NonNegativeInt,
@@ -118,14 +119,19 @@ class RolloutConfig:
     """Tokens of one completion; a longer one is cut off there, and scored as it stands."""
     vllm_max_model_length: PositiveInt | None = None
     """Engine window in tokens; None is max_prompt_length + max_completion_length."""
-    vllm_gpu_memory_utilization: Share = 0.5
-    """Share of a GPU's memory that the engine takes, weights included."""
+    vllm_gpu_memory_utilization: Share | Auto = 0.5
+    """Share of a GPU's memory that the engine takes, weights included. `auto`: as much as the trainer leaves free while
+    the engine works (rft/planning/auto.py)."""
     vllm_kv_cache_gb: PositiveFloat = 1.0
     """KV cache of a CPU engine, in GiB."""
     vllm_max_num_seqs: PositiveInt = 256
     """Completions that one engine generates at the same time, at most."""
     vllm_enable_sleep_mode: bool = True
     """On CUDA, give the engine's memory back while the trainer works."""
+    cascade_attention: Literal["auto", "on", "off"] = "auto"
+    """On CUDA, read what all running completions share once per decoded token, not once per completion. vLLM can do it
+    in its model runner V1 only, and contexts are then generated one after another where that is less to read
+    (rollout/prefix_groups.py). `auto`: where completions share enough for it to pay."""
 
 
 @section
@@ -195,12 +201,24 @@ class TrainConfig:
     """Passes over one rollout batch."""
     shared_prefix: bool = True
     """Compute each token that completions share once (grpo/forest.py). `false` is the plain path."""
-    max_tokens_per_microbatch: PositiveInt = 65_536
-    """With shared_prefix: unique tokens per micro-batch. What is largest in memory grows with it."""
+    max_tokens_per_microbatch: PositiveInt | Auto = 65_536
+    """With shared_prefix: unique tokens per micro-batch. What is largest in memory grows with it. `auto`: what gives
+    the fewest micro-batches that fit into the card's memory (rft/planning/auto.py); 65,536 without a GPU."""
     per_device_train_batch_size: PositiveInt = 1
     """Without shared_prefix: completions per micro-batch."""
     gradient_checkpointing: bool = False
     """Compute activations anew in the backward pass instead of keeping them: less memory, more time."""
+    activation_offloading: bool = False
+    """Keep the inputs of checkpointed layers in host memory until the backward pass: layers x tokens x hidden size x 2
+    bytes less on a GPU, copied beside the computation. Needs gradient_checkpointing."""
+    tiled_mlp: bool = False
+    """Compute each layer's MLP over tiles of tokens, so that its wide intermediate values exist for one tile at a time;
+    the MLP's forward pass is computed once more where gradient_checkpointing is off."""
+    use_liger_kernel: bool = False
+    """Fused kernels for RMSNorm, SwiGLU and rotary positions, of the package liger-kernel; on a GPU only."""
+    attention_kernel: Literal["auto", "aten", "flash_attn_4"] = "auto"
+    """With shared_prefix: what computes attention. `aten` is PyTorch's own, `flash_attn_4` that of vLLM's wheel for
+    Hopper and Blackwell GPUs. `auto` takes the fastest that agrees with plain attention when the run starts."""
     loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
     """`dapo`: token mean over the global batch; `grpo`: mean over completions of their token mean;
     `dr_grpo`: token sum over completions x max_completion_length."""
@@ -225,6 +243,18 @@ class TrainConfig:
     """A folder of saved samples (log.save_samples) to train on instead of rollouts: no engine, no evaluation."""
     max_logprob_gap: PositiveFloat = 0.1
     """Largest mean |log p(engine) - log p(trainer)| of a step's sampled tokens, in nats; beyond it the run stops."""
+    deepspeed: Text | None = None
+    """A DeepSpeed json, such as configs/deepspeed/zero3.json, looked for in the current folder and in the repository:
+    any launcher then spreads weights, gradients and optimizer over its ranks. DeepSpeed settings of the launcher itself
+    win. None gives each rank the whole model."""
+    ddp_timeout: PositiveInt = 7200
+    """Seconds that a rank waits for the others in a collective before the run fails. Ranks wait while the slowest one
+    finishes its rollouts, while an evaluation ends, and while one of them writes a checkpoint; PyTorch's 10 minutes are
+    too few for that. A hanging rank is noticed no earlier."""
+    stop_grace_s: PositiveFloat | None = 1200.0
+    """Seconds that the batch in progress may still take once SIGTERM, SIGUSR1 or SIGINT asked the run to stop; it then
+    ends with a checkpoint, and beyond this bound without a new one. launch/slurm.sbatch has the signal sent 1800
+    seconds before the time limit: the rest is for the checkpoint. None waits for the batch, however long."""
 
 
 @section
@@ -257,7 +287,11 @@ class HooksConfig:
 
     on_checkpoint: Text | None = None
     """A command run at each checkpoint; `{checkpoint}` is its path. It is split into words as a shell does, and run
-    without one."""
+    without one. The training goes on beside it; a checkpoint that comes before it has ended waits for its turn, the
+    newest in place of an older one."""
+    wait_s: NonNegativeFloat = 1800.0
+    """Seconds that a finished run waits for its last commands; a run that was asked to stop waits at most 300. What is
+    not over by then is left running."""
 
 
 @section
@@ -277,16 +311,33 @@ class LogConfig:
 
 
 @section
+class PlanConfig:
+    """What the planner (rft/plan.py) assumes, and what a run does with what it says."""
+
+    force: bool = False
+    """Start although the plan says that the run does not fit."""
+    gpu: Text | None = None
+    """The card to plan for, such as h100 (rft/planning/cards.py). None is the card of this machine, and h100 where
+    there is none. A run on a GPU always plans for its own."""
+    mean_completion_length: PositiveInt | None = None
+    """Tokens that a reply has on average, which times depend on. None is half of the longest possible."""
+    num_questions: PositiveInt | None = None
+    """Questions to train on, where the data are not on this machine."""
+
+
+@section
 class Config:
     """A whole run.
 
     Everything that is drawn comes from `train.seed`, and from nothing else: the order of questions and (with
     data.permute_options) of options by seed and epoch, each completion by seed, batch, question and sibling, LoRA's
     first weights and dropout by the seeded generator of each process. The seed of a completion does not depend on how
-    many ranks there are. The same config on the same machine and the same number of ranks therefore takes the same
-    steps, also when it was stopped and resumed; on other hardware sums are rounded in another order, and sampling
-    drifts apart. The split into training and validation does not depend on the seed, so that runs with different seeds
-    are evaluated on the same questions.
+    many ranks there are. On a CPU the same config on the same machine and the same number of ranks therefore takes the
+    same steps to the bit, also when it was stopped and resumed; on other hardware sums are rounded in another order,
+    and sampling drifts apart. On a GPU the last bits differ from run to run: flash attention's backward pass adds up
+    in no fixed order (atomics), and what vLLM's kernels compute depends on what else is in the batch. The split into
+    training and validation does not depend on the seed, so that runs with different seeds are evaluated on the same
+    questions.
     """
 
     output_dir: Text = "checkpoints/run"
@@ -316,6 +367,8 @@ class Config:
     """What runs at a checkpoint."""
     log: LogConfig = field(default_factory=LogConfig)
     """What is written about it."""
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    """What is planned before it."""
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:

@@ -175,9 +175,10 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def takes_text(hint: Any) -> bool:
-    return any(
-        option is str or (get_origin(option) is Literal and isinstance(get_args(option)[0], str))
-        for option in alternatives(hint)
+    """Whether a number is meant as text: not where the field takes numbers, too, as one that may be `auto`."""
+    options = alternatives(hint)
+    return not {int, float} & set(options) and any(
+        option is str or (get_origin(option) is Literal and isinstance(get_args(option)[0], str)) for option in options
     )
 
 

@@ -59,6 +59,8 @@ StepLimit = Annotated[int, NUMBER, AfterValidator(minus_one_or_positive)]
 Seed = Annotated[int, NUMBER, Field(ge=0, lt=2**32)]
 """What numpy takes as a seed."""
 Text = Annotated[str, AfterValidator(not_blank)]
+Auto = Literal["auto"]
+"""The planner chooses the value before the run starts."""
 
 SchedulerName = Literal[
     "constant",

@@ -6,6 +6,8 @@ line ends, such as U+2028, and JSON leaves those as they are.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -18,3 +20,10 @@ def keep_whole_lines(path: Path) -> None:
     """Before a file is added to: a line that was cut short must not run into the next one."""
     if path.exists() and not (text := path.read_text(encoding="utf-8")).endswith("\n"):
         path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+
+
+def rewrite_lines(path: Path, lines: Iterable[str]) -> None:
+    """Replaces a file's lines, all at once or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,29 +1,69 @@
 """A memory of one user, in a Markdown file that a person can read, edit and compare.
 
+    python rft/memory_cli.py list conversations.json
     python rft/memory_cli.py build HISTORY.json MEMORY.md --model checkpoints/qwen3_4b_memory/best
     python rft/memory_cli.py update NEW_CONVERSATION.json MEMORY.md --model checkpoints/qwen3_4b_memory/best
     python rft/memory_cli.py ask MEMORY.md "Any ideas for my weekend?" --model NAME --endpoint http://localhost:8000/v1
 
-A conversation is a JSON list of {"role", "content"} messages, or a history file of PersonaMem-v2. Exit status 2 and
-one line on a user's mistake.
+A conversation is a JSON file, or the zip file of an export, in any of these formats, told by what it holds:
+
+    exports     ChatGPT, Claude, DeepSeek, Grok, Le Chat, Open WebUI, LM Studio, Character.AI, SillyTavern,
+                Gemini (Google Takeout, AI Studio), GitHub Copilot in VS Code, Claude Code sessions
+    messages    a list of {"role", "content"}, {"messages": [...]}, OpenAI fine-tuning files, bodies of the OpenAI,
+                Anthropic and Gemini APIs, Assistants threads, LangChain, Vercel AI SDK, ShareGPT; as one JSON value or
+                as JSON lines; lists of sessions
+    data sets   histories of PersonaMem-v2, LongMemEval, LoCoMo
+
+Parts of a message become text, pictures and files are named in brackets; thoughts, tool turns, system messages and
+what was on other branches are left out and counted. Of a file with many conversations all are read in time order, or
+the one that --conversation names.
+
+A reply that is no memory (empty, cut off, filtered, a refusal, tags) never replaces one. A reply that keeps less than a
+fifth of the words of a memory of 40 or more is not taken either, until the command is given again with --yes; what it
+would drop is kept in MEMORY.md.bak. What was done before an interruption is in MEMORY.md.part, and the same command
+goes on from there.
+
+Exit status: 0 done; 1 nothing that can be used, or something for you to decide; 2 a mistake or an endpoint that does
+not answer; 130 stopped by Ctrl-C. Whatever is not 0 says why in one line.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rft.chat.memory_models import EndpointMemoryModel, LocalMemoryModel, MemoryModel
+from rft.chat.memory_files import MemoryFile, Progress, task_fingerprint
 from rft.config import MemoryConfig, ModelConfig
+from rft.conversations.reading import read_conversations
 from rft.data import prompts
-from rft.data.chunks import cut_chunks
-from rft.data.readers.cells import CellError, to_messages
+from rft.plain_text import without_control_sequences
 from rft.records import Message
+from rft.reward.thoughts import split_thought
+
+if TYPE_CHECKING:
+    from rft.chat.memory_models import MemoryModel
+    from rft.data.chunks import Chunk
+
+LONG_MEMORY = 40
+"""Distinct words from which on a memory is long enough to be lost."""
+
+SHARE_KEPT = 0.2
+"""Of the distinct words of a long memory; a reply with fewer of them drops nearly everything."""
+
+WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W\u3040-\u9fff\uac00-\ud7af\u0e00-\u0e7f]+"
+)
+"""A run of letters and digits; a single character of the scripts that put no spaces between words."""
+
+
+class UndecidedError(Exception):
+    """The command ended without what was asked for, and why: one line, status 1."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,43 +71,62 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_memory_arguments(argv)
     try:
         arguments.run(arguments)
+    except UndecidedError as reason:
+        print(f"stopped: {one_line(str(reason))}", file=sys.stderr)
+        return 1
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C; the same command goes on where it was", file=sys.stderr)
+        return 130
     return 0
 
 
 def parse_memory_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Builds, updates and asks a memory of one user.")
+    about, _, more = (__doc__ or "").partition("\n\n")
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, epilog=more, formatter_class=raw)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    defaults = MemoryConfig()
+    listing = commands.add_parser("list", help="show the conversations of a file", epilog=more, formatter_class=raw)
+    listing.set_defaults(run=list_conversations)
+    listing.add_argument("conversation", type=Path, help="a file of conversations")
     for name, run, text in (
         ("build", build_memory, "write a new memory from a history"),
         ("update", update_memory, "add a new conversation to a memory"),
         ("ask", ask_memory, "answer from a memory"),
     ):
-        command = commands.add_parser(name, help=text, description=text)
+        command = commands.add_parser(name, help=text, description=text, epilog=more, formatter_class=raw)
         command.set_defaults(run=run)
         if name == "ask":
             command.add_argument("memory", type=Path, help="a memory file")
             command.add_argument("question")
             command.add_argument("--options", nargs="+", default=(), help="answers to choose from, up to four")
         else:
-            command.add_argument("conversation", type=Path, help="a JSON file")
+            command.add_argument("conversation", type=Path, help="a file of conversations")
             command.add_argument("memory", type=Path, help="the memory file to write")
-        command.add_argument("--model", required=True, help="a checkpoint folder, a hub id, or its name there")
-        command.add_argument("--revision", help="of a hub model")
-        command.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible endpoint, such as vllm serve")
-        command.add_argument("--tokenizer", help="with --endpoint: what counts tokens, if not the model's name")
-        command.add_argument("--chunk-tokens", type=positive_count, default=defaults.chunk_tokens)
-        command.add_argument("--max-memory-tokens", type=positive_count, default=defaults.max_memory_tokens)
-        command.add_argument(
-            "--max-update-length",
-            type=positive_count,
-            help="of a reply, for models that think first; default: the memory's",
-        )
-        command.add_argument("--max-answer-length", type=positive_count, default=1024)
+            command.add_argument(
+                "--conversation", dest="wanted", metavar="ID|TITLE|NUMBER", help="one of the file, as `list` shows it"
+            )
+            command.add_argument("--yes", action="store_true", help="go on with a reply that drops nearly everything")
+        add_model_arguments(command)
     return parser.parse_args(argv)
+
+
+def add_model_arguments(command: argparse.ArgumentParser) -> None:
+    defaults = MemoryConfig()
+    command.add_argument("--model", required=True, help="a checkpoint folder, a hub id, or its name there")
+    command.add_argument("--revision", help="of a hub model")
+    command.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible endpoint, such as vllm serve")
+    command.add_argument("--tokenizer", help="with --endpoint: what counts tokens, if not the model's name")
+    command.add_argument("--chunk-tokens", type=positive_count, default=defaults.chunk_tokens)
+    command.add_argument("--max-memory-tokens", type=positive_count, default=defaults.max_memory_tokens)
+    command.add_argument(
+        "--max-update-length",
+        type=positive_count,
+        help="of a reply, for models that think first; default: the memory's",
+    )
+    command.add_argument("--max-answer-length", type=positive_count, default=1024)
 
 
 def positive_count(text: str) -> int:
@@ -79,55 +138,62 @@ def positive_count(text: str) -> int:
 # ---------------------------------------------------------------------------------------------------------- commands
 
 
+def list_conversations(arguments: argparse.Namespace) -> None:
+    found = read_conversations(arguments.conversation)
+    print(found.summary())
+    print("\n".join(found.listing()))
+
+
 def build_memory(arguments: argparse.Namespace) -> None:
-    if arguments.memory.exists():
-        raise ValueError(f"{arguments.memory} exists; `update` adds to it, or remove it first")
-    write_memory_file(arguments, read_conversation(arguments.conversation), "")
+    memory_file = MemoryFile(arguments.memory)
+    refuse_existing(memory_file)
+    messages = read_messages(arguments)
+    memory_file.check_writable()
+    with memory_file.locked(tell):
+        refuse_existing(memory_file)  # another command may have written it in the meantime
+        write_memory(arguments, memory_file, messages, "")
 
 
 def update_memory(arguments: argparse.Namespace) -> None:
-    write_memory_file(arguments, read_conversation(arguments.conversation), read_memory_file(arguments.memory))
+    memory_file = MemoryFile(arguments.memory)
+    memory_file.read()
+    messages = read_messages(arguments)
+    memory_file.check_writable()
+    with memory_file.locked(tell):
+        write_memory(arguments, memory_file, messages, memory_file.read())
 
 
-def write_memory_file(arguments: argparse.Namespace, messages: Sequence[Message], memory: str) -> None:
-    """Reads the conversation chunk by chunk; the file changes once, at the end."""
-    model = open_memory_model(arguments)
-    try:
-        memory, num_chunks, failures = rewrite_memory(model, messages, memory, arguments.chunk_tokens)
-        num_tokens = len(model.chat.encode([memory])[0])
-    finally:
-        model.close()
-    temporary = arguments.memory.with_name(f".{arguments.memory.name}.tmp")
-    temporary.write_text(f"{memory}\n" if memory else "", encoding="utf-8")
-    os.replace(temporary, arguments.memory)
-    print(f"{arguments.memory}: {num_tokens} tokens after {num_chunks} updates")
-    for reason, count in sorted(failures.items()):
-        print(f"{count} of the updates could not be used ({reason}); the memory before them stayed", file=sys.stderr)
+def refuse_existing(memory_file: MemoryFile) -> None:
+    if memory_file.exists():
+        raise ValueError(f"{memory_file.path} exists; `update` adds to it, or remove it first")
 
 
-def rewrite_memory(
-    model: MemoryModel, messages: Sequence[Message], memory: str, chunk_tokens: int
-) -> tuple[str, int, Counter[str]]:
-    """The memory after a conversation, the number of updates, and of those that failed by reason."""
-    from tqdm import tqdm
-
-    chunks = cut_chunks(messages, model.chat, chunk_tokens)
-    failures: Counter[str] = Counter()
-    for chunk in tqdm(chunks, desc="memory", unit="chunk"):
-        memory, failure = model.update(chunk, memory)
-        if failure:
-            failures[str(failure)] += 1
-    return memory, len(chunks), failures
+def read_messages(arguments: argparse.Namespace) -> list[Message]:
+    """The messages of the conversations that are chosen; says which format they are in and what is left out."""
+    messages, line = read_conversations(arguments.conversation).messages(arguments.wanted)
+    print(line)
+    return messages
 
 
 def ask_memory(arguments: argparse.Namespace) -> None:
     question = question_text(arguments.question, arguments.options)
-    memory = read_memory_file(arguments.memory)
+    memory = MemoryFile(arguments.memory).read()
     model = open_memory_model(arguments)
     try:
-        print(model.answer(memory, question))
+        reply = model.reply(memory, question)
     finally:
         model.close()
+    if reply.failure is not None:
+        raise UndecidedError(f"no answer ({reply.failure}): {reply.detail}")
+    _, answer = split_thought(reply.text, thought_open=model.thought_open)
+    shown = without_control_sequences(answer or "").strip()
+    if not shown:
+        why = "it is empty" if answer is not None or not reply.text.strip() else "it is a thought without an end"
+        limit = f", cut off at --max-answer-length {arguments.max_answer_length}" if reply.cut_off else ""
+        raise UndecidedError(f"no answer: the model replied, but {why}{limit}")
+    print(shown)
+    if reply.cut_off:
+        tell(f"the answer was cut off at --max-answer-length {arguments.max_answer_length}")
 
 
 def question_text(question: str, options: Sequence[str]) -> str:
@@ -138,11 +204,166 @@ def question_text(question: str, options: Sequence[str]) -> str:
     return prompts.ask(question, options)
 
 
-# ------------------------------------------------------------------------------------------------- models and files
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewriting:
+    """Everything that one build or update needs.
+
+    Example:
+        Rewriting(memory_file=MemoryFile(Path("MEMORY.md")), model=model, chunks=[chunk], before="- Likes tea.",
+                  may_drop=False)
+    """
+
+    memory_file: MemoryFile
+    model: MemoryModel
+    chunks: Sequence[Chunk]
+    before: str
+    """The memory in the file."""
+    may_drop: bool
+    """A reply may drop nearly everything."""
+
+
+def write_memory(
+    arguments: argparse.Namespace, memory_file: MemoryFile, messages: Sequence[Message], before: str
+) -> None:
+    """Reads the conversation chunk by chunk; the file changes once, at the end.
+
+    Raises:
+        ValueError: the memory is too long, the endpoint went away, the disk is full.
+        UndecidedError: nothing can be used, or a reply drops nearly everything.
+    """
+    from rft.data.chunks import cut_chunks
+
+    model = open_memory_model(arguments)
+    try:
+        check_length(model, memory_file.path, before)
+        rewriting = Rewriting(
+            memory_file=memory_file,
+            model=model,
+            chunks=cut_chunks(messages, model.writer.prompts.chat, model.config.chunk_tokens),
+            before=before,
+            may_drop=arguments.yes,
+        )
+        progress = rewrite(rewriting, begin(rewriting, arguments))
+        finish(rewriting, progress)
+    finally:
+        model.close()
+
+
+def check_length(model: MemoryModel, path: Path, memory: str) -> None:
+    """Refuses a memory that a person has made longer than a model may make it."""
+    tokens, limit = model.writer.num_tokens(memory), model.config.max_memory_tokens
+    if tokens > limit:
+        raise ValueError(
+            f"{path} has {tokens:,} tokens, {tokens - limit:,} more than --max-memory-tokens {limit:,}; shorten it, or "
+            "raise the limit"
+        )
+
+
+def begin(rewriting: Rewriting, arguments: argparse.Namespace) -> Progress:
+    """Where an interrupted run of the same command has stopped, or the beginning."""
+    config = rewriting.model.config
+    settings = [arguments.model, arguments.revision, config.chunk_tokens, config.max_memory_tokens]
+    task = task_fingerprint(
+        [rewriting.before, *(chunk.text for chunk in rewriting.chunks)], [*settings, config.max_update_length]
+    )
+    found = rewriting.memory_file.progress(task)
+    if found is not None and found.total == len(rewriting.chunks):
+        tell(f"{rewriting.memory_file.part}: going on after {found.done} of {found.total} updates")
+        return found
+    return Progress(task=task, done=0, total=len(rewriting.chunks), memory=rewriting.before)
+
+
+def rewrite(rewriting: Rewriting, progress: Progress) -> Progress:
+    """Makes the updates that are missing; each is kept on disk before the next begins.
+
+    Raises:
+        ValueError: the endpoint went away, or the disk is full.
+        UndecidedError: a reply drops nearly everything.
+    """
+    from tqdm import tqdm
+
+    with tqdm(total=progress.total, initial=progress.done, desc="memory", unit="chunk", disable=None) as bar:
+        for chunk in rewriting.chunks[progress.done :]:
+            try:
+                memory, failure = rewriting.model.update(chunk, progress.memory)
+                what = f"reply {progress.done + 1} of {progress.total}"
+                check_drop(rewriting, what, progress.memory, memory)
+            except ValueError as error:
+                raise ValueError(f"{error}{kept_work(rewriting, progress)}") from None
+            failures = Counter(progress.failures)
+            if failure is not None:
+                failures[str(failure)] += 1
+            progress = replace(progress, done=progress.done + 1, memory=memory, failures=dict(failures))
+            rewriting.memory_file.keep(progress)
+            bar.update()
+    return progress
+
+
+def kept_work(rewriting: Rewriting, progress: Progress) -> str:
+    """What follows an error: nothing that was paid for is lost."""
+    if not progress.done:
+        return ""
+    place = rewriting.memory_file.part
+    return f"; {progress.done} of {progress.total} updates are kept in {place}, and the same command goes on"
+
+
+def check_drop(rewriting: Rewriting, what: str, before: str, after: str) -> None:
+    """A memory that is nearly lost is kept beside, and only with --yes does a run go on.
+
+    Raises:
+        UndecidedError: without --yes.
+    """
+    kept, words = words_kept(before, after)
+    if words < LONG_MEMORY or kept >= SHARE_KEPT * words:
+        return
+    place = rewriting.memory_file.back_up(before)
+    line = f"{what} keeps {kept} of the {words} words of the memory before it, which is kept in {place}"
+    if not rewriting.may_drop:
+        raise UndecidedError(f"{line}; {rewriting.memory_file.path} is as before, and --yes goes on")
+    tell(line)
+
+
+def words_kept(before: str, after: str) -> tuple[int, int]:
+    """How many distinct words of a memory are in another one, and how many it has."""
+    words = set(WORD.findall(before.casefold()))
+    return len(words & set(WORD.findall(after.casefold()))), len(words)
+
+
+def finish(rewriting: Rewriting, progress: Progress) -> None:
+    """Replaces the memory, where any update could be used.
+
+    Raises:
+        ValueError: it cannot be written.
+        UndecidedError: none could, or the memory is nearly lost.
+    """
+    memory_file, unusable = rewriting.memory_file, sum(progress.failures.values())
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(progress.failures.items()))
+    if unusable == progress.total:
+        memory_file.forget_progress()
+        left = "is as before" if memory_file.exists() else "is not written"
+        raise UndecidedError(f"none of the {unusable} replies is a memory: {reasons}; {memory_file.path} {left}")
+    check_drop(rewriting, "the new memory", rewriting.before, progress.memory)  # little by little
+    try:
+        memory_file.write(progress.memory)
+    except ValueError as error:
+        raise ValueError(f"{error}{kept_work(rewriting, progress)}") from None
+    memory_file.forget_progress()
+    tokens = rewriting.model.writer.num_tokens(progress.memory)
+    print(f"{memory_file.path}: {tokens} tokens after {progress.total} updates")
+    if unusable:
+        tell(f"{unusable} of the {progress.total} updates could not be used: {reasons}; the memory before them stayed")
+
+
+# ------------------------------------------------------------------------------------------------------------- models
 
 
 def open_memory_model(arguments: argparse.Namespace) -> MemoryModel:
+    # Only here, so that a mistake at the command line costs no half minute of imports.
     from rft.chat.endpoint import Endpoint
+    from rft.chat.memory_models import EndpointMemoryModel, LocalMemoryModel
 
     memory = MemoryConfig(
         chunk_tokens=arguments.chunk_tokens,
@@ -158,27 +379,13 @@ def open_memory_model(arguments: argparse.Namespace) -> MemoryModel:
     return LocalMemoryModel(model, memory, arguments.max_answer_length)
 
 
-def read_conversation(path: Path) -> list[Message]:
-    try:
-        payload = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON in UTF-8: {error}") from None
-    messages = payload.get("chat_history") if isinstance(payload, dict) else payload
-    try:
-        return [message for message in to_messages(messages) if message is not None]
-    except CellError as error:
-        raise ValueError(f"{path} {error}") from None
+def tell(line: str) -> None:
+    """One line for the person at the terminal."""
+    print(one_line(line), file=sys.stderr, flush=True)
 
 
-def read_memory_file(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8") from None
+def one_line(text: str) -> str:
+    return " ".join(without_control_sequences(text).split())
 
 
 if __name__ == "__main__":

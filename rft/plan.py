@@ -1,245 +1,82 @@
-"""What a run will do, worked out before anything heavy is loaded: cross-field checks, its size, its description."""
+"""What a run will need, before anything is bought or queued: memory of each GPU, time, and what would make it fit.
+
+    python rft/plan.py configs/qwen3_4b.yaml --gpus 8 --gpu h100
+    python rft/plan.py configs/qwen3_4b_128k.yaml --gpus 8 --nodes 2 --gpu h200 plan.num_questions=18549
+    python rft/plan.py configs/qwen3_4b.yaml --gpus 8 --gpu h100 --memory-gib 60 train.tiled_mlp=true
+
+It needs no GPU, no weights and no network, and takes seconds. Exit status 0 if the run is expected to fit, 1 if not, 2
+and one line on a user's mistake.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import argparse
+import sys
 
-from rft.config import Config, to_dict
-from rft.config_parser import differing_keys
-from rft.hooks import check_command
+from rft.config import Config, load_config
+from rft.parallel import parallel_mode
+from rft.planning.checks import check
+from rft.planning.size import RunSize, size_of_run
 
-# Tasks, data formats and rewards are imported inside functions: that takes seconds, and a wrong key is told before.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The size of a run.
-
-    Example:
-        Plan(num_questions=18_549, num_batches=579, updates_per_batch=2, num_steps=1_158)
-    """
-
-    num_questions: int
-    num_batches: int
-    """Rollout batches."""
-    updates_per_batch: int
-    num_steps: int
-    """Optimizer steps."""
+FITS, DOES_NOT_FIT, USERS_MISTAKE = 0, 1, 2
 
 
-def check(config: Config, world_size: int) -> None:
-    """Refuses what cannot work, before any model loads.
-
-    Raises:
-        ValueError: one line that names the keys and the fix.
-    """
-    from rft.data.formats import dataset_class
-    from rft.reward.functions import check_reward
-    from rft.tasks.registry import task_class
-
-    task = task_class(config)
-    for broken, message in [*conflicts(config, world_size), *task.problems(config, world_size)]:
-        if broken:
-            raise ValueError(message)
-    dataset_class(config.data)
-    check_reward(config.reward)
-    check_command(config.hooks.on_checkpoint)
+def main(argv: list[str] | None = None) -> int:
+    """Prints the plan; returns the exit status."""
+    arguments = parse_arguments(argv)
+    try:
+        config = load_config(arguments.config, arguments.overrides)
+        return print_plan(config, arguments)
+    except ValueError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USERS_MISTAKE
 
 
-def conflicts(config: Config, world_size: int) -> list[tuple[bool, str]]:
-    """Settings that cannot go together: whether they are there, and what to do."""
-    from rft.tasks.registry import engine_window, task_class
-
-    rollout, train, data = config.rollout, config.train, config.data
-    task, window, updates = task_class(config), engine_window(config), updates_per_batch(config)
-    completion, completion_key = task.longest_completion(config)
-    longest = data.max_prompt_length + completion
-    shares = train.steps_per_generation * world_size
-    return [
-        (
-            longest > window,
-            f"data.max_prompt_length + {completion_key} = {longest} does not fit rollout.vllm_max_model_length = "
-            f"{window}; raise the window or shorten one of them",
-        ),
-        (
-            train.shared_prefix and longest > train.max_tokens_per_microbatch,
-            f"data.max_prompt_length + {completion_key} = {longest} does not fit train.max_tokens_per_microbatch = "
-            f"{train.max_tokens_per_microbatch}; raise it or shorten one of them",
-        ),
-        (
-            rollout.questions_per_batch % shares != 0,
-            f"rollout.questions_per_batch = {rollout.questions_per_batch} does not divide into "
-            f"train.steps_per_generation x ranks = {train.steps_per_generation} x {world_size} equal shares of whole "
-            f"groups; make it a multiple of {shares}",
-        ),
-        (
-            data.questions_per_context > rollout.questions_per_batch,
-            f"data.questions_per_context = {data.questions_per_context} is more than rollout.questions_per_batch = "
-            f"{rollout.questions_per_batch}; lower it",
-        ),
-        (
-            config.checkpoint.save_steps % updates != 0,
-            f"checkpoint.save_steps = {config.checkpoint.save_steps} falls inside a rollout batch of {updates} steps, "
-            "where a run cannot be resumed exactly; make it a multiple",
-        ),
-        (
-            train.max_steps > 0 and train.max_steps % updates != 0,
-            f"train.max_steps = {train.max_steps} ends inside a rollout batch of {updates} steps; make it a multiple",
-        ),
-        (
-            train.importance_sampling_level == "sequence" and train.loss_type != "grpo",
-            "train.importance_sampling_level=sequence is GSPO, which averages per completion; set train.loss_type=grpo",
-        ),
-        (
-            train.lr_scheduler_type == "polynomial" and train.learning_rate <= 1e-7,
-            "train.lr_scheduler_type=polynomial ends at a learning rate of 1e-7; raise train.learning_rate above it",
-        ),
-        (
-            # A task of the user's own, package.module:Name, need not say what it reads.
-            bool(config.task_options) and ":" not in config.task and "task_options" not in task.uses,
-            f"task {config.task} has no task_options; remove {', '.join(map(str, config.task_options))}",
-        ),
-    ]
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="What a run will need of memory and time.")
+    parser.add_argument("config", help="a yaml file, such as configs/qwen3_4b.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings laid over the file")
+    parser.add_argument("--gpus", type=positive, default=8, help="of each machine (default: 8)")
+    parser.add_argument("--nodes", type=positive, default=1, help="machines (default: 1)")
+    parser.add_argument("--gpu", help="a100-80, h100, h200 or b200; plan.gpu of the config, else h100")
+    parser.add_argument("--memory-gib", type=float, help="of each GPU, in place of what such a card has")
+    return parser.parse_intermixed_args(argv)
 
 
-def without_effect(config: Config, *, on_cuda: bool) -> list[str]:
-    """Settings that differ from their default and do nothing, a line for each.
-
-    Args:
-        config: a checked one.
-        on_cuda: whether the engine will run on a GPU.
-    """
-    idle = idle_settings(config, on_cuda=on_cuda)
-    return [
-        f"{key} has no effect {reason}"
-        for key in differing_keys(to_dict(Config()), to_dict(config))
-        for reason in [reason for name, reason in idle if key == name or key.startswith(f"{name}.")][:1]
-    ]
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
-def idle_settings(config: Config, *, on_cuda: bool) -> list[tuple[str, str]]:
-    """Keys and sections that nothing reads with this config, and when that is so."""
-    from rft.tasks.registry import task_class
+def print_plan(config: Config, arguments: argparse.Namespace) -> int:
+    # These import torch and transformers, which takes seconds; a wrong key is told before.
+    from rft.planning.cards import DEFAULT_CARD, card_named
+    from rft.planning.planner import Machine, plan_run
+    from rft.planning.remedies import ways_out
+    from rft.planning.report import full_report
+    from rft.planning.shape import model_shape
 
-    train, task = config.train, task_class(config)
-    named = config.reward.function or []
-    functions = [named] if isinstance(named, str) else named
-    settings = [
-        (
-            "train.per_device_train_batch_size",
-            train.shared_prefix,
-            "with train.shared_prefix=true, where train.max_tokens_per_microbatch bounds a micro-batch",
-        ),
-        (
-            "train.max_tokens_per_microbatch",
-            not train.shared_prefix,
-            "with train.shared_prefix=false, where train.per_device_train_batch_size is the size of a micro-batch",
-        ),
-        (
-            "model.attn_implementation",
-            train.shared_prefix,
-            "with train.shared_prefix=true, which has its own attention",
-        ),
-        ("model.lora", config.model.lora.r == 0, "with model.lora.r=0"),
-        ("memory", "memory" not in task.uses, f"with task={config.task}"),
-        ("reward.rule", "reward.rule" not in task.uses, f"with task={config.task}"),
-        ("reward.rule", bool(functions) and "task" not in functions, "unless reward.function lists `task`"),
-        ("reward.completions", not functions, "without reward.function"),
-        (
-            "data.num_val_clusters",
-            config.data.train_split == "paper",
-            "with data.train_split=paper, which validates on val.csv",
-        ),
-        ("rollout.vllm_kv_cache_gb", on_cuda, "on a GPU, where rollout.vllm_gpu_memory_utilization bounds the engine"),
-        (
-            "train.warmup_steps",
-            train.lr_scheduler_type == "constant",
-            "with train.lr_scheduler_type=constant; constant_with_warmup has a warmup",
-        ),
-        (
-            "train.vllm_importance_sampling_clip_max",
-            not train.vllm_importance_sampling_correction,
-            "with train.vllm_importance_sampling_correction=false",
-        ),
-    ]
-    return [(key, reason) for key, idle, reason in settings if idle]
+    card = card_named(arguments.gpu or config.plan.gpu or DEFAULT_CARD, arguments.memory_gib)
+    machine = Machine(card=card, num_gpus=arguments.gpus, num_nodes=arguments.nodes)
+    check(config, machine.num_ranks)
+    mode = parallel_mode(config, machine.num_ranks, {})
+    shape, source = model_shape(config.model)
+    plan = plan_run(config, machine, shape, mode)
+    ways = [] if plan.memory.fits else ways_out(config, machine, shape, {})
+    print(full_report(plan, config, source, size_of(config, machine.num_ranks), ways))
+    return FITS if plan.memory.fits else DOES_NOT_FIT
 
 
-def updates_per_batch(config: Config) -> int:
-    """Optimizer steps taken on one rollout batch."""
-    return config.train.steps_per_generation * config.train.num_iterations
-
-
-def make_plan(config: Config, world_size: int, num_questions: int) -> Plan:
-    """The size of a run over `num_questions` training questions.
-
-    Raises:
-        ValueError: there are fewer questions than one batch needs.
-    """
-    rollout, train = config.rollout, config.train
-    if num_questions < rollout.questions_per_batch:
-        raise ValueError(
-            f"{num_questions} training questions are fewer than rollout.questions_per_batch = "
-            f"{rollout.questions_per_batch}; lower it or use more data"
-        )
-    updates = updates_per_batch(config)
-    if train.max_steps > 0:
-        num_batches = train.max_steps // updates
-    else:
-        num_batches = max(1, math.floor(train.num_train_epochs * (num_questions // rollout.questions_per_batch)))
-    return Plan(
-        num_questions=num_questions,
-        num_batches=num_batches,
-        updates_per_batch=updates,
-        num_steps=num_batches * updates,
-    )
-
-
-def replay_plan(config: Config, num_saved: int) -> Plan:
-    """The size of a run on `num_saved` saved batches (train.replay), each used once.
-
-    Raises:
-        ValueError: train.max_steps asks for more of them.
-    """
-    updates = updates_per_batch(config)
-    num_batches = config.train.max_steps // updates if config.train.max_steps > 0 else num_saved
-    if num_batches > num_saved:
-        raise ValueError(
-            f"train.max_steps = {config.train.max_steps} needs {num_batches} saved batches, and train.replay has "
-            f"{num_saved}; lower it to {num_saved * updates}"
-        )
-    return Plan(
-        num_questions=num_batches * config.rollout.questions_per_batch,
-        num_batches=num_batches,
-        updates_per_batch=updates,
-        num_steps=num_batches * updates,
-    )
-
-
-def describe(config: Config, world_size: int, plan: Plan | None = None) -> str:
-    """The run for a person, a line per fact; without a plan, what the config alone says of it."""
-    from rft.tasks.registry import task_class
-
-    return "\n".join(
-        [
-            describe_length(config) if plan is None else describe_plan(plan),
-            task_class(config).describe_batch(config, world_size),
-            f"checkpoints      every {config.checkpoint.save_steps} steps in {config.output_dir}",
-        ]
-    )
-
-
-def describe_plan(plan: Plan) -> str:
-    return (
-        f"questions        {plan.num_questions:,} to train on\n"
-        f"batches          {plan.num_batches:,}, with {plan.updates_per_batch} optimizer steps each = "
-        f"{plan.num_steps:,} steps"
-    )
-
-
-def describe_length(config: Config) -> str:
-    updates = f"{updates_per_batch(config)} optimizer steps per rollout batch"
+def size_of(config: Config, num_ranks: int) -> RunSize | None:
+    """The size of the run where the config alone says it."""
+    if config.plan.num_questions is not None:
+        return size_of_run(config, num_ranks, config.plan.num_questions)
     if config.train.max_steps > 0:
-        return f"training         {config.train.max_steps:,} optimizer steps, {updates}"
-    return f"training         {config.train.num_train_epochs:g} epochs, {updates}"
+        return size_of_run(config, num_ranks, config.rollout.questions_per_batch)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -221,7 +221,7 @@ class UpdateFailure(StrEnum):
     TOO_LONG = "too_long"
     """Over memory.max_memory_tokens, or cut at memory.max_update_length."""
     TAGS = "tags"
-    """An unclosed thought, or tags of a chat or of a thought in the memory's text."""
+    """A thought that never closes, or tags of a chat or of a thought in the memory's text."""
     REFUSAL = "refusal"
     """The model talks about itself instead of writing a memory."""
 

@@ -10,6 +10,7 @@ alone. Exit status 2 and one line on a user's mistake, before any model loads.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
@@ -24,7 +25,8 @@ from rft.data.formats import open_dataset
 from rft.data.memory_split import ChunkedContexts, MemorySplit, load_memory_split
 from rft.data.prepare import prepare
 from rft.data.prompts import McqWording
-from rft.process_exit import leave
+from rft.parallel import parallel_mode
+from rft.process_exit import FINISHED, USERS_MISTAKE, leave
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         config: SftConfig = parse_config(SftConfig, arguments.config, arguments.overrides)
+        mode = parallel_mode(config, int(os.environ.get("WORLD_SIZE", "1")))
         dataset = open_dataset(config.data)
         check_target(config.target, dataset.split("train").questions)
         tokenizer = load_or_build_tokenizer(config, dataset)
@@ -42,12 +45,16 @@ def main(argv: list[str] | None = None) -> int:
         # A reply that cannot be written shows here, before any model loads.
         sequences.sequence(sequences.indices()[0])
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        # Each machine has data of its own to complain about.
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        return USERS_MISTAKE
+    if os.environ.get("RANK", "0") == "0":
+        print(f"parallel         {mode.describe()}")
     from rft.cold_start.train import train
 
-    train(config, tokenizer, sequences)
-    return 0
+    train(config, tokenizer, sequences, mode)
+    return FINISHED
 
 
 def load_sequences(config: SftConfig, dataset: Dataset, tokenizer: Any) -> Sequences:

@@ -4,7 +4,8 @@
     accelerate launch rft/train.py configs/qwen3_4b.yaml train.learning_rate=1e-6 data.window=128k
     python rft/train.py configs/qwen3_4b.yaml --dry-run
 
-Exit status 2 and one line on a user's mistake, before any model loads.
+Exit status 2 and one line on a user's mistake, before any model loads. SIGTERM, SIGUSR1 and SIGINT end a run at a
+checkpoint; the status is then 75 or 130 (process_exit.py).
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
 from rft.config import Config, load_config, to_dict
-from rft.plan import Plan, check, describe, make_plan, replay_plan, without_effect
-from rft.process_exit import leave
+from rft.parallel import ParallelMode, launch_notes, parallel_mode
+from rft.planning.checks import check, without_effect
+from rft.planning.size import RunSize, describe, size_of_replay, size_of_run
+from rft.process_exit import FINISHED, USERS_MISTAKE, leave, status_after
 
 # torch and transformers are imported once the config is found sound: a wrong key is answered at once.
 if TYPE_CHECKING:
@@ -35,19 +39,28 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = load_config(arguments.config, arguments.overrides)
         check(config, world_size)
+        mode = parallel_mode(config, world_size)
+        config = fitted_to_machine(config, mode)
         if arguments.dry_run:
-            dry_run(config, world_size)
-            return 0
-        accelerator, data = prepare(config, world_size)
+            dry_run(config, mode)
+            return FINISHED
+        ready = prepare(config, mode)
     except ValueError as error:
-        if os.environ.get("RANK", "0") == "0":
+        # Each machine has data of its own to complain about.
+        if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return USERS_MISTAKE
     from rft.grpo.run import build_run
     from rft.grpo.train import train
 
-    train(build_run(config, accelerator, data))
-    return 0
+    return status_after(train(build_run(config, ready.accelerator, ready.data, ready.resume_from)))
+
+
+def fitted_to_machine(config: Config, mode: ParallelMode) -> Config:
+    """The config without `auto` values; a run that cannot fit on this machine's GPUs is refused."""
+    from rft.planning.start import fitted
+
+    return fitted(config, mode)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -58,48 +71,66 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def dry_run(config: Config, world_size: int) -> None:
+def dry_run(config: Config, mode: ParallelMode) -> None:
     """Prints the resolved config and the plan; reads the data where they are on this machine."""
     print(yaml.safe_dump(to_dict(config), sort_keys=False))
     places = {config.data.source: os.path.expanduser(config.data.source)}
     places[config.model.model_name_or_path] = config.model.model_name_or_path
     remote = [name for name, place in places.items() if not Path(place).exists()]
     if remote:
-        say_plan(config, world_size)
+        say_plan(config, mode)
         print(f"not counted      {' and '.join(remote)}: not on this machine, and a dry run downloads nothing")
         return
-    _, plan = load(config, world_size)
-    say_plan(config, world_size, plan)
+    _, size = load(config, mode.num_ranks)
+    say_plan(config, mode, size)
 
 
-def prepare(config: Config, world_size: int) -> tuple[Accelerator, Data | None]:
-    """The process group and the data, once everything is checked that needs no weights.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What is ready before any weight is loaded."""
 
-    Returns:
-        data: None with train.replay, where nothing is asked.
+    accelerator: Accelerator
+    data: Data | None
+    """None with train.replay, where nothing is asked."""
+    resume_from: Path | None
+    """The checkpoint that the run continues from."""
+
+
+def prepare(config: Config, mode: ParallelMode) -> Prepared:
+    """The data and the process group, once everything is checked that needs no weights.
+
+    The data come first: while one process of a machine prepares them the others wait for its file lock, which has no
+    time limit, as a collective has. Machines with caches of their own each prepare them.
     """
+    import torch
+
     from rft.checkpoint import check_writable, find_resumable
-    from rft.distributed import start
+    from rft.distributed import on_cpu, start
     from rft.grpo.forest_attention import check_dtype
+    from rft.grpo.kernel_agreement import use_agreeing_kernel
+    from rft.grpo.layers import check_layer_settings
     from rft.grpo.run import attention
-    from rft.models import check_layers, resolve_dtype
+    from rft.models import check_layers, read_settings, resolve_dtype
 
     check_writable("output_dir", Path(config.output_dir))
-    find_resumable(config)
+    resume_from = find_resumable(config, mode)
     if config.model.lora.r > 0 or not config.train.shared_prefix:
         check_layers(config.model, attention(config))
-    accelerator = start(config)
+    device = torch.device("cpu" if on_cpu() else "cuda")
+    check_layer_settings(config.model, config.train, device)
     if config.train.shared_prefix:
-        check_dtype(resolve_dtype(config.model), accelerator.device)
-    with accelerator.main_process_first():
-        # The main process prepares the data, the others read its cache.
-        data, plan = load(config, world_size)
+        check_dtype(resolve_dtype(config.model), device)
+    data, size = load(config, mode.num_ranks)
+    accelerator = start(config, mode)
     if accelerator.is_main_process:
-        say_plan(config, world_size, plan)
-    return accelerator, data
+        say_plan(config, mode, size)
+    if config.train.shared_prefix:
+        for line in use_agreeing_kernel(config.train.attention_kernel, read_settings(config.model), accelerator):
+            accelerator.print(line)
+    return Prepared(accelerator=accelerator, data=data, resume_from=resume_from)
 
 
-def load(config: Config, world_size: int) -> tuple[Data | None, Plan]:
+def load(config: Config, world_size: int) -> tuple[Data | None, RunSize]:
     """The data and the size of the run; no data with train.replay.
 
     Raises:
@@ -110,17 +141,18 @@ def load(config: Config, world_size: int) -> tuple[Data | None, Plan]:
 
     if config.train.replay is not None:
         check_model(config)
-        return None, replay_plan(config, num_saved(Path(config.train.replay)))
+        return None, size_of_replay(config, num_saved(Path(config.train.replay)))
     data = load_data(config)
-    return data, make_plan(config, world_size, len(data.train))
+    return data, size_of_run(config, world_size, len(data.train))
 
 
-def say_plan(config: Config, world_size: int, plan: Plan | None = None) -> None:
+def say_plan(config: Config, mode: ParallelMode, size: RunSize | None = None) -> None:
     """Prints the plan, and what of the config does nothing."""
     import torch
 
-    print(describe(config, world_size, plan))
-    for line in without_effect(config, on_cuda=torch.cuda.is_available()):
+    print(describe(config, mode.num_ranks, size))
+    print(f"parallel         {mode.describe()}")
+    for line in [*without_effect(config, on_cuda=torch.cuda.is_available()), *launch_notes(os.environ)]:
         print(f"note: {line}")
 
 

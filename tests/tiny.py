@@ -14,17 +14,15 @@ from rft.records import Sample
 VOCAB_SIZE = 61
 
 
-def tiny_qwen3(tied: bool, seed: int = 0, attn_implementation: str = "sdpa") -> Qwen3ForCausalLM:
-    """A 2-layer Qwen3 in float32 whose log-probs spread over several nats."""
+def tiny_qwen3(tied: bool, seed: int = 0, attn_implementation: str = "sdpa", **shape: int) -> Qwen3ForCausalLM:
+    """A 2-layer Qwen3 in float32 whose log-probs spread over several nats; `shape` overrides its sizes."""
     torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8} | shape
     config = Qwen3Config(
         vocab_size=VOCAB_SIZE,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=8,
+        **sizes,
         tie_word_embeddings=tied,
         initializer_range=0.15,
         pad_token_id=0,

@@ -18,6 +18,7 @@ from rft.chat.endpoint import ChatReply, Endpoint
 from rft.config import Config
 from rft.data.chat_template import ChatParts, ChatTemplate
 from rft.records import Message, TurnRequest
+from rft.reward.thoughts import decode_reply, opens_thought
 from rft.rollout.engine import Sampling
 from rft.rollout.vllm_local import VllmEngine
 
@@ -49,7 +50,8 @@ class ChatModel(Protocol):
     """Its template opens the thought, so that a reply begins inside."""
 
     def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, ChatReply]]:
-        """The replies, in any order. Raises ValueError where an endpoint fails, after those that came."""
+        """The replies, in any order, failed ones among them. Raises ValueError where every request would fail, after
+        those that came."""
         ...
 
     def close(self) -> None: ...
@@ -83,7 +85,7 @@ class LocalChatModel:
         self.chat = ChatTemplate(tokenizer)
         self._context = lru_cache(maxsize=4)(self._encode_context)
         probe = self.chat.split([Message(role="system", content="")])
-        self.thought_open = probe.footer.rstrip().endswith("<think>")
+        self.thought_open = opens_thought(probe.footer)
 
     def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, ChatReply]]:
         waiting = iter(requests)
@@ -95,7 +97,7 @@ class LocalChatModel:
                 yield (
                     request.tag,
                     ChatReply(
-                        text=self.tokenizer.decode(completion.token_ids, skip_special_tokens=True),
+                        text=decode_reply(self.tokenizer, completion.token_ids),
                         cut_off=completion.finish_reason == "length",
                         prompt_tokens=len(turn.prompt_ids),
                         completion_tokens=len(completion.token_ids),
@@ -117,7 +119,7 @@ class LocalChatModel:
 
 
 class EndpointChatModel:
-    """A model behind an endpoint.
+    """A model behind an endpoint. An answer that failed is a reply with its reason.
 
     Args:
         endpoint: where it is.

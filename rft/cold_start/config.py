@@ -98,6 +98,12 @@ class SftTrainConfig:
     """Optimizer steps between checkpoints, with `save_strategy: steps`."""
     save_strategy: Literal["no", "steps", "epoch"] = "steps"
     """When a checkpoint is saved; the model at the end always is."""
+    save_total_limit: PositiveInt | None = None
+    """How many of the latest checkpoints are kept; None is all."""
+    deepspeed: Text | None = None
+    """A DeepSpeed json, as in a training run's `train.deepspeed`."""
+    ddp_timeout: PositiveInt = 7200
+    """Seconds that a rank waits for the others in a collective before the run fails."""
     report_to: Literal["wandb", "none"] = "none"
     """Where metrics go besides the screen."""
 

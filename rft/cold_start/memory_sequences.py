@@ -85,7 +85,8 @@ class MemorySequences(Sequences):
         """Token ids, and labels that are -100 wherever no reply stands."""
         number, kind, which = indices
         asked, text = self.update(number, which) if kind == UPDATE else self.answer(number, which)
-        reply = [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+        chat = self.split.contexts.chat
+        reply = [*chat.encode([chat.quote(text)])[0].tolist(), self.tokenizer.eos_token_id]
         return [*asked, *reply], [*([IGNORED] * len(asked)), *reply]
 
     def update(self, number: int, turn: int) -> tuple[tuple[int, ...], str]:

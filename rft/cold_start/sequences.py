@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from rft.cold_start import traces
 from rft.cold_start.config import TargetConfig
+from rft.data.chat_template import ChatTemplate
 from rft.data.contexts import by_context
 from rft.data.prepare import PreparedSplit
 from rft.data.prompts import sft_target
@@ -78,8 +80,13 @@ class McqSequences(Sequences):
             return True
         return traces.demonstrates_right(question, self.target.right_share_hard, self.seed)
 
+    @cached_property
+    def chat(self) -> ChatTemplate:
+        return ChatTemplate(self.tokenizer)
+
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        """Token ids of what is written; an option that holds a control token holds it as text."""
+        ids: list[int] = self.chat.encode([self.chat.quote(text)])[0].tolist()
         return ids
 
 

@@ -14,17 +14,26 @@ from rft.cold_start.config import SftConfig
 from rft.cold_start.model import load_or_build_model
 from rft.cold_start.sequences import Sequences
 from rft.config import to_dict
+from rft.distributed import open_group
+from rft.parallel import ParallelMode
 
 
-def train(config: SftConfig, tokenizer: Any, sequences: Sequences) -> None:
-    """Trains on `sequences` and saves model, tokenizer and resolved config in `output_dir`."""
+def train(config: SftConfig, tokenizer: Any, sequences: Sequences, mode: ParallelMode) -> None:
+    """Trains on `sequences` and saves model, tokenizer and resolved config in `output_dir`.
+
+    Args:
+        mode: what `parallel_mode` said of this config.
+    """
+    # transformers would open the group by itself, though on a CPU not with DeepSpeed.
+    open_group(mode, config.train.ddp_timeout)
     arguments = SFTConfig(
         output_dir=config.output_dir,
+        accelerator_config={"use_configured_state": True},
         max_length=None,
         remove_unused_columns=False,
         # The sequences come ready made, with labels.
         dataset_kwargs={"skip_prepare_dataset": True},
-        **dataclasses.asdict(config.train),
+        **dataclasses.asdict(config.train) | {"deepspeed": mode.settings},
     )
     trainer = SFTTrainer(
         model=load_or_build_model(config, tokenizer),

@@ -4,6 +4,10 @@ A whole prompt is `history + header + question + footer`. The cut between histor
 special token ahead of the question (`<|im_start|>` with Qwen). A tokenizer splits at special tokens first, so the
 two sides can be tokenised apart and joined. Rendering the history alone would not do: some templates, Qwen3's among
 them, write the last assistant message of a chat differently.
+
+What a message says is text, also where it says `<|im_end|>`: `quote` breaks the control tokens in it, so that neither
+template nor tokenizer sees one, and `encode` reads them as the characters they are made of. A text without any is
+quoted as it is, and its tokens are the same.
 """
 
 from __future__ import annotations
@@ -11,14 +15,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import jinja2
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from rft.records import Message
@@ -27,23 +33,39 @@ TokenArray = npt.NDArray[np.int32]
 
 PROBE = "@@the question goes here@@"
 
+ESCAPE, BREAK = "\ufdd0", "\ufdd0\ufdd1"
+"""Noncharacters of Unicode, which no text for exchange holds: BREAK stands behind the first character of a quoted
+control token, and an ESCAPE that a text holds all the same is doubled."""
+
+ESCAPED = re.compile("\ufdd0([\ufdd0\ufdd1])")
+
+GUARD = "\ufdd2"
+"""Stands for the control token before a piece of text: some tokenizers write the very beginning differently."""
+
+THOUGHT_TOKEN = re.compile(r"</?think(?:ing)?>|\[/?THINK\]")
+"""Tags that our own questions ask for and templates look for in a reply, so they are quoted where users speak only."""
+
+TAG_LIKE = re.compile(r"[<\[|｜].*[>\]|｜]", re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatParts:
-    """The text of a chat around its last user message.
+    """The text of a chat around its last user message, for `ChatTemplate.encode`.
 
     Example:
         ChatParts(history="<|im_start|>system\\n...<|im_end|>\\n", header="<|im_start|>user\\n",
-                  footer="<|im_end|>\\n<|im_start|>assistant\\n")
+                  footer="<|im_end|>\\n<|im_start|>assistant\\n", quote=chat.quote)
     """
 
     history: str
     header: str
     footer: str
+    quote: Callable[[str], str] = field(compare=False, repr=False)
+    """`ChatTemplate.quote` of the template it comes from."""
 
     def tail(self, question: str) -> str:
         """What follows the history, up to where the reply begins."""
-        return f"{self.header}{question}{self.footer}"
+        return f"{self.header}{self.quote(question)}{self.footer}"
 
 
 class ChatTemplate:
@@ -65,17 +87,84 @@ class ChatTemplate:
         self._encoder.no_truncation()
         self._encoder.no_padding()
         self._markers = [token.content for token in tokenizer.added_tokens_decoder.values()]
+        self._control = {token for token in control_tokens(tokenizer) if token != tokenizer.unk_token}
+        self._quoted = pattern_of(control_tokens(tokenizer))
+        self._quoted_of_users = pattern_of([*control_tokens(tokenizer), *filter(is_thought, self._markers)])
         identity = [self._encoder.to_str(), tokenizer.chat_template, tokenizer.special_tokens_map]
         self.fingerprint = hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
+
+    def quote(self, text: str, *, of_user: bool = False) -> str:
+        """The text as `encode` is to read it where it is what somebody says: control tokens in it are text.
+
+        Args:
+            text: without any BREAK yet.
+            of_user: a user's own words, in which the tags of a thought are text too.
+        """
+        pattern = self._quoted_of_users if of_user else self._quoted
+        if ESCAPE in text:
+            text = text.replace(ESCAPE, ESCAPE + ESCAPE)
+        while pattern.search(text):  # again, since tokens may overlap
+            text = pattern.sub(lambda found: found[0][0] + BREAK + found[0][1:], text)
+        return text
 
     def encode(self, texts: Sequence[str]) -> list[TokenArray]:
         """Token ids of each text, nothing added; runs on all cores without holding the interpreter."""
         encodings = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
+        return [
+            np.asarray(self._encode_quoted(text) if ESCAPE in text else encoding.ids, dtype=np.int32)
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def _encode_quoted(self, text: str) -> list[int]:
+        """Token ids of a text in which something is quoted: its own control tokens part it, as they part any text."""
+        encoding = self._encoder.encode(text, add_special_tokens=False)
+        unknown = self._tokenizer.unk_token_id
+        ids: list[int] = []
+        begin = 0
+        for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+            content = self._added.get(token_id)
+            if content is None or (token_id == unknown and text[start:end].strip() != content):
+                continue
+            ids += [*self._encode_text(text[begin:start], at_start=begin == 0), token_id]
+            begin = end
+        return ids + self._encode_text(text[begin:], at_start=begin == 0)
+
+    def _encode_text(self, text: str, *, at_start: bool) -> list[int]:
+        """Token ids of what stands between control tokens, each character of it as text."""
+        ids = self._text_ids(unquoted(text), at_start=at_start)
+        if BREAK in text and any(self._added.get(token_id) in self._control for token_id in ids):
+            # A vocabulary of whole words knows the control token as a word: its parts are none.
+            parts = ESCAPED.sub(lambda found: found[0] if found[1] == ESCAPE else GUARD, text).split(GUARD)
+            ids = [
+                token_id
+                for number, part in enumerate(parts)
+                for token_id in self._text_ids(unquoted(part), at_start=at_start and number == 0)
+            ]
+        return ids
+
+    def _text_ids(self, text: str, *, at_start: bool) -> list[int]:
+        if not text:
+            return []
+        encoding = self._text_encoder.encode(("" if at_start else GUARD) + text, add_special_tokens=False)
+        ids: list[int] = encoding.ids
+        return ids if at_start else ids[1:]
+
+    @cached_property
+    def _added(self) -> dict[int, str]:
+        return {token_id: token.content for token_id, token in self._tokenizer.added_tokens_decoder.items()}
+
+    @cached_property
+    def _text_encoder(self) -> Tokenizer:
+        """The tokenizer without any added token but GUARD."""
+        stored = json.loads(self._encoder.to_str())
+        encoder = Tokenizer.from_str(json.dumps({**stored, "added_tokens": []}))
+        encoder.add_special_tokens([AddedToken(GUARD, special=True, normalized=False)])
+        return encoder
 
     def cut(self, text: str, size: int) -> list[str]:
-        """The text in pieces of at most `size` tokens, no character lost."""
-        starts = [start for start, _ in self._encoder.encode(text, add_special_tokens=False).offsets]
+        """What somebody says in pieces of at most `size` tokens, no character lost."""
+        encoder = self._text_encoder if self._quoted_of_users.search(text) else self._encoder
+        starts = [start for start, _ in encoder.encode(text, add_special_tokens=False).offsets]
         cuts, token = [0], size
         while token < len(starts):
             # A character of several tokens starts where the first of them does.
@@ -89,33 +178,67 @@ class ChatTemplate:
         Raises:
             ValueError: the template refuses the messages, leaves the question out or has no special token before it.
         """
-        before, probe, footer = self._render([*messages, Message(role="user", content=PROBE)]).rpartition(PROBE)
+        chat = [*self._dicts(messages), {"role": "user", "content": PROBE}]
+        before, probe, footer = self._render(chat).rpartition(PROBE)
         cut = max((before.rfind(marker) for marker in self._markers), default=-1)
         if not probe or cut < 0 or (cut == 0 and messages):
             raise self._unstable("puts no special token between the history and the question")
-        return ChatParts(history=before[:cut], header=before[cut:], footer=footer)
+        return ChatParts(history=before[:cut], header=before[cut:], footer=footer, quote=self.quote)
 
     def check(self, messages: Sequence[Message], question: str) -> None:
         """Raises ValueError unless history and tail, tokenised apart, equal the whole chat tokenised at once."""
         parts = self.split(messages)
         history, tail = self.encode([parts.history, parts.tail(question)])
-        chat = self._dicts([*messages, Message(role="user", content=question)])
-        whole = self._tokenizer.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=False)
+        chat = [*self._dicts(messages), {"role": "user", "content": self.quote(question)}]
+        if any(ESCAPE in message["content"] for message in chat):
+            (whole,) = self.encode([self._render(chat)])  # the tokenizer's own way would make control tokens of text
+        else:
+            whole = self._tokenizer.apply_chat_template(
+                chat, tokenize=True, add_generation_prompt=True, return_dict=False
+            )
         if [*history.tolist(), *tail.tolist()] != list(whole):
             raise self._unstable("is not prefix-stable: history and question tokenised apart differ from the whole")
 
-    def _render(self, messages: Sequence[Message]) -> str:
+    def _render(self, chat: list[dict[str, str]]) -> str:
         try:
-            text = self._tokenizer.apply_chat_template(
-                self._dicts(messages), tokenize=False, add_generation_prompt=True
-            )
+            text = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         except jinja2.TemplateError as error:
             raise self._unstable(f"refuses a history ({' '.join(str(error).split())})") from None
         assert isinstance(text, str)
         return text
 
     def _dicts(self, messages: Sequence[Message]) -> list[dict[str, str]]:
-        return [{"role": message.role, "content": message.content} for message in messages]
+        return [
+            {"role": message.role, "content": self.quote(message.content, of_user=message.role == "user")}
+            for message in messages
+        ]
 
     def _unstable(self, problem: str) -> ValueError:
         return ValueError(f"the chat template of '{self.name}' {problem}; use a model with a ChatML-like template")
+
+
+def unquoted(text: str) -> str:
+    """What was quoted, as it was."""
+    return ESCAPED.sub(lambda found: ESCAPE if found[1] == ESCAPE else "", text) if ESCAPE in text else text
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """What must not become a token where a message says it: special tokens, and tags that the chat template writes
+    (`<｜User｜>` of DeepSeek is no special one). Other added tokens are words of the vocabulary."""
+    template = str(tokenizer.chat_template)
+    return [
+        token.content
+        for token in tokenizer.added_tokens_decoder.values()
+        if not is_thought(token.content)
+        and (token.special or (TAG_LIKE.fullmatch(token.content) and token.content in template))
+    ]
+
+
+def is_thought(token: str) -> bool:
+    return THOUGHT_TOKEN.fullmatch(token) is not None
+
+
+def pattern_of(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Finds any of the tokens, the longest where several begin; one of a single character cannot be broken."""
+    found = sorted({token for token in tokens if len(token) > 1}, key=lambda token: (-len(token), token))
+    return re.compile("|".join(map(re.escape, found)) if found else r"(?!)")

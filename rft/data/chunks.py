@@ -71,13 +71,13 @@ def cut_chunks(messages: Sequence[Message], chat: ChatTemplate, chunk_tokens: in
 
 def pieces_of(index: int, message: Message, chat: ChatTemplate, chunk_tokens: int) -> list[Piece]:
     line = f"{message.role}: {message.content}\n"
-    (ids,) = chat.encode([line])
+    (ids,) = chat.encode([chat.quote(line, of_user=True)])
     if len(ids) <= chunk_tokens:
         return [Piece(line, tuple(ids.tolist()), index)]
     # A tokenizer may need a token more for a part than for the same text within the whole.
     for size in range(chunk_tokens, 0, -1):
         texts = chat.cut(line, size)
-        encoded = chat.encode(texts)
+        encoded = chat.encode([chat.quote(text, of_user=True) for text in texts])
         if all(len(ids) <= chunk_tokens for ids in encoded):
             return [Piece(text, tuple(ids.tolist()), index) for text, ids in zip(texts, encoded, strict=True)]
     raise ValueError(f"a single character takes more than memory.chunk_tokens = {chunk_tokens} tokens; raise it")

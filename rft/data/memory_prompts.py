@@ -22,12 +22,14 @@ class MemoryPrompts:
 
     def update(self, chunk: Chunk, memory: str, query: str | None) -> tuple[int, ...]:
         """Asks for the memory after `chunk`; with `query` the question it is for stands behind the memory."""
-        tail = update_tail(memory, query)
+        shown = self.chat.quote(memory, of_user=True)
+        tail = update_tail(shown, None if query is None else self.chat.quote(query, of_user=True))
         return self.update_head + chunk.token_ids + self.ids(tail + self.footer)[0]
 
     def answer(self, memory: str, question_ids: tuple[int, ...]) -> tuple[int, ...]:
         """Asks a question, whose own token ids come last, from `memory`."""
-        return self.answer_head + self.ids((memory or prompts.NO_MEMORY) + self.after_memory)[0] + question_ids
+        shown = self.chat.quote(memory, of_user=True) or prompts.NO_MEMORY
+        return self.answer_head + self.ids(shown + self.after_memory)[0] + question_ids
 
     def ids(self, *texts: str) -> list[tuple[int, ...]]:
         return [tuple(ids.tolist()) for ids in self.chat.encode(texts)]

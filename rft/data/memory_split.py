@@ -84,8 +84,9 @@ class MemorySplit:
 
     def question_ids(self, index: int, option_order: Sequence[int]) -> tuple[int, ...]:
         """The tokens of a question that come behind the memory."""
-        text = self.wording.ask(self.questions[index], option_order) + self._footer
-        return tuple(self.contexts.chat.encode([text])[0].tolist())
+        chat = self.contexts.chat
+        text = chat.quote(self.wording.ask(self.questions[index], option_order)) + self._footer
+        return tuple(chat.encode([text])[0].tolist())
 
     def prompt(self, index: int, option_order: Sequence[int]) -> Prompt:
         question = self.questions[index]

@@ -15,7 +15,8 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from rft.data.dataset import Dataset, Split
 from rft.data.prompts import Wording, shown_order, wording_text
 from rft.records import Message, Prompt, Question
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Raised by whoever changes what is written for the same data, settings, tokenizer and wording."""
 
 MESSAGE_TYPE = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -118,7 +119,8 @@ class PreparedSplit:
 
     def _read_context(self, context_id: str) -> tuple[tuple[int, ...], ChatParts]:
         row = self._contexts[self._row_of[context_id]]
-        parts = ChatParts(history="", header=str(row["header"]), footer=str(row["footer"]))
+        header, footer = str(row["header"]), str(row["footer"])
+        parts = ChatParts(history="", header=header, footer=footer, quote=self._rendering.chat.quote)
         return tuple(row["input_ids"].tolist()), parts
 
 
@@ -139,10 +141,31 @@ def prepare(
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = Path(data.cache_dir) / "prepared" / f"{name}-{key[:24]}"
     make_folder(folder.parent)
-    with FileLock(f"{folder}.lock"):
+    with locked(Path(f"{folder}.lock")):
         if not folder.is_dir():
             build(rendering, name, folder, settings=identity)
     return PreparedSplit(folder, rendering)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Holds a lock that other processes, of other machines too, wait for.
+
+    Raises:
+        ValueError: the file system has no locks. (Where it only lacks `flock`, filelock uses the file's existence.)
+    """
+    lock = FileLock(file)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise ValueError(
+            f"data.cache_dir: {file.parent} cannot be locked ({error.strerror}); name a folder on another file system, "
+            "each machine may have its own"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def make_folder(folder: Path) -> None:

@@ -1,19 +1,25 @@
 """Which questions make up which batch: a pure function of (seed, epoch), so a batch index is all the state there is.
 
-Questions of one context stand next to each other, because whoever reads the context once (prefix cache, forest)
-can then answer all of them. Such a run of questions is called a unit.
+Questions of one context stand together in units of up to `data.questions_per_context`, because whoever reads the
+context once (prefix cache, cascade attention, forest) can then answer all of them. A rank is given whole units.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import groupby
+from typing import TypeVar
+
+Unit = list[int]
+"""Indices of questions of one context that stay together."""
+
+T = TypeVar("T")
 
 
 class BatchSampler:
-    """Endless batches of question indices. Resuming is asking for the next index.
+    """Endless batches of units of question indices. Resuming is asking for the next index.
 
     `context_ids[i]` is the context of question i. Every epoch has the same number of batches.
     """
@@ -28,16 +34,20 @@ class BatchSampler:
             lambda epoch: epoch_batches(context_ids, questions_per_batch, questions_per_context, seed, epoch)
         )
 
-    def batch(self, index: int) -> tuple[int, list[int]]:
-        """The epoch (from 0) and the question indices of batch `index` (from 0, counted over all epochs)."""
+    def batch(self, index: int) -> tuple[int, list[Unit]]:
+        """The epoch (from 0) and the units of batch `index` (from 0, counted over all epochs), in their order."""
         epoch, position = divmod(index, self.batches_per_epoch)
-        return epoch, list(self._epoch(epoch)[position])
+        return epoch, [list(unit) for unit in self._epoch(epoch)[position]]
 
 
 def epoch_batches(
     context_ids: Sequence[str], questions_per_batch: int, questions_per_context: int, seed: int, epoch: int
-) -> list[list[int]]:
-    """All batches of one epoch; every question at most once, the last incomplete batch left out.
+) -> list[list[Unit]]:
+    """All batches of one epoch; every question at most once, an incomplete last batch left out.
+
+    Where units of full size fill a batch exactly, a batch is made of places of that size, one after another. A place
+    holds one full unit, or smaller ones (what is left of a context) that fill it. Places of the second kind are in as
+    few batches as possible: the rank that is given one reads more contexts, and the others wait for it.
 
     Raises:
         ValueError: fewer questions than one batch, or a size below 1.
@@ -45,7 +55,17 @@ def epoch_batches(
     check_sizes(len(context_ids), questions_per_batch, questions_per_context)
     rng = random.Random(f"{seed}/{epoch}")
     units = draw_units(context_ids, questions_per_context, rng)
-    return pack(units, questions_per_batch)
+    if questions_per_batch % questions_per_context:
+        return pack(units, questions_per_batch)
+    places_per_batch = questions_per_batch // questions_per_context
+    whole = [[unit] for unit in units if len(unit) == questions_per_context]
+    small = [unit for unit in units if len(unit) < questions_per_context]
+    batches = list(full_chunks(whole, places_per_batch))
+    mixed = whole[len(batches) * places_per_batch :] + pack(sorted(small, key=len, reverse=True), questions_per_context)
+    rng.shuffle(mixed)
+    for batch in full_chunks(mixed, places_per_batch):
+        batches.insert(rng.randint(0, len(batches)), batch)
+    return [[unit for place in batch for unit in place] for batch in batches]
 
 
 def check_sizes(num_questions: int, questions_per_batch: int, questions_per_context: int) -> None:
@@ -58,12 +78,12 @@ def check_sizes(num_questions: int, questions_per_batch: int, questions_per_cont
         )
 
 
-def draw_units(context_ids: Sequence[str], questions_per_context: int, rng: random.Random) -> list[list[int]]:
+def draw_units(context_ids: Sequence[str], questions_per_context: int, rng: random.Random) -> list[Unit]:
     """Every context's questions in random order, cut into units, the units in random order."""
     by_context: dict[str, list[int]] = {}
     for index, context_id in enumerate(context_ids):
         by_context.setdefault(context_id, []).append(index)
-    units: list[list[int]] = []
+    units: list[Unit] = []
     for questions in by_context.values():
         rng.shuffle(questions)
         units += [questions[i : i + questions_per_context] for i in range(0, len(questions), questions_per_context)]
@@ -71,48 +91,82 @@ def draw_units(context_ids: Sequence[str], questions_per_context: int, rng: rand
     return units
 
 
-def pack(units: list[list[int]], questions_per_batch: int) -> list[list[int]]:
-    """Fills batches with whole units, in order; a unit is split only where no other one fills the gap."""
-    batches: list[list[int]] = []
-    batch: list[int] = []
-    waiting = list(reversed(units))
-    while waiting:
-        room = questions_per_batch - len(batch)
-        at = next((i for i in range(len(waiting) - 1, -1, -1) if len(waiting[i]) <= room), None)
-        if at is None:
-            first = waiting.pop()
-            batch += first[:room]
-            waiting.append(first[room:])
-        else:
-            batch += waiting.pop(at)
-        if len(batch) == questions_per_batch:
-            batches.append(batch)
-            batch = []
-    return batches
+def full_chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    """Consecutive parts of `size` items; what is left at the end is left out."""
+    return (list(items[start : start + size]) for start in range(0, len(items) - size + 1, size))
 
 
-def shard(batch: Sequence[int], context_ids: Sequence[str], rank: int, world: int) -> list[int]:
-    """The questions of one batch that rank `rank` of `world` works on: as many as every other rank, in batch order.
+def pack(units: Sequence[Unit], capacity: int) -> list[list[Unit]]:
+    """Fills parts of `capacity` questions with whole units, in order; one is split only where no other fills the gap.
 
-    Units go whole to the rank with the most room, largest first, which also spreads the contexts evenly; one is
-    split only when no rank has room for all of it. Every rank computes the same assignment.
+    An incomplete last part is left out.
+    """
+    waiting: dict[int, deque[tuple[int, Unit]]] = {}  # by size, each with its number in the order
+    for number, unit in enumerate(units):
+        waiting.setdefault(len(unit), deque()).append((number, unit))
+    parts: list[list[Unit]] = []
+    part: list[Unit] = []
+    room = capacity
+    while any(waiting.values()):
+        heads = [(found[0][0], size) for size, found in waiting.items() if found]
+        fitting = [head for head in heads if head[1] <= room]
+        _, size = min(fitting or heads)
+        number, unit = waiting[size].popleft()
+        part.append(unit[:room])
+        if unit[room:]:
+            waiting.setdefault(len(unit[room:]), deque()).appendleft((number, unit[room:]))
+        room -= len(part[-1])
+        if room == 0:
+            parts.append(part)
+            part, room = [], capacity
+    return parts
+
+
+# ------------------------------------------------------------------------------------------------- units to ranks
+
+
+def deal_units(units: Sequence[Unit], rank: int, world: int) -> list[Unit]:
+    """The units of one batch that rank `rank` of `world` works on: as many questions as every other rank, in order.
+
+    Two dealings are tried: consecutive parts, which split nothing where a rank's share is made of whole places
+    (`epoch_batches`), and the largest units first, each to the rank with the most room. The one that splits fewer units
+    is taken, then the one whose busiest rank has fewer. Every rank computes the same.
 
     Raises:
         ValueError: the batch cannot be shared equally.
     """
-    if len(batch) % world:
+    num_questions = sum(map(len, units))
+    if num_questions % world:
         raise ValueError(
-            f"a batch of {len(batch)} questions cannot be shared equally by {world} ranks; "
+            f"a batch of {num_questions} questions cannot be shared equally by {world} ranks; "
             "set rollout.questions_per_batch to a multiple of the number of processes"
         )
-    runs = [list(positions) for _, positions in groupby(range(len(batch)), key=lambda i: context_ids[batch[i]])]
-    room = [len(batch) // world] * world
-    shares: list[list[int]] = [[] for _ in range(world)]
-    for run in sorted(runs, key=len, reverse=True):
-        while run:
-            roomiest = max(range(world), key=lambda r: room[r])
-            size = min(len(run), room[roomiest])
-            shares[roomiest] += run[:size]
-            room[roomiest] -= size
-            run = run[size:]
-    return [batch[position] for position in sorted(shares[rank])]
+    order = list(range(len(units)))
+    largest_first = sorted(order, key=lambda position: -len(units[position]))
+    dealings = [
+        deal(units, order, num_questions // world, world, choose=lambda room: next(r for r in range(world) if room[r])),
+        deal(units, largest_first, num_questions // world, world, choose=lambda room: room.index(max(room))),
+    ]
+    dealt = min(dealings, key=lambda shares: (sum(map(len, shares)), max(map(len, shares))))
+    return [unit for _, unit in sorted(dealt[rank], key=lambda pair: pair[0])]
+
+
+def deal(
+    units: Sequence[Unit], order: Sequence[int], share: int, world: int, choose: Callable[[list[int]], int]
+) -> list[list[tuple[int, Unit]]]:
+    """By rank, `share` questions: each unit's position in the batch, and the part of it that the rank is given.
+
+    Args:
+        order: positions of units, in which they are dealt.
+        choose: from the room that each rank has left to the rank that is given the next unit.
+    """
+    room = [share] * world
+    shares: list[list[tuple[int, Unit]]] = [[] for _ in range(world)]
+    for position in order:
+        left = units[position]
+        while left:
+            rank = choose(room)
+            part, left = left[: room[rank]], left[room[rank] :]
+            shares[rank].append((position, part))
+            room[rank] -= len(part)
+    return shares

@@ -63,7 +63,7 @@ def truncate(
 
 def message_costs(chat: ChatTemplate, messages: Sequence[Message], num_context_tokens: int) -> list[int]:
     """Estimated tokens of each message: its content and an equal share of the template's own tokens."""
-    contents = [len(ids) for ids in chat.encode([message.content for message in messages])]
+    contents = [len(ids) for ids in chat.encode([chat.quote(message.content) for message in messages])]
     overhead = max(0, -(-(num_context_tokens - sum(contents)) // max(1, len(messages))))
     return [tokens + overhead for tokens in contents]
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from rft.chat.address import shown_address
 from rft.data import prompts
-from rft.eval.config import ComparisonConfig, JudgeConfig
+from rft.eval.config import ComparisonConfig, EndpointConfig, JudgeConfig
 from rft.eval.material import Material
+from rft.eval.predictions import append_predictions, read_predictions
 from rft.eval.systems import System
+from rft.jsonl import keep_whole_lines, whole_lines
+from rft.records import Question
 
-SETTINGS_VERSION = 2
+SETTINGS_VERSION = 3
 """Raised by whoever changes what is asked, or how it is read, for the same settings."""
 
 QUESTION_SETTINGS = (
@@ -66,9 +71,8 @@ def settings_of_judge(config: JudgeConfig) -> dict[str, Any]:
         json.dumps([prompts.JUDGE_PARTS, prompts.JUDGE_RUBRICS, prompts.JUDGE_LAYOUTS]),
     ]
     return {
-        "endpoint": config.endpoint.base_url,
-        "model": config.endpoint.model,
-        "options": config.endpoint.options,
+        "version": SETTINGS_VERSION,
+        **endpoint_identity(config.endpoint),
         "greedy": config.repeats == 1,
         "max_completion_length": config.max_completion_length,
         "texts": hash_of_texts(texts),
@@ -87,14 +91,25 @@ def hash_of_texts(texts: Iterable[str]) -> str:
 def model_identity(config: ComparisonConfig) -> dict[str, Any]:
     """What tells this model from another: an endpoint's address and name, or a path with the state of its weights."""
     if config.uses_endpoint:
-        endpoint = config.compare.endpoint
-        return {"endpoint": endpoint.base_url, "model": endpoint.model, "options": endpoint.options}
+        return endpoint_identity(config.compare.endpoint)
     model = config.model
     weights = [
         [path.name, path.stat().st_size, path.stat().st_mtime_ns]
         for path in sorted(Path(model.model_name_or_path).glob("*.safetensors*"))
     ]
     return {"model": model.model_name_or_path, "revision": model.model_revision, "weights": weights}
+
+
+def endpoint_identity(endpoint: EndpointConfig) -> dict[str, Any]:
+    """What tells one model behind an endpoint from another, without a password or a key."""
+    return {
+        "endpoint": shown_address(endpoint.base_url),
+        "model": endpoint.model,
+        "options": endpoint.options,
+        "omit": sorted(endpoint.omit),
+        "system_role": endpoint.system_role,
+        "alternating_roles": endpoint.alternating_roles,
+    }
 
 
 def check_answer_settings(folder: Path, settings: dict[str, Any]) -> None:
@@ -136,6 +151,42 @@ def check_or_write(path: Path, settings: dict[str, Any], in_use: bool, found: st
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
         raise ValueError(f"{found} made with another {', '.join(differing)}; {remedy}")
+
+
+def part_folder(folder: Path, rank: int, num_ranks: int) -> Path:
+    """Where a rank writes while it asks: the folder itself where there is one rank, else a part of it; it is made."""
+    part = folder if num_ranks == 1 else folder / f"rank-{rank}"
+    part.mkdir(parents=True, exist_ok=True)
+    return part
+
+
+def merge_parts(folder: Path, questions: Sequence[Question]) -> None:
+    """Adds what ranks have written to the folder's own files, and removes the parts.
+
+    Parts of an interrupted run, which may have had more ranks, are among them.
+
+    Args:
+        questions: in the order in which they are asked.
+    """
+    parts = sorted(part for part in folder.glob("rank-*") if part.is_dir())
+    if not parts:
+        return
+    path = folder / "predictions.jsonl"
+    known = {(one.question_id, one.sample) for one in read_predictions(path)}
+    place = {question.question_id: number for number, question in enumerate(questions)}
+    added = [one for part in parts for one in read_predictions(part / "predictions.jsonl")]
+    added.sort(key=lambda one: (one.sample, place.get(one.question_id, len(place))))
+    keep_whole_lines(path)
+    append_predictions(path, [one for one in added if (one.question_id, one.sample) not in known])
+    for part in parts:
+        memories = [line + "\n" for line in whole_lines(part / "memories.jsonl")]
+        if memories:
+            keep_whole_lines(folder / "memories.jsonl")
+            with (folder / "memories.jsonl").open("a", encoding="utf-8") as file:
+                file.writelines(memories)
+        if (counters := part / "counters.json").exists():
+            add_counters(folder / "counters.json", json.loads(counters.read_text(encoding="utf-8")))
+        shutil.rmtree(part)
 
 
 def add_counters(path: Path, counters: dict[str, int]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rft.chat.endpoint import ChatReply
+from rft.chat.failures import PASSING_FAILURES, ReplyFailure
 from rft.chat.models import ChatModel, ChatRequest, LocalChatModel
 from rft.eval.asked import Asked, comparison_seed
 from rft.eval.material import Material, Shown
@@ -96,7 +97,9 @@ def prediction_from_reply(
     thought_open: bool,
     memory: dict[str, Any] | None = None,
 ) -> Prediction:
-    """Scores a reply; where a judge reads it later, the reward stays open."""
+    """Scores a reply; where a judge reads it later, the reward stays open. An endpoint's failed answer is not read."""
+    if reply.failure is not None:
+        return failed_prediction(form, put, reply.failure, reply.detail, reply=reply, memory=memory)
     attempt = Attempt(
         question=put.question,
         option_order=form.order_of(put.question),
@@ -120,6 +123,38 @@ def prediction_from_reply(
         text=reply.text,
         messages_dropped=put.shown.messages_dropped,
         memory=memory,
+    )
+
+
+def failed_prediction(
+    form: QuestionForm,
+    put: PutQuestion,
+    failure: ReplyFailure,
+    detail: str,
+    *,
+    reply: ChatReply | None = None,
+    memory: dict[str, Any] | None = None,
+) -> Prediction:
+    """What an endpoint did not answer: wrong where the model or the question is the reason, else without a reward.
+
+    Args:
+        detail: what the endpoint says.
+        reply: what came of it nevertheless.
+    """
+    return Prediction(
+        **question_fields(put.question, form.shown_order(put.question)),
+        sample=put.sample,
+        parsed=None,
+        reward=None if failure in PASSING_FAILURES else 0.0,
+        failure=str(failure),
+        finish_reason=None,
+        prompt_tokens=reply.prompt_tokens if reply else 0,
+        completion_tokens=reply.completion_tokens if reply else 0,
+        question=put.text[-QUESTION_CHARS:],
+        text=reply.text if reply else "",
+        messages_dropped=put.shown.messages_dropped,
+        memory=memory,
+        detail=detail,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from rft.chat.endpoint import Endpoint
 from rft.chat.memory_models import EndpointMemoryModel
 from rft.chat.models import ChatModel, EndpointChatModel, LocalChatModel
+from rft.chat.server_habits import Habits
 from rft.config import ModelConfig
 from rft.data.chat_template import ChatTemplate
 from rft.data.dataset import Dataset
@@ -21,7 +24,9 @@ from rft.eval.answer_folder import (
     add_counters,
     check_answer_settings,
     check_judge_settings,
+    merge_parts,
     model_identity,
+    part_folder,
     settings_of_answers,
     settings_of_judge,
 )
@@ -29,17 +34,18 @@ from rft.eval.asked import Asked, left_to_ask
 from rft.eval.chat_answers import answer_by_chat
 from rft.eval.chosen_questions import choose_questions
 from rft.eval.config import ComparisonConfig, EndpointConfig
+from rft.eval.failed_answers import answers_to_keep, write_answers
 from rft.eval.judge import judge_answers
 from rft.eval.material import Material
 from rft.eval.memory_by_endpoint import answer_from_endpoint_memory
 from rft.eval.memory_by_engine import MemoryAgent, answer_from_memory, make_memory_agent
 from rft.eval.memory_log import MemoryLog
-from rft.eval.predictions import Prediction, append_predictions, read_predictions
+from rft.eval.predictions import Prediction, read_predictions
 from rft.eval.question_form import make_question_form
+from rft.eval.ranks import Ranks
 from rft.eval.results import RULES_LABEL, Results, make_results, write_results
 from rft.eval.rule_answers import answer_by_rule
 from rft.eval.systems import System, choose_systems, fitting_systems
-from rft.jsonl import keep_whole_lines
 from rft.records import Question
 from rft.tasks.mcq import McqTask
 from rft.tasks.registry import task_class
@@ -51,13 +57,16 @@ class Comparison:
 
     Args:
         config: checked (`check_comparison`).
+        ranks: the processes that work on it; joined, where there are several. The first one alone asks systems without
+            a model and the judge, and writes the table.
 
     Raises:
         ValueError: data, a model's tokenizer, or a system that cannot be used.
     """
 
-    def __init__(self, config: ComparisonConfig) -> None:
+    def __init__(self, config: ComparisonConfig, ranks: Ranks | None = None) -> None:
         self.config = config
+        self.ranks = ranks or Ranks()
         self.dataset: Dataset = open_dataset(config.data)
         self.chosen = choose_questions(config, self.dataset)
         self.tokenizer = load_tokenizer_for(config, choose_systems(config.system))
@@ -82,12 +91,15 @@ class Comparison:
         assert self.tokenizer is not None, "a local model has one"
         return make_memory_agent(self.material, self.tokenizer)
 
-    def compare_systems(self, provenance: dict[str, Any]) -> Results:
-        """Asks every system, then writes the table, with `provenance` in it."""
+    def ask_systems(self) -> None:
+        """Asks every system what was not asked before. On all ranks."""
         for system in self.systems:
             self.ask_system(system)
-            if self.config.compare.answers == "open":
-                self.judge_system(system)
+
+    def make_table(self, provenance: dict[str, Any]) -> Results:
+        """Has open answers judged, then writes the table, with `provenance` in it. On the first rank."""
+        for system in self.systems if self.config.compare.answers == "open" else ():
+            self.judge_system(system)
         results = make_results(
             self.folder,
             [question.question_id for question in self.chosen.questions],
@@ -101,20 +113,54 @@ class Comparison:
 
     def ask_system(self, system: System) -> None:
         """Asks what was not asked before; each answer is written down as it comes."""
-        folder = self.folder / (RULES_LABEL if system.kind == "rule" else self.config.label) / system.name
-        check_answer_settings(folder, settings_of_answers(system, self.material, self.chosen.split, self.identity))
-        path = folder / "predictions.jsonl"
-        done = read_predictions(path)
-        keep_whole_lines(path)
-        num_samples = 1 if system.kind == "rule" else self.config.compare.num_samples
-        asked = left_to_ask(self.chosen.questions, num_samples, done)
-        if not asked:
+        ranks = Ranks() if system.kind == "rule" else self.ranks
+        if system.kind == "rule" and not self.ranks.is_first:
             return
-        total = len(self.chosen.questions) * num_samples
-        with tqdm(total=total, initial=total - len(asked), desc=system.name, unit="answer", dynamic_ncols=True) as bar:
-            for prediction in self.answers(system, asked, folder):
-                append_predictions(path, [prediction])
-                bar.update()
+        folder = self.folder / (RULES_LABEL if system.kind == "rule" else self.config.label) / system.name
+        left = ranks.first_says(lambda: self.left_of(system, folder))
+        if not left:
+            return
+        by_id = {question.question_id: question for question in self.chosen.questions}
+        asked = ranks.share([(by_id[question_id], sample) for question_id, sample in left])
+        part = part_folder(folder, ranks.index, ranks.count)
+        with ranks.together(), self.progress_bar(system, ranks, len(left), len(asked)) as bar:
+            write_answers(part / "predictions.jsonl", system.name, self.answers(system, asked, part), bar.update)
+        if ranks.count > 1:
+            ranks.first_says(lambda: self.merge(system, folder))
+
+    def merge(self, system: System, folder: Path) -> None:
+        """Puts together what the ranks have written.
+
+        Raises:
+            ValueError: it is not all there.
+        """
+        merge_parts(folder, self.chosen.questions)
+        done = read_predictions(folder / "predictions.jsonl")
+        missing = len(left_to_ask(self.chosen.questions, self.num_samples(system), done))
+        if missing:
+            raise ValueError(
+                f"{folder}: {missing} answers of other ranks are not there; set output_dir to a folder that all "
+                "machines share"
+            )
+
+    def left_of(self, system: System, folder: Path) -> list[tuple[str, int]]:
+        """Ids of the questions that the folder has no answer to, with the numbers of their samples."""
+        merge_parts(folder, self.chosen.questions)  # of an interrupted run; the settings are still its own
+        check_answer_settings(folder, settings_of_answers(system, self.material, self.chosen.split, self.identity))
+        done = answers_to_keep(folder / "predictions.jsonl")
+        left = left_to_ask(self.chosen.questions, self.num_samples(system), done)
+        return [(question.question_id, sample) for question, sample in left]
+
+    def num_samples(self, system: System) -> int:
+        return 1 if system.kind == "rule" else self.config.compare.num_samples
+
+    def progress_bar(self, system: System, ranks: Ranks, num_left: int, num_asked: int) -> tqdm[Any]:
+        """Of the first rank, which with others shows its own share."""
+        total, name = len(self.chosen.questions) * self.num_samples(system), system.name
+        done = total - num_left
+        if ranks.count > 1:
+            total, done, name = num_asked, 0, f"{name} (1 of {ranks.count} ranks)"
+        return tqdm(total=total, initial=done, desc=name, unit="answer", dynamic_ncols=True, disable=not ranks.is_first)
 
     def answers(self, system: System, asked: Sequence[Asked], folder: Path) -> Iterator[Prediction]:
         """Predictions as they come, from whatever answers in this kind of system."""
@@ -192,7 +238,17 @@ class Comparison:
         window = config.rollout.vllm_max_model_length or config.data.max_prompt_length + longest
         check_positions(config.model, window)
         assert self.tokenizer is not None and compare.temperature is not None, "checked at the start"
-        engine = open_engine(config.model, config.rollout, self.tokenizer, window=window, seed=config.train.seed)
+        most = Counter(question.context_id for question in self.chosen.questions).most_common(1)[0][1]
+        engine = open_engine(
+            config.model,
+            config.rollout,
+            self.tokenizer,
+            window=window,
+            seed=config.train.seed,
+            shared_prefix=(config.data.max_prompt_length, min(most, compare.batch_size)),
+        )
+        if self.ranks.is_first:
+            print(engine.summary, file=sys.stderr)
         return LocalChatModel(
             config, self.tokenizer, engine, temperature=compare.temperature, batch_size=compare.batch_size
         )
@@ -304,4 +360,13 @@ def open_endpoint(config: EndpointConfig) -> Endpoint:
         max_retries=config.max_retries,
         requests_per_minute=config.requests_per_minute,
         options=config.options,
+        api_key_header=config.api_key_header,
+        habits=Habits(
+            temperature="temperature" not in config.omit,
+            seed="seed" not in config.omit,
+            system_role=config.system_role,
+            alternating_roles=config.alternating_roles,
+            stream=config.stream,
+        ),
+        patience=max(8, 2 * config.concurrency),
     )

@@ -12,10 +12,15 @@ from rft.data.prompts import AnswerFormat
 
 @section
 class EndpointConfig:
-    """A model behind an OpenAI-compatible endpoint. Its key is read from OPENAI_API_KEY and from nowhere else."""
+    """A model behind an OpenAI-compatible endpoint. Its key is read from OPENAI_API_KEY and from nowhere else.
+
+    A failed answer stops nothing (rft/chat/failures.py). It is a wrong one where the model or the question is the
+    reason, such as content_filter. Where it may pass, such as timeout, it is in no mean and asked again by the same
+    command.
+    """
 
     base_url: Text | None = None
-    """Such as http://localhost:8000/v1; None is the client's own default."""
+    """Such as http://localhost:8000/v1; None is the client's own default. A query, ?api-version=..., is kept."""
     model: Text | None = None
     """The name the endpoint knows it by; None asks no endpoint."""
     concurrency: PositiveInt = 8
@@ -28,6 +33,16 @@ class EndpointConfig:
     """Further attempts after a timeout, a lost connection, a rate limit or a server error, each after a longer wait."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further fields of each request, such as reasoning_effort."""
+    api_key_header: Text | None = None
+    """The header that holds the key, such as api-key of Azure; None is Authorization: Bearer."""
+    omit: list[Literal["temperature", "seed"]] = field(default_factory=list)
+    """Fields that it refuses. This and what follows is also learned from the first request that it refuses."""
+    system_role: bool = True
+    """False writes the system line at the beginning of the user's message."""
+    alternating_roles: bool = False
+    """Whether user and assistant have to take turns: messages of one role that follow each other are then joined."""
+    stream: bool = False
+    """Whether it only streams."""
 
 
 @section

@@ -99,7 +99,7 @@ def key_problems(config: ComparisonConfig) -> list[Problem]:
         "compare.endpoint": config.compare.endpoint,
         "compare.judge.endpoint": config.compare.judge.endpoint,
     }
-    keyless = not os.environ.get("OPENAI_API_KEY")
+    keyless = not os.environ.get("OPENAI_API_KEY", "").strip()
     return [
         (
             keyless and endpoint.model is not None and endpoint.base_url is None,

@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rft.chat.endpoint import ChatReply
 from rft.chat.models import ChatModel, ChatRequest
 from rft.data import prompts
 from rft.eval.config import JudgeConfig
-from rft.eval.predictions import PROMPT_TOO_LONG, Prediction
-from rft.jsonl import keep_whole_lines, whole_lines
+from rft.eval.failed_answers import may_pass
+from rft.eval.predictions import Prediction
+from rft.jsonl import keep_whole_lines, rewrite_lines, whole_lines
 from rft.records import Message, Question
-from rft.reward.mcq import THOUGHT_CLOSES, boxed
+from rft.reward.mcq import NUMBER_EDGES, FailureReason, bare_content, boxed
+from rft.reward.thoughts import answer_of, split_thought
 
-NUMBER = re.compile(r"\s*(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)\s*")
+NUMBER = re.compile(r"(0?\.\d+|0|1(?:\.0+)?)\.?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,8 @@ class Verdict:
     repeat: int
     score: float | None
     failure: str | None
-    """Why there is no score: `no_box`, `several_scores` or `not_a_score`."""
+    """Why there is no score: `unclosed_thought`, `no_box`, `several_scores` or `not_a_score`, or why the judge gave no
+    verdict (rft.chat.endpoint)."""
     text: str
 
 
@@ -70,10 +74,14 @@ class JudgeResult:
 
 def read_score(text: str) -> tuple[float | None, str | None]:
     """The score in a verdict, or why there is none."""
-    boxes = boxed(text.rpartition(THOUGHT_CLOSES)[2])
+    _, answer = split_thought(text)
+    if answer is None:
+        return None, str(FailureReason.UNCLOSED_THOUGHT)
+    boxes = boxed(answer)
     if not boxes:
         return None, "no_box"
-    numbers = {float(found.group(1)) if box and (found := NUMBER.fullmatch(box)) else None for box in boxes}
+    found = [NUMBER.fullmatch(bare_content(box, NUMBER_EDGES)) for box in boxes]
+    numbers = {float(number.group(1)) if number else None for number in found}
     if len(numbers) > 1:
         return None, "several_scores"
     (number,) = numbers
@@ -92,7 +100,7 @@ def rubric_of(question: Question) -> tuple[str, str]:
 def judge_request(question: Question, reply: str, layout: str) -> tuple[tuple[Message, ...], str]:
     """System line and user message of one verdict; the reply's thought is not shown."""
     rubric, gold = rubric_of(question)
-    shown = {"query": question.query, "gold": gold, "reply": reply.rpartition(THOUGHT_CLOSES)[2].strip()}
+    shown = {"query": question.query, "gold": gold, "reply": answer_of(reply).strip()}
     parts = "\n\n".join(
         prompts.JUDGE_PARTS[part].format(**{part: shown[part]}) for part in prompts.JUDGE_LAYOUTS[layout]
     )
@@ -111,42 +119,73 @@ def judge_answers(
     model: ChatModel,
     path: Path,
 ) -> Iterator[Verdict]:
-    """Asks for the verdicts that `path` does not hold yet, and appends each as it comes.
+    """Asks for the verdicts that `path` does not hold yet, and appends each as it comes, failed ones at the end.
 
     Args:
         questions: by id, those of the predictions.
         model: the judge.
         path: verdicts.jsonl.
+
+    Raises:
+        ValueError: not one verdict came.
     """
-    keep_whole_lines(path)
-    done = {(v.question_id, v.sample, v.layout, v.repeat) for v in read_verdicts(path)}
+    done = {(v.question_id, v.sample, v.layout, v.repeat) for v in verdicts_to_keep(path)}
     requests = (
         request
         for prediction in predictions
-        if was_asked(prediction)
+        if is_judged(prediction)
         for request in verdict_requests(config, prediction, questions[prediction.question_id])
         if request.tag not in done
     )
+    failed: list[tuple[Verdict, str]] = []
+    for key, reply in model.replies(requests):
+        verdict = verdict_of(key, reply)
+        if reply.failure is not None:
+            failed.append((verdict, reply.detail))
+        else:
+            append_verdict(path, verdict)
+        yield verdict
+    if failed and not whole_lines(path):
+        raise ValueError(f"the judge gave none of {len(failed)} verdicts, the last one: {failed[-1][1]}")
+    for verdict, _ in failed:
+        append_verdict(path, verdict)
+
+
+def verdict_of(key: VerdictKey, reply: ChatReply) -> Verdict:
+    question_id, sample, layout, repeat = key
+    score, failure = (None, str(reply.failure)) if reply.failure is not None else read_score(reply.text)
+    return Verdict(
+        question_id=question_id,
+        sample=sample,
+        layout=layout,
+        repeat=repeat,
+        score=score,
+        failure=failure,
+        text=reply.text,
+    )
+
+
+def append_verdict(path: Path, verdict: Verdict) -> None:
     with path.open("a", encoding="utf-8") as file:
-        for (question_id, sample, layout, repeat), reply in model.replies(requests):
-            score, failure = read_score(reply.text)
-            verdict = Verdict(
-                question_id=question_id,
-                sample=sample,
-                layout=layout,
-                repeat=repeat,
-                score=score,
-                failure=failure,
-                text=reply.text,
-            )
-            file.write(json.dumps(dataclasses.asdict(verdict), ensure_ascii=False) + "\n")
-            file.flush()
-            yield verdict
+        file.write(json.dumps(dataclasses.asdict(verdict), ensure_ascii=False) + "\n")
 
 
-def was_asked(prediction: Prediction) -> bool:
-    """Whether there is an answer to judge; a question whose prompt was too long is a wrong answer without a judge."""
-    return prediction.failure != PROMPT_TOO_LONG
+def verdicts_to_keep(path: Path) -> list[Verdict]:
+    """The verdicts of a file, ready to be added to: a line that a crash cut short, and verdicts that did not come but
+    may, are taken out of it."""
+    keep_whole_lines(path)
+    found = read_verdicts(path)
+    kept = [verdict for verdict in found if not may_pass(verdict.failure)]
+    if len(kept) < len(found):
+        lines = zip(whole_lines(path), found, strict=True)
+        rewrite_lines(path, [line for line, verdict in lines if not may_pass(verdict.failure)])
+    return kept
+
+
+def is_judged(prediction: Prediction) -> bool:
+    """Whether there is an answer to judge. One that was cut inside its thought, was filtered, or was never asked for,
+    because the prompt was too long, is wrong without a judge."""
+    return prediction.failure is None
 
 
 def verdict_requests(
@@ -186,7 +225,7 @@ def with_verdicts(predictions: Sequence[Prediction], verdicts: Sequence[Verdict]
         of_answer.setdefault((verdict.question_id, verdict.sample), []).append(verdict)
     judged = []
     for prediction in predictions:
-        if not was_asked(prediction):
+        if not is_judged(prediction):
             judged.append(prediction)
             continue
         found = of_answer.get((prediction.question_id, prediction.sample), [])

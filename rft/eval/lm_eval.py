@@ -1,6 +1,7 @@
 """Questions as a file for EleutherAI's lm-evaluation-harness (configs/lm_eval/personamem.yaml reads it).
 
 A line holds the whole chat through one model's own template, as text, so the harness must not apply a template again.
+A control token in what a message says is a control token to the harness, which sees one text.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from rft.config import DataConfig
-from rft.data.chat_template import ChatParts, ChatTemplate
+from rft.data.chat_template import ChatParts, ChatTemplate, unquoted
 from rft.data.dataset import Dataset
 from rft.data.prompts import McqWording, context_messages, gold_letter
 from rft.records import Question
@@ -54,7 +55,7 @@ def write_lm_eval_questions(
                 "question_id": question.question_id,
                 "cluster": question.cluster,
                 "tags": dict(question.tags),
-                "prompt": parts.history + parts.tail(wording.ask(question, order)),
+                "prompt": unquoted(parts.history + parts.tail(wording.ask(question, order))),
                 "gold": gold_letter(order),
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

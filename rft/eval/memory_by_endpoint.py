@@ -9,11 +9,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from rft.chat.failures import FailedReply
 from rft.chat.memory_models import EndpointMemoryModel
 from rft.chat.models import in_threads
 from rft.data.memory_split import ChunkedContexts
 from rft.eval.asked import Asked
-from rft.eval.chat_answers import PutQuestion, prediction_from_reply
+from rft.eval.chat_answers import PutQuestion, failed_prediction, prediction_from_reply
 from rft.eval.material import Material, Shown
 from rft.eval.memory import MemoryTrace
 from rft.eval.memory_log import LoggedUpdate, MemoryLog
@@ -40,7 +41,14 @@ def answer_from_endpoint_memory(
     ]
 
     def answer_unit(questions: list[Question]) -> list[Prediction]:
-        write_memory(questions[0].context_id, contexts, model, log)
+        try:
+            write_memory(questions[0].context_id, contexts, model, log)
+        except FailedReply as error:
+            # A chunk that nobody read would be missing in the memory: its questions are asked when it is written.
+            return [
+                failed_prediction(material.form, put_question(material, question), error.failure, str(error))
+                for question in questions
+            ]
         return [answer_from_written_memory(material, question, contexts, model, log) for question in questions]
 
     for _, predictions in in_threads(units, answer_unit, config.compare.endpoint.concurrency):
@@ -48,7 +56,11 @@ def answer_from_endpoint_memory(
 
 
 def write_memory(context_id: str, contexts: ChunkedContexts, model: EndpointMemoryModel, log: MemoryLog) -> None:
-    """Makes the updates that are still missing."""
+    """Makes the updates that are still missing.
+
+    Raises:
+        FailedReply: one of them did not come; those before it are kept.
+    """
     done = log.of_context(context_id, 0)
     memory = done[-1].memory if done else ""
     chunks = contexts.chunks(context_id)
@@ -71,8 +83,8 @@ def answer_from_written_memory(
 ) -> Prediction:
     updates = log.of_context(question.context_id, 0)
     memory = updates[-1].memory
-    text = material.form.text_of(question)
-    reply = model.reply(memory, text)
+    put = put_question(material, question)
+    reply = model.reply(memory, put.text)
     turn = contexts.evidence_turn(question)
     trace = MemoryTrace(
         memory=memory,
@@ -81,5 +93,8 @@ def answer_from_written_memory(
         update_failures=tuple(update.failure for update in updates),
         retention=None if turn is None else follow_evidence(question, turn, [update.memory for update in updates]),
     )
-    put = PutQuestion(question=question, sample=0, text=text, shown=Shown(messages=()))
     return prediction_from_reply(material.form, put, reply, thought_open=False, memory=trace.as_row())
+
+
+def put_question(material: Material, question: Question) -> PutQuestion:
+    return PutQuestion(question=question, sample=0, text=material.form.text_of(question), shown=Shown(messages=()))

@@ -52,13 +52,14 @@ class Prediction:
     """The answer that was read in the reply: the letter, where letters were offered."""
     reward: float | None
     """What the answer is worth: 1.0 or 0.0 for a letter, a judge's score in [0, 1], or whatever reward functions give.
-    None where no function applied, or no verdict of the judge could be read."""
+    None where no function applied, no verdict of the judge could be read, or no answer came that says anything of the
+    model (rft.chat.failures.PASSING_FAILURES)."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """The value of each reward function by name."""
     failure: str | None
-    """Why no answer could be read."""
+    """Why no answer could be read, or none came."""
     finish_reason: FinishReason | None
-    """None where no model was asked."""
+    """None where no model was asked, or none answered."""
     prompt_tokens: int
     completion_tokens: int
     question: str
@@ -71,6 +72,8 @@ class Prediction:
     """With a memory: its text, its cost, what it kept (rft.eval.memory.MemoryTrace)."""
     verdicts: tuple[dict[str, Any], ...] = ()
     """With a judge: each verdict, its layout, its score or why it has none."""
+    detail: str = ""
+    """Where an endpoint did not answer: its address, the model, and what it says."""
 
     def as_row(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -9,6 +9,7 @@ from rft.data.prompts import McqWording, Wording, gold_letter, letters_of, shown
 from rft.eval.config import ComparisonConfig
 from rft.records import Attempt, Question, Score
 from rft.reward.final_answer import score_final_answer
+from rft.reward.mcq import after_thought
 from rft.reward.scorer import Scorer, TaskScorer, make_scorer
 from rft.tasks.task import Task
 
@@ -60,5 +61,6 @@ def final_answer_scores(attempts: Sequence[Attempt]) -> list[Score]:
 
 
 def leave_to_judge(attempts: Sequence[Attempt]) -> list[Score]:
-    """No reward yet: a judge reads the answers later."""
-    return [Score(reward=None) for _ in attempts]
+    """No reward yet: a judge reads the answers later. Where a reply holds no answer, there is nothing to judge."""
+    failures = [after_thought(attempt.text, attempt.thought_open)[1] for attempt in attempts]
+    return [Score(reward=0.0, failure=str(failure)) if failure else Score(reward=None) for failure in failures]

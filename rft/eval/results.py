@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from rft.eval.failed_answers import has_failed
 from rft.eval.judge import JudgeResult, read_verdicts, summarize_judge, with_verdicts
 from rft.eval.predictions import Prediction, read_predictions
 from rft.eval.score import Difference, EvalResult, paired_difference, summarize
@@ -258,7 +259,18 @@ def cost_of(answers: SystemAnswers) -> Cost:
 
 def as_table(results: Results) -> str:
     """For a terminal: one line per system."""
-    header = ("model", "system", "n", "accuracy", "95% interval", "to baseline", "parsed", "cut off", "prompt tokens")
+    header = (
+        "model",
+        "system",
+        "n",
+        "accuracy",
+        "95% interval",
+        "to baseline",
+        "parsed",
+        "cut off",
+        "failed",
+        "prompt tokens",
+    )
     lines = [header, *(table_cells(row) for row in results.systems)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     texts = [
@@ -282,5 +294,6 @@ def table_cells(row: SystemResult) -> tuple[str, ...]:
         f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "",
         f"{row.result.parse_rate:.1%}" if row.result.parse_rate is not None else "",
         f"{row.result.truncation_rate:.1%}",
+        str(sum(count for failure, count in row.result.failures.items() if has_failed(failure)) or ""),
         f"{row.cost.prompt_tokens_mean:,.0f}" if row.cost.prompt_tokens_max else "",
     )

@@ -103,6 +103,7 @@ def summarize(predictions: Sequence[Prediction], breakdowns: Sequence[str]) -> E
             "valid verdict of the judge; ask another judge" if judged else "reward; see that reward.function applies"
         )
         raise ValueError(f"none of {len(predictions)} answers has a {reason}")
+    from_memory = [prediction for prediction in predictions if prediction.memory]
     shown = [prediction for prediction in predictions if prediction.option_order]
     all_shown = len(shown) == len(predictions)
     return EvalResult(
@@ -116,7 +117,7 @@ def summarize(predictions: Sequence[Prediction], breakdowns: Sequence[str]) -> E
         gold_letters=counted(prediction.reference for prediction in shown),
         chance=statistics.fmean(1 / len(prediction.option_order) for prediction in shown) if all_shown else None,
         rewards=mean_parts(predictions),
-        memory=summarize_memories(predictions) if predictions[0].memory else None,
+        memory=summarize_memories(from_memory) if from_memory else None,
     )
 
 

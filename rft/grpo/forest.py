@@ -28,6 +28,9 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
+FIRST_COMPARED = 1024
+"""Tokens of two paths that are compared first (`common_prefix_length`)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
@@ -165,8 +168,17 @@ def lay_out_forest(
 
 
 def common_prefix_length(a: Ints, b: Ints) -> int:
-    """How many leading tokens two paths share."""
-    size = min(len(a), len(b))
-    differ = a[:size] != b[:size]
-    at = int(differ.argmax()) if size else 0  # the first difference; 0 as well where there is none
-    return at if size and differ[at] else size
+    """How many leading tokens two paths share.
+
+    Paths of different contexts part after a few hundred of their tokens, so the pieces that are compared start small,
+    and each is twice as long as the one before.
+    """
+    size, start, width = min(len(a), len(b)), 0, FIRST_COMPARED
+    while start < size:
+        end = min(start + width, size)
+        differ = a[start:end] != b[start:end]
+        at = int(differ.argmax())  # the first difference; 0 as well where there is none
+        if differ[at]:
+            return start + at
+        start, width = end, 2 * width
+    return size

@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from rft.grpo.attention_kernels import AttentionKernel, KernelLaunch, kernel_in_use, tokens_first
 from rft.grpo.forest import Segment
 
 FOREST_ATTENTION = "forest"
@@ -58,52 +59,34 @@ QueriesAndKeys = tuple[TokenRange, TokenRange]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KernelLaunch:
-    """One call of an attention kernel: S sequences side by side, the queries of each on the keys of the same sequence.
-
-    L is the number of queries of all sequences together, M that of their keys.
-
-    Example, S = 1, the descendants 40..80 of the segment 0..40:
-        KernelLaunch(queries=slice(40, 80), keys=slice(0, 40), causal=False, query_bounds=tensor([0, 40]),
-                     key_bounds=tensor([0, 40]), longest_queries=40, longest_keys=40)
-    """
-
-    queries: slice | Tensor
-    """Which of the T tokens: a slice, or int64 indices [L] where they do not stand side by side."""
-    keys: slice | Tensor
-    """The same for keys and values; as indices [M]."""
-    causal: bool
-    """A query sees the keys up to its own place, instead of all. Only where a sequence's queries are its keys."""
-    query_bounds: Tensor
-    """int32 [S + 1]: sequence s has the queries query_bounds[s] .. query_bounds[s + 1] of the L."""
-    key_bounds: Tensor
-    """int32 [S + 1]: the same among the M keys."""
-    longest_queries: int
-    """Queries of the sequence that has most; the kernel wants to know."""
-    longest_keys: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPlan:
     """The kernel calls that one forest's attention consists of; every layer of the model makes the same ones.
 
     Example, one prompt of 40 tokens with two completions of 20, on a CPU:
-        AttentionPlan(own=(prompt, completion_1, completion_2), ancestors=(completions_on_prompt,))
+        AttentionPlan(kernel=CPU, own=(prompt, completion_1, completion_2), ancestors=(completions_on_prompt,))
     """
 
+    kernel: AttentionKernel
+    """What computes the launches, forward and backward."""
     own: tuple[KernelLaunch, ...]
     """Each segment's queries on its own keys: every one of the T tokens is a query exactly once."""
     ancestors: tuple[KernelLaunch, ...]
     """The queries of a segment's descendants on that segment's keys: a token is a query once per segment above it."""
 
 
-def plan_attention(segments: Sequence[Segment], device: torch.device) -> AttentionPlan:
+def plan_attention(
+    segments: Sequence[Segment], device: torch.device, kernel: AttentionKernel | None = None
+) -> AttentionPlan:
     """The launches for a forest's segments.
 
-    On a CPU one per segment, and one more per segment that has descendants. On CUDA, whose kernel takes many sequences
+    On a CPU one per segment, and one more per segment that has descendants. On CUDA, whose kernels take many sequences
     at once, one for all segments with themselves, and one per level of the forest, long segments apart. A level is all
     segments with equally many segments above them.
+
+    Args:
+        kernel: None is the one in use on `device`.
     """
+    kernel = kernel or kernel_in_use(device)
     own: list[QueriesAndKeys] = []
     levels: list[list[QueriesAndKeys]] = []  # per level, the segments that have descendants, with these as queries
     depths: list[int] = []  # per segment, its level: 0 for a root
@@ -114,11 +97,12 @@ def plan_attention(segments: Sequence[Segment], device: torch.device) -> Attenti
         if segment.subtree_end > segment.end:
             levels.extend([] for _ in range(depths[-1] + 1 - len(levels)))
             levels[depths[-1]].append(((segment.end, segment.subtree_end), tokens))
-    if device.type == "cpu":
-        own_groups, ancestor_groups = [[pair] for pair in own], [[pair] for level in levels for pair in level]
-    else:
+    if kernel.many_sequences:
         own_groups, ancestor_groups = [own], [group for level in levels for group in split_long_segments(level)]
+    else:
+        own_groups, ancestor_groups = [[pair] for pair in own], [[pair] for level in levels for pair in level]
     return AttentionPlan(
+        kernel=kernel,
         own=tuple(kernel_launch(group, causal=True, device=device) for group in own_groups),
         ancestors=tuple(kernel_launch(group, causal=False, device=device) for group in ancestor_groups),
     )
@@ -126,8 +110,11 @@ def plan_attention(segments: Sequence[Segment], device: torch.device) -> Attenti
 
 def split_long_segments(level: Sequence[QueriesAndKeys]) -> list[list[QueriesAndKeys]]:
     """The pairs of one level as groups, one per launch: each long segment alone, the short ones together."""
-    short = [pair for pair in level if pair[1][1] - pair[1][0] < LONG_SEGMENT]
-    return [*([pair] for pair in level if pair not in short), *([short] if short else [])]
+    long: list[QueriesAndKeys] = []
+    short: list[QueriesAndKeys] = []
+    for pair in level:
+        (long if pair[1][1] - pair[1][0] >= LONG_SEGMENT else short).append(pair)
+    return [*([pair] for pair in long), *([short] if short else [])]
 
 
 def kernel_launch(pairs: Sequence[QueriesAndKeys], *, causal: bool, device: torch.device) -> KernelLaunch:
@@ -163,85 +150,35 @@ def cumulative_lengths(ranges: Sequence[TokenRange], device: torch.device) -> Te
     return torch.tensor([0, *accumulate(end - start for start, end in ranges)], dtype=torch.int32, device=device)
 
 
-# ---------------------------------------------------------------------------------------------------------- kernels
-
-
-def partial_attention(launch: KernelLaunch, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Output [L, H, D] and log-sum-exp [L, H] of the launch's L queries, from q [T, H, D] and k, v [T, K, D].
-
-    Both are over the keys of this launch alone.
-    """
-    queries, keys, values = q[launch.queries], k[launch.keys], v[launch.keys]
-    if q.device.type == "cpu":
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            heads_first(queries), heads_first(keys), heads_first(values), 0.0, launch.causal, scale=scale
-        )
-        return tokens_first(out), lse.squeeze(0).transpose(0, 1)  # lse [1, H, L] -> [L, H]
-    # The two zeros and `False`: no dropout, no debug mask.
-    out, lse, *_ = torch.ops.aten._flash_attention_forward(
-        queries, keys, values, launch.query_bounds, launch.key_bounds, launch.longest_queries, launch.longest_keys,
-        0.0, launch.causal, False, scale=scale,
-    )  # fmt: skip
-    return out, lse.transpose(0, 1)  # lse [H, L] -> [L, H]
-
-
-def partial_attention_backward(
-    launch: KernelLaunch, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What the launch adds to the gradients of its queries [L, H, D] and of its keys and values [M, K, D].
-
-    Args:
-        grad: [T, H, D], gradient of the merged output.
-        out: [T, H, D], the merged output.
-        lse: [T, H], the merged log-sum-exps. See "Gradients" at the top of this file.
-    """
-    grad, out, lse = grad[launch.queries], out[launch.queries], lse[launch.queries].transpose(0, 1)
-    queries, keys, values = q[launch.queries], k[launch.keys], v[launch.keys]
-    if q.device.type == "cpu":
-        grads = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            heads_first(grad), heads_first(queries), heads_first(keys), heads_first(values),
-            heads_first(out), lse.unsqueeze(0), 0.0, launch.causal, scale=scale,
-        )  # fmt: skip
-        grad_q, grad_k, grad_v = map(tokens_first, grads)
-        return grad_q, grad_k, grad_v
-    unused = torch.zeros(2, dtype=torch.uint64, device=q.device)  # the state of a dropout that is off
-    grad_q, grad_k, grad_v = torch.ops.aten._flash_attention_backward(
-        grad, queries, keys, values, out, lse.contiguous(), launch.query_bounds, launch.key_bounds,
-        launch.longest_queries, launch.longest_keys, 0.0, launch.causal, unused, unused, scale=scale,
-    )  # fmt: skip
-    return grad_q, grad_k, grad_v
-
-
-def heads_first(x: Tensor) -> Tensor:
-    """[L, H, D] -> [1, H, L, D], a view."""
-    return x.transpose(0, 1).unsqueeze(0)
-
-
-def tokens_first(x: Tensor) -> Tensor:
-    """[1, H, L, D] -> [L, H, D], a view."""
-    return x.squeeze(0).transpose(0, 1)
-
-
 # -------------------------------------------------------------------------------------------------- the whole forest
 
 
-class ForestAttention(torch.autograd.Function):
-    """q [T, H, D], k and v [T, K, D] -> output [T, H, D].
+def attend(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, scale: float) -> tuple[Tensor, Tensor]:
+    """q [T, H, D], k and v [T, K, D] -> output [T, H, D] in q's type and log-sum-exps [T, H], over all a token sees.
 
-    Partial results and gradients are summed in float32 (float64 where the inputs are), whatever the inputs' type.
+    Partial results are merged in float32 (float64 where the inputs are), whatever the inputs' type.
     """
+    wide = torch.promote_types(q.dtype, torch.float32)
+    merged = torch.empty_like(q, dtype=wide, memory_format=torch.contiguous_format)
+    lse = torch.empty(q.shape[:2], dtype=wide, device=q.device)
+
+    def partial(launch: KernelLaunch) -> tuple[Tensor, Tensor]:
+        return plan.kernel.forward(launch, q[launch.queries], k[launch.keys], v[launch.keys], scale)
+
+    # The first partial result of every token fills the empty tensors; each later one is merged in.
+    for own in plan.own:
+        merged[own.queries], lse[own.queries] = partial(own)
+    for ancestor in plan.ancestors:
+        merge_partial_attention(merged, lse, ancestor.queries, *partial(ancestor))
+    return merged.to(q.dtype), lse
+
+
+class ForestAttention(torch.autograd.Function):
+    """q [T, H, D], k and v [T, K, D] -> output [T, H, D]; gradients are summed as partial results are merged."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, scale: float) -> Tensor:
-        wide = torch.promote_types(q.dtype, torch.float32)
-        merged = torch.empty_like(q, dtype=wide, memory_format=torch.contiguous_format)
-        lse = torch.empty(q.shape[:2], dtype=wide, device=q.device)
-        # The first partial result of every token fills the empty tensors; each later one is merged in.
-        for own in plan.own:
-            merged[own.queries], lse[own.queries] = partial_attention(own, q, k, v, scale)
-        for ancestor in plan.ancestors:
-            merge_partial_attention(merged, lse, ancestor.queries, *partial_attention(ancestor, q, k, v, scale))
-        out = merged.to(q.dtype)
+        out, lse = attend(q, k, v, plan, scale)
         ctx.save_for_backward(q, k, v, out, lse)
         ctx.plan, ctx.scale = plan, scale
         return out
@@ -250,13 +187,20 @@ class ForestAttention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         q, k, v, out, lse = ctx.saved_tensors
+        plan: AttentionPlan = ctx.plan
         grad_q, grad_k, grad_v = (torch.empty_like(x, dtype=lse.dtype) for x in (q, k, v))
+
+        def partial(launch: KernelLaunch) -> tuple[Tensor, Tensor, Tensor]:
+            queries, keys = launch.queries, launch.keys
+            return plan.kernel.backward(
+                launch, grad[queries], q[queries], k[keys], v[keys], out[queries], lse[queries], ctx.scale
+            )
+
         # As forward: every token is once a query and once a key of its own segment, which fills the empty tensors.
-        for own in ctx.plan.own:
-            parts = partial_attention_backward(own, grad, q, k, v, out, lse, ctx.scale)
-            grad_q[own.queries], grad_k[own.keys], grad_v[own.keys] = parts
-        for ancestor in ctx.plan.ancestors:
-            part_q, part_k, part_v = partial_attention_backward(ancestor, grad, q, k, v, out, lse, ctx.scale)
+        for own in plan.own:
+            grad_q[own.queries], grad_k[own.keys], grad_v[own.keys] = partial(own)
+        for ancestor in plan.ancestors:
+            part_q, part_k, part_v = partial(ancestor)
             add_to_tokens(grad_q, ancestor.queries, part_q)
             add_to_tokens(grad_k, ancestor.keys, part_k)
             add_to_tokens(grad_v, ancestor.keys, part_v)

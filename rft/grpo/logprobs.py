@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rft.grpo.forest import build_forest
 from rft.grpo.forest_attention import plan_attention
-from rft.grpo.samples import pad_samples
+from rft.grpo.samples import pad_samples, token_paths
 from rft.records import Sample
 
 CHUNK_ELEMENTS = 2**26
@@ -70,7 +70,7 @@ def dense_logprobs(model: nn.Module, samples: Sequence[Sample], temperature: flo
 def forest_logprobs(model: nn.Module, samples: Sequence[Sample], temperature: float, *, entropy: bool) -> TokenLogprobs:
     """The samples as one forest: one row of T unique tokens, each scored once, gathered back to its samples."""
     device = next(model.parameters()).device
-    forest = build_forest([sample.prompt_ids + sample.completion_ids for sample in samples])
+    forest = build_forest(token_paths(samples))
     # For each sample the flat indices of its trained tokens, int64 [its completion tokens]. Two samples may share some:
     # completions that begin alike are one token in the forest.
     trained = [forest.path_indices(i)[len(sample.prompt_ids) :] for i, sample in enumerate(samples)]

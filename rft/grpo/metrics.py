@@ -14,7 +14,10 @@ from accelerate import Accelerator
 from rft.distributed import gather_lists
 from rft.records import Answer, Rollout, Score
 from rft.reward.functions import reward_part_metrics
-from rft.rollout.engine import EngineCounters
+from rft.rollout.engine import Engine, EngineCounters
+
+SLEEPING_GIB = "engine/sleeping_gib"
+"""Device memory, in GiB, that an engine gives back while the trainer works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,21 +90,40 @@ def reward_metrics(rewards: Mapping[str, Sequence[float]]) -> dict[str, float]:
     }
 
 
-def prefix_cache_metrics(accelerator: Accelerator, used: EngineCounters) -> dict[str, float]:
-    """Prefix-cache use and tokens of one rollout phase, over all ranks."""
-    every = gather_lists(accelerator, [used])
-    prompt = sum(counters.prompt_tokens for counters in every)
-    cached = sum(counters.cached_prompt_tokens for counters in every)
+def engine_metrics(accelerator: Accelerator, engine: Engine, used: EngineCounters) -> dict[str, float]:
+    """What the engines of all ranks did in one rollout phase, and what the smallest of them can hold."""
+    every = gather_lists(accelerator, [(used, engine.kv_cache_tokens, engine.sleeping_bytes())])
+    counters = [found for found, _, _ in every]
+    prompt = sum(found.prompt_tokens for found in counters)
+    cached = sum(found.cached_prompt_tokens for found in counters)
     return {
         "engine/prompt_tokens": float(prompt),
         "engine/prefill_tokens": float(prompt - cached),
         "engine/prefix_cache_hit_rate": cached / prompt if prompt else 0.0,
-        "engine/generated_tokens": float(sum(counters.generated_tokens for counters in every)),
+        "engine/generated_tokens": float(sum(found.generated_tokens for found in counters)),
+        "engine/preemptions": float(sum(found.preemptions for found in counters)),
+        "engine/kv_cache_tokens": float(min(tokens for _, tokens, _ in every)),
+        SLEEPING_GIB: max(size for _, _, size in every) / 2**30,
     }
 
 
-def peak_memory_gib() -> float:
-    """The most memory this process has held so far: on the GPU by torch where there is one, else resident."""
+def restart_peak_memory() -> None:
+    """Makes `peak_memory_gib` of a GPU count from here. A CPU's peak stays that of the whole process, so that whoever
+    asks the operating system for it gets the same."""
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory_gib(accelerator: Accelerator, sleeping_gib: float = 0.0) -> float:
+    """The most memory that a rank has held: on a GPU since `restart_peak_memory`, as PyTorch allocated it; on a CPU so
+    far, resident.
+
+    Args:
+        sleeping_gib: of the engine's memory that was given back while the trainer worked (SLEEPING_GIB). PyTorch counts
+            it all along, so it is taken off, and what is left is the trainer's.
+    """
+    if torch.cuda.is_available():
+        held = torch.cuda.max_memory_allocated() / 2**30 - sleeping_gib
+    else:
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return max(gather_lists(accelerator, [held]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from rft.config import Config, TrainConfig
 from rft.distributed import accumulate, gather_lists
-from rft.grpo.frozen_logprobs import ScoredSample
-from rft.grpo.logprobs import trained_token_logprobs
+from rft.grpo.frozen_logprobs import ScoredSample, goes_through_model, has_gradient, split_by_sample
+from rft.grpo.logprobs import TokenLogprobs, trained_token_logprobs
 from rft.grpo.loss import (
     LossMetrics,
     LossTerms,
@@ -28,8 +28,15 @@ from rft.grpo.loss import (
     metric_values,
     policy_loss,
 )
-from rft.grpo.packing import packs_of_rank
+from rft.grpo.packing import Pack, packs_of_rank
 from rft.grpo.samples import trained_tokens
+from rft.records import Sample
+
+REMEDY = (
+    "train on from the last checkpoint with a lower train.learning_rate "
+    "(model.model_name_or_path=OUTPUT_DIR/checkpoint-N and another output_dir)"
+)
+"""For numbers that are not finite; a run that is resumed keeps its learning rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +44,7 @@ class MicroBatchResult:
     """What is left of a micro-batch once it went through the model: small enough to gather from every rank.
 
     Example:
-        MicroBatchResult(loss=-0.02, num_computed=41_210, metrics={"entropy": tensor([31.4, 40.0])})
+        MicroBatchResult(loss=-0.02, num_computed=41_210, metrics={"entropy": tensor([31.4, 40.0])}, logps=())
     """
 
     loss: float
@@ -46,6 +53,25 @@ class MicroBatchResult:
     """Tokens that went through the model, padding included."""
     metrics: LossMetrics
     """float64, on the CPU."""
+    logps: tuple[tuple[int, Tensor], ...]
+    """For each of its samples the place among those of the step, and its log-probs, float32 [C], on the CPU. Empty
+    where no later step of the batch needs them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What one optimizer step gives back.
+
+    Example:
+        StepResult(metrics={"loss": -0.02, "grad_norm": 0.31}, samples=[ScoredSample(...), ...])
+    """
+
+    metrics: dict[str, float]
+    """Over all ranks."""
+    samples: list[ScoredSample]
+    """Those of the step, for the next step on them: a sample that came without old log-probs has those that the step
+    computed, before it changed a weight. Only with train.num_iterations > 1, and only samples that went through the
+    model; the others are as they came."""
 
 
 def optimizer_step(
@@ -57,11 +83,11 @@ def optimizer_step(
     samples: Sequence[ScoredSample],
     *,
     max_completion_length: int,
-) -> dict[str, float]:
-    """Takes one optimizer step on `samples`, those of all ranks; returns metrics over all ranks.
+) -> StepResult:
+    """Takes one optimizer step on `samples`, those of all ranks.
 
     The loss is normalised over the whole step (every rank, every micro-batch), so that neither packing nor the
-    number of ranks changes it.
+    number of ranks changes it. Samples without a gradient count in the normalizers all the same.
 
     Where no sample has a gradient the step is skipped: weights and optimizer state stay as they are to the bit, while a
     step with a zero gradient would move them by weight decay and momentum. The learning rate's schedule counts the step
@@ -75,41 +101,38 @@ def optimizer_step(
         max_completion_length: the most tokens that a completion of this run can have, the constant of `dr_grpo`.
 
     Raises:
-        RuntimeError: the loss or the norm of the gradient is not finite. The loss is checked before any weight changes,
-            and so is the norm, except under DeepSpeed: there the last backward pass has taken the step already, so the
-            weights in memory are not finite either, and the run has to continue from a checkpoint.
+        RuntimeError: the loss or the norm of the gradient is not finite. No weight has changed then. (DeepSpeed takes
+            the step before the norm is read here, but leaves out a step whose norm is not finite.)
     """
     totals = step_totals(samples, max_completion_length)
-    trained = samples_with_gradient(config.train, samples)
-    if trained:
-        results = accumulate_gradients(config, accelerator, policy, trained, totals)
+    computed = [index for index, goes in enumerate(goes_through_model(config.train, plain(samples))) if goes]
+    batch = [samples[index] for index in computed]
+    is_trained = any(has_gradient(config.train, sample) for sample in plain(batch))
+    if is_trained:
+        results = accumulate_gradients(config, accelerator, policy, batch, totals)
         grad_norm = clip_gradients(accelerator, policy, config.train.max_grad_norm)
     else:
-        results = measure_without_gradient(config, accelerator, policy, samples[:1], totals)
+        results = measure_without_gradient(config, accelerator, policy, batch, totals)
         grad_norm = 0.0
     learning_rate = scheduler.get_last_lr()[0]
-    if trained:
+    if is_trained:
         optimizer.step()
     advance_schedule(scheduler)
     optimizer.zero_grad()
-    return {
-        **micro_batch_metrics(config.train, gather_lists(accelerator, results), trained or samples[:1]),
-        "completions/trained_ratio": len(trained) / len(samples) if samples else 0.0,
-        "update/skipped": 0.0 if trained else 1.0,
-        "grad_norm": grad_norm,
-        "learning_rate": learning_rate,
-    }
-
-
-def samples_with_gradient(config: TrainConfig, samples: Sequence[ScoredSample]) -> Sequence[ScoredSample]:
-    """The samples whose gradient is not zero by construction.
-
-    Without a KL term a sample of zero advantage (all siblings equally good) adds exactly nothing to the gradient; it
-    counts in the normalizers all the same.
-    """
-    if config.beta > 0:
-        return samples
-    return [scored for scored in samples if scored.sample.advantage != 0]
+    results = gather_lists(accelerator, results)
+    kept = {computed[place]: logps for result in results for place, logps in result.logps}
+    return StepResult(
+        metrics={
+            **micro_batch_metrics(config.train, results, batch),
+            "completions/trained_ratio": len(batch) / len(samples) if is_trained else 0.0,
+            "update/skipped": 0.0 if is_trained else 1.0,
+            "grad_norm": grad_norm,
+            "learning_rate": learning_rate,
+        },
+        samples=[
+            replace(scored, old_logps=kept[index]) if index in kept else scored for index, scored in enumerate(samples)
+        ],
+    )
 
 
 def step_totals(samples: Sequence[ScoredSample], max_completion_length: int) -> StepTotals:
@@ -134,11 +157,12 @@ def accumulate_gradients(
     """
     policy.train()
     results: list[MicroBatchResult] = []
-    batches = micro_batches_of_rank(config.train, accelerator, samples)
-    for number, (batch, weight) in enumerate(batches, start=1):
-        with accumulate(accelerator, policy, last=number == len(batches)):
-            terms, num_computed = micro_batch_loss(config, policy, batch, totals)
-            result = micro_batch_result(terms, num_computed)
+    packs = packs_of_rank(config.train, plain(samples), accelerator.process_index, accelerator.num_processes)
+    for number, (pack, weight) in enumerate(packs, start=1):
+        batch = [samples[index] for index in pack]
+        with accumulate(accelerator, policy, last=number == len(packs)):
+            terms, current = micro_batch_loss(config, policy, batch, totals)
+            result = micro_batch_result(config.train, pack, batch, terms, current)
             accelerator.backward(terms.loss * (weight * accelerator.num_processes))
         results += [result] * weight
     return results
@@ -155,27 +179,24 @@ def measure_without_gradient(
     """Forward pass of this rank's micro-batches, nothing else."""
     policy.eval()
     results: list[MicroBatchResult] = []
-    for batch, weight in micro_batches_of_rank(config.train, accelerator, samples):
-        terms, num_computed = micro_batch_loss(config, policy, batch, totals)
-        results += [micro_batch_result(terms, num_computed)] * weight
+    packs = packs_of_rank(config.train, plain(samples), accelerator.process_index, accelerator.num_processes)
+    for pack, weight in packs:
+        batch = [samples[index] for index in pack]
+        terms, current = micro_batch_loss(config, policy, batch, totals)
+        results += [micro_batch_result(config.train, pack, batch, terms, current)] * weight
     policy.train()
     return results
 
 
-def micro_batches_of_rank(
-    config: TrainConfig, accelerator: Accelerator, samples: Sequence[ScoredSample]
-) -> list[tuple[list[ScoredSample], int]]:
-    """This rank's micro-batches, each with its weight in the sums (see `packs_of_rank`)."""
-    plain = [scored.sample for scored in samples]
-    packs = packs_of_rank(config, plain, accelerator.process_index, accelerator.num_processes)
-    return [([samples[index] for index in pack], weight) for pack, weight in packs]
+def plain(samples: Sequence[ScoredSample]) -> list[Sample]:
+    return [scored.sample for scored in samples]
 
 
 def micro_batch_loss(
     config: Config, policy: torch.nn.Module, batch: Sequence[ScoredSample], totals: StepTotals
-) -> tuple[LossTerms, int]:
-    """Forward pass and loss of one micro-batch, and how many tokens went through the model."""
-    samples = [scored.sample for scored in batch]
+) -> tuple[LossTerms, TokenLogprobs]:
+    """Forward pass and loss of one micro-batch, and the log-probs that the loss is made of."""
+    samples = plain(batch)
     current = trained_token_logprobs(
         policy, samples, config.rollout.temperature, shared_prefix=config.train.shared_prefix, entropy=True
     )
@@ -187,29 +208,38 @@ def micro_batch_loss(
         config=config.train,
         totals=totals,
     )
-    return terms, current.num_computed
+    return terms, current
 
 
 def concatenate_logps(parts: Sequence[Tensor | None], device: torch.device) -> Tensor | None:
     """Per-sample log-probs [C] as one flat [N]; None when there are none."""
     tensors = [part for part in parts if part is not None]
+    assert len(tensors) in (0, len(parts)), "the samples of one step all have old log-probs, or none has"
     return torch.cat(tensors).to(device) if tensors else None
 
 
-def micro_batch_result(terms: LossTerms, num_computed: int) -> MicroBatchResult:
+def micro_batch_result(
+    config: TrainConfig, pack: Pack, batch: Sequence[ScoredSample], terms: LossTerms, current: TokenLogprobs
+) -> MicroBatchResult:
     """Takes the numbers off the device; refuses a loss that is none."""
     loss = terms.loss.item()
     if not math.isfinite(loss):
-        raise RuntimeError(f"the loss is {loss}; lower train.learning_rate")
-    on_cpu = {name: value.double().cpu() for name, value in terms.metrics.items()}
-    return MicroBatchResult(loss=loss, num_computed=num_computed, metrics=on_cpu)
+        raise RuntimeError(f"the loss is {loss}; {REMEDY}")
+    logps = split_by_sample(current.logps.detach().cpu(), plain(batch))
+    are_old_ones = config.num_iterations > 1 and batch[0].old_logps is None
+    return MicroBatchResult(
+        loss=loss,
+        num_computed=current.num_computed,
+        metrics={name: value.double().cpu() for name, value in terms.metrics.items()},
+        logps=tuple(zip(pack, logps, strict=True)) if are_old_ones else (),
+    )
 
 
 def clip_gradients(accelerator: Accelerator, policy: torch.nn.Module, max_norm: float) -> float:
     """Scales the gradient down to `max_norm`; returns its norm before. Under DeepSpeed it only reads the norm."""
     norm = float(accelerator.clip_grad_norm_(policy.parameters(), max_norm))
     if not math.isfinite(norm):
-        raise RuntimeError(f"the gradient norm is {norm}; lower train.learning_rate")
+        raise RuntimeError(f"the gradient norm is {norm}; {REMEDY}")
     return norm
 
 

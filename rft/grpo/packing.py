@@ -14,10 +14,9 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-import numpy as np
-
 from rft.config import TrainConfig
 from rft.grpo.forest import Ints, build_forest, common_prefix_length
+from rft.grpo.samples import token_paths
 from rft.records import Sample
 
 Pack = list[int]
@@ -44,6 +43,7 @@ def pack_micro_batches(config: TrainConfig, samples: Sequence[Sample], num_ranks
     if not samples:
         return [[] for _ in range(num_ranks)]
     if config.shared_prefix:
+        assert config.max_tokens_per_microbatch != "auto", "the planner has put a number in its place"
         return forest_packs(samples, config.max_tokens_per_microbatch, num_ranks)
     size = config.per_device_train_batch_size
     packs = [list(range(start, min(start + size, len(samples)))) for start in range(0, len(samples), size)]
@@ -55,11 +55,11 @@ def forest_packs(samples: Sequence[Sample], max_tokens: int, num_ranks: int) -> 
 
     Where one sample alone is longer than `max_tokens`, its length is the limit instead.
     """
-    paths = [np.asarray(sample.prompt_ids + sample.completion_ids, dtype=np.int64) for sample in samples]
-    groups = [part for group in consecutive_groups(samples) for part in split_to_fit(paths, group, max_tokens)]
+    groups = [part for group in consecutive_groups(samples) for part in split_to_fit(samples, group, max_tokens)]
     # From here on groups are numbered 0 .. number of groups - 1, and two tables say all that packing needs to know:
-    own = [group_unique_tokens(paths, group) for group in groups]  # [groups]: unique tokens of each group alone
-    shared = shared_prefix_lengths([paths[group[0]] for group in groups])  # [g][h]: tokens that g and h share
+    own = [group_unique_tokens(samples, group) for group in groups]  # [groups]: unique tokens of each group alone
+    # [g][h]: tokens that g and h share
+    shared = shared_prefix_lengths(token_paths([samples[group[0]] for group in groups]))
 
     # With the whole budget the fewest packs come out. That number, rounded up to a multiple of the ranks, is how many
     # packs we want: more would cost an extra pass, fewer would leave a rank without work in the last pass.
@@ -87,17 +87,21 @@ def consecutive_groups(samples: Sequence[Sample]) -> list[Pack]:
     return [list(indices) for _, indices in groupby(range(len(samples)), key=lambda index: samples[index].group)]
 
 
-def split_to_fit(paths: Sequence[Ints], group: Pack, max_tokens: int) -> list[Pack]:
+def split_to_fit(samples: Sequence[Sample], group: Pack, max_tokens: int) -> list[Pack]:
     """The group whole where it fits into a micro-batch; else its halves, and the halves of a half that does not fit."""
-    if len(group) == 1 or group_unique_tokens(paths, group) <= max_tokens:
+    if len(group) == 1 or group_unique_tokens(samples, group) <= max_tokens:
         return [group]
     half = len(group) // 2
-    return [part for side in (group[:half], group[half:]) for part in split_to_fit(paths, side, max_tokens)]
+    return [part for side in (group[:half], group[half:]) for part in split_to_fit(samples, side, max_tokens)]
 
 
-def group_unique_tokens(paths: Sequence[Ints], group: Pack) -> int:
+def group_unique_tokens(samples: Sequence[Sample], group: Pack) -> int:
     """Unique tokens of the paths of one group: counted exactly."""
-    return build_forest([paths[index] for index in group]).num_tokens
+    prompt_ids = samples[group[0]].prompt_ids
+    if all(samples[index].prompt_ids is prompt_ids for index in group):
+        # Siblings of a question hold one and the same tuple: its tokens count once, and need not be looked at.
+        return len(prompt_ids) + build_forest([samples[index].completion_ids for index in group]).num_tokens
+    return build_forest(token_paths([samples[index] for index in group])).num_tokens
 
 
 def shared_prefix_lengths(first_paths: Sequence[Ints]) -> list[list[int]]:

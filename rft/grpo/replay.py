@@ -131,8 +131,13 @@ def saved_batches(folder: Path) -> dict[int, Path]:
 
 def table_of_samples(samples: Sequence[Sample]) -> pa.Table:
     """One row per sample, in their order."""
+    # Siblings hold one and the same tuple of prompt ids, so its hash, which reads all of it, is taken once.
     first_rows: dict[tuple[int, ...], int] = {}
-    prompt_rows = [first_rows.setdefault(sample.prompt_ids, row) for row, sample in enumerate(samples)]
+    row_of_object: dict[int, int] = {}
+    for row, sample in enumerate(samples):
+        if id(sample.prompt_ids) not in row_of_object:
+            row_of_object[id(sample.prompt_ids)] = first_rows.setdefault(sample.prompt_ids, row)
+    prompt_rows = [row_of_object[id(sample.prompt_ids)] for sample in samples]
     columns: dict[str, list[Any]] = {
         "prompt_row": prompt_rows,
         "prompt_ids": [

@@ -16,11 +16,13 @@ from rft.checkpoint import TrainerState
 from rft.config import Config
 from rft.grpo.data import Data
 from rft.grpo.forest_attention import FOREST_ATTENTION
+from rft.grpo.layers import prepare_layers
 from rft.grpo.sources import LiveRollouts, ReplayedSamples, SampleSource
+from rft.hooks import CheckpointHook
 from rft.models import load_policy, load_tokenizer, resolve_dtype, stop_token_ids
-from rft.plan import Plan, make_plan, replay_plan
+from rft.planning.size import RunSize, size_of_replay, size_of_run
 from rft.rollout.vllm_local import VllmEngine
-from rft.tasks.registry import engine_window
+from rft.tasks.registry import engine_window, task_class
 from rft.telemetry.clock import Clock
 from rft.telemetry.provenance import write_provenance
 from rft.telemetry.run_log import RunLog
@@ -33,7 +35,7 @@ class Run:
     config: Config
     accelerator: Accelerator
     tokenizer: PreTrainedTokenizerBase
-    plan: Plan
+    size: RunSize
     source: SampleSource
     strata: tuple[str, ...]
     """Tags whose values are shown apart in an evaluation's metrics."""
@@ -45,41 +47,43 @@ class Run:
     optimizer: Any
     scheduler: Any
     log: RunLog
+    hook: CheckpointHook
     state: TrainerState
     clock: Clock = field(default_factory=Clock)
 
 
-def build_run(config: Config, accelerator: Accelerator, data: Data | None) -> Run:
-    """Loads the policy, starts the engine, and continues from the latest checkpoint if there is one.
+def build_run(config: Config, accelerator: Accelerator, data: Data | None, resume_from: Path | None) -> Run:
+    """Loads the policy, starts the engine, and continues from a checkpoint if there is one.
 
     Args:
         data: what is asked; None with train.replay, where nothing is.
+        resume_from: what `checkpoint.find_resumable` found.
     """
-    found = checkpoint.find_resumable(config)
     checkpoint.remove_leftovers(accelerator, Path(config.output_dir))
     replay, questions_per_batch = config.train.replay, config.rollout.questions_per_batch
     replayed = ReplayedSamples(Path(replay), questions_per_batch) if replay is not None else None
-    plan = replay_plan(config, replayed.num_batches) if replayed else plan_of(config, accelerator, data)
+    size = size_of_replay(config, replayed.num_batches) if replayed else size_of_data(config, accelerator, data)
     policy = load_policy(
         config.model, config.train.gradient_checkpointing, trained_dtype(config, accelerator), attention(config)
     )
+    prepare_layers(policy, config.train)
     reference = frozen_reference(config, accelerator)
     tokenizer = data.tokenizer if data is not None else load_tokenizer(config.model)
     # Before the optimizer, whose memory it would else find taken.
     engine = start_engine(config, policy, tokenizer) if replayed is None else None
-    optimizer, scheduler = make_optimizer(config, policy, plan)
+    optimizer, scheduler = make_optimizer(config, policy, size)
     policy, optimizer = accelerator.prepare(policy, optimizer)
     accelerator.register_for_checkpointing(scheduler)
     state = TrainerState()
-    if found is not None:
-        accelerator.load_state(str(found / "state"))
-        state = checkpoint.read_state(found)
+    if resume_from is not None:
+        accelerator.load_state(str(resume_from / "state"))
+        state = checkpoint.read_state(resume_from)
     if accelerator.is_main_process:
         write_provenance(Path(config.output_dir), config)
     log = RunLog(
         config,
         first_step=state.step,
-        num_steps=plan.num_steps,
+        num_steps=size.num_steps,
         tokenizer=tokenizer,
         main=accelerator.is_main_process,
     )
@@ -88,14 +92,14 @@ def build_run(config: Config, accelerator: Accelerator, data: Data | None) -> Ru
         source = replayed
     else:
         assert data is not None and engine is not None
-        source = LiveRollouts(config, accelerator, data, engine, log, plan.num_steps)
+        source = LiveRollouts(config, accelerator, data, engine, log, size.num_steps)
     # The first sync proves the way before any work is spent, and brings the weights of a resumed run to the engine.
     source.take_weights(policy)
     return Run(
         config=config,
         accelerator=accelerator,
         tokenizer=tokenizer,
-        plan=plan,
+        size=size,
         source=source,
         strata=data.dataset.strata if data is not None else (),
         policy=policy,
@@ -103,13 +107,14 @@ def build_run(config: Config, accelerator: Accelerator, data: Data | None) -> Ru
         optimizer=optimizer,
         scheduler=scheduler,
         log=log,
+        hook=CheckpointHook(config.hooks.on_checkpoint if accelerator.is_main_process else None),
         state=state,
     )
 
 
-def plan_of(config: Config, accelerator: Accelerator, data: Data | None) -> Plan:
+def size_of_data(config: Config, accelerator: Accelerator, data: Data | None) -> RunSize:
     assert data is not None, "only a replay goes without data"
-    return make_plan(config, accelerator.num_processes, len(data.train))
+    return size_of_run(config, accelerator.num_processes, len(data.train))
 
 
 def start_engine(config: Config, policy: Any, tokenizer: PreTrainedTokenizerBase) -> VllmEngine:
@@ -121,10 +126,11 @@ def start_engine(config: Config, policy: Any, tokenizer: PreTrainedTokenizerBase
         seed=config.train.seed,
         stop_token_ids=stop_token_ids(policy.generation_config, tokenizer),
         revision=config.model.model_revision,
+        shared_prefix=task_class(config).longest_shared_prefix(config),
     )
 
 
-def make_optimizer(config: Config, policy: torch.nn.Module, plan: Plan) -> tuple[Any, Any]:
+def make_optimizer(config: Config, policy: torch.nn.Module, size: RunSize) -> tuple[Any, Any]:
     """AdamW over what is trained, and its learning-rate schedule.
 
     The loop steps the schedule once per optimizer step. accelerate's wrapper would step it once per rank, so it does
@@ -139,7 +145,7 @@ def make_optimizer(config: Config, policy: torch.nn.Module, plan: Plan) -> tuple
         weight_decay=train.weight_decay,
     )
     scheduler = get_scheduler(
-        train.lr_scheduler_type, optimizer, num_warmup_steps=train.warmup_steps, num_training_steps=plan.num_steps
+        train.lr_scheduler_type, optimizer, num_warmup_steps=train.warmup_steps, num_training_steps=size.num_steps
     )
     return optimizer, scheduler
 
@@ -161,6 +167,7 @@ def frozen_reference(config: Config, accelerator: Accelerator) -> torch.nn.Modul
     if config.train.beta == 0 or config.model.lora.r > 0:
         return None
     reference = load_policy(config.model, gradient_checkpointing=False, attn_implementation=attention(config))
+    prepare_layers(reference, config.train)
     reference.requires_grad_(False).eval()
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         from trl.models.utils import prepare_deepspeed

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rft.grpo.credit import Credit, CreditRule, Returns, assign_credit
+from rft.grpo.forest import Ints
 from rft.records import Rollout, Sample
 
 
@@ -128,6 +130,20 @@ def answer_samples(group: Sequence[Rollout], credits: Sequence[Credit], place: i
             if advantage is not None
         ]
     return samples
+
+
+def token_paths(samples: Sequence[Sample]) -> list[Ints]:
+    """Prompt and completion of each sample: int64 [its tokens].
+
+    Siblings hold one and the same prompt of up to 140,000 tokens, and turning a tuple into an array is a step of Python
+    per token: each prompt is converted once.
+    """
+    distinct = {id(sample.prompt_ids): sample.prompt_ids for sample in samples}
+    prompts = {key: np.asarray(prompt_ids, dtype=np.int64) for key, prompt_ids in distinct.items()}
+    return [
+        np.concatenate([prompts[id(sample.prompt_ids)], np.asarray(sample.completion_ids, dtype=np.int64)])
+        for sample in samples
+    ]
 
 
 def trained_tokens(samples: Sequence[Sample], device: torch.device) -> TrainedTokens:

@@ -13,14 +13,14 @@ from accelerate import Accelerator
 from rft.checkpoint import TrainerState
 from rft.config import Config
 from rft.data.dataset import permuted_option_order
-from rft.data.sampler import BatchSampler, shard
+from rft.data.sampler import BatchSampler, deal_units
 from rft.data.subset import stratified_subset
 from rft.distributed import gather_lists, mean_over_ranks
 from rft.eval.policy import evaluate_policy
 from rft.eval.predictions import Prediction
 from rft.eval.score import EvalResult
 from rft.grpo.data import Data
-from rft.grpo.metrics import gather_outcomes, prefix_cache_metrics, rollout_metrics
+from rft.grpo.metrics import engine_metrics, gather_outcomes, rollout_metrics
 from rft.grpo.replay import num_saved, read_samples, save_samples
 from rft.grpo.samples import training_samples
 from rft.records import Prompt, Rollout, Sample
@@ -83,6 +83,7 @@ class LiveRollouts:
         )
         self.eval_indices = stratified_subset(data.evaluation.questions, config.eval.num_questions, data.dataset.strata)
         self.engine_name = engine.name
+        log.say(engine.summary)
         self.num_eval_questions = len(self.eval_indices)
         self.max_logprob_gap = config.train.max_logprob_gap
 
@@ -105,7 +106,7 @@ class LiveRollouts:
             before = self.engine.counters()
             episodes = sample_episodes(
                 task,
-                self.prompts(batch_index),
+                self.units(batch_index),
                 self.engine,
                 self.sampling,
                 num_generations=num_generations,
@@ -119,30 +120,31 @@ class LiveRollouts:
         metrics = rollout_metrics(gather_outcomes(self.accelerator, groups))
         metrics |= task.metrics(gather_lists(self.accelerator, task.outcomes(groups)))
         metrics |= mean_over_ranks(self.accelerator, task.score.pop_metrics())
-        return groups, metrics | prefix_cache_metrics(self.accelerator, used)
+        return groups, metrics | engine_metrics(self.accelerator, self.engine, used)
 
-    def prompts(self, batch_index: int) -> list[Prompt]:
-        """This rank's questions of one batch."""
-        config, split = self.config, self.data.train
+    def units(self, batch_index: int) -> list[list[Prompt]]:
+        """This rank's questions of one batch; those of one context that stay together are one list."""
         epoch, batch = self.sampler.batch(batch_index)
-        context_ids = [question.context_id for question in split.questions]
-        mine = shard(batch, context_ids, self.accelerator.process_index, self.accelerator.num_processes)
-        orders = (
-            permuted_option_order(config.train.seed, epoch, split.questions[index])
-            if config.data.permute_options
-            else split.eval_order(index)
-            for index in mine
-        )
-        return [split.prompt(index, order) for index, order in zip(mine, orders, strict=True)]
+        mine = deal_units(batch, self.accelerator.process_index, self.accelerator.num_processes)
+        return [[self.prompt(index, epoch) for index in unit] for unit in mine]
+
+    def prompt(self, index: int, epoch: int) -> Prompt:
+        config, split = self.config, self.data.train
+        if config.data.permute_options:
+            order = permuted_option_order(config.train.seed, epoch, split.questions[index])
+        else:
+            order = split.eval_order(index)
+        return split.prompt(index, order)
 
     def gather_samples(self, groups: Sequence[Sequence[Rollout]], batch_index: int) -> list[Sample]:
         """The samples of all ranks in the order of the batch, so that the number of ranks makes no difference."""
         _, batch = self.sampler.batch(batch_index)
+        indices = [index for unit in batch for index in unit]
         samples = training_samples(
             groups,
             scale_rewards=self.config.train.scale_rewards,
             credit=self.config.memory.credit,
-            places={self.data.train.questions[index].question_id: place for place, index in enumerate(batch)},
+            places={self.data.train.questions[index].question_id: place for place, index in enumerate(indices)},
         )
         return sorted(gather_lists(self.accelerator, samples), key=lambda sample: sample.place)
 

@@ -16,70 +16,79 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from signal import Signals
 
-from rft import checkpoint, hooks
+from rft import checkpoint
 from rft.config import Config
-from rft.distributed import gather_lists
 from rft.eval.policy_metrics import describe_policy_eval, policy_eval_metrics
 from rft.eval.predictions import prediction_table, to_json
-from rft.grpo.frozen_logprobs import ScoredSample, score_samples
+from rft.grpo.frozen_logprobs import score_shares
 from rft.grpo.idle import check_idle, idle_steps_after
-from rft.grpo.metrics import peak_memory_gib
+from rft.grpo.metrics import SLEEPING_GIB, peak_memory_gib, restart_peak_memory
 from rft.grpo.optimizer_step import optimizer_step
 from rft.grpo.run import Run
+from rft.hooks import LONGEST_WAIT_WHEN_STOPPED_S, HookResult
+from rft.records import Sample
 from rft.reporting.page import try_write_report
-from rft.stop import stop_on_sigterm
+from rft.stop import StopRequest
 from rft.tasks.registry import longest_completion
 from rft.telemetry.names import LOGPROB_GAP
 from rft.telemetry.summary import write_summary
 
 
-def train(run: Run) -> None:
+def train(run: Run) -> Signals | None:
     """Runs the loop from `run.state` to the end of the plan, and writes summary.json.
 
-    SIGTERM ends it after the batch in progress, with a checkpoint.
+    SIGTERM, SIGUSR1 and SIGINT end it after the batch in progress, with a checkpoint whose weights are not evaluated.
+
+    Returns:
+        The signal that ended it; None where it came to its end.
 
     Raises:
         RuntimeError: engine and trainer disagree by more than train.max_logprob_gap, the loss is not finite, or
             train.max_idle_steps steps in a row had nothing to learn from.
     """
     started = time.perf_counter()
-    stop = stop_on_sigterm()
+    stop = StopRequest(run.config.train.stop_grace_s)
     if run.state.batch_index == 0 and run.config.eval.at_start:
         evaluate_before_training(run)
-    stopping = False
-    while run.state.batch_index < run.plan.num_batches and not stopping:
+    stopped = stop.on_any_rank(run.accelerator)
+    while run.state.batch_index < run.size.num_batches and stopped is None:
         metrics = train_on_batch(run)
         run.log.metrics(run.state.step, metrics)
-        stopping = stop.asked_anywhere(run.accelerator)
-        if is_checkpoint(run) or stopping:
-            save_checkpoint(run)
+        log_hooks(run, run.hook.poll())
+        stopped = stop.on_any_rank(run.accelerator)
+        if is_checkpoint(run) or stopped is not None:
+            save_checkpoint(run, evaluate=stopped is None)
         check_idle(run.state.idle_steps, run.config.train.max_idle_steps, metrics.get("reward"))
-    finish(run, time.perf_counter() - started)
+    finish(run, time.perf_counter() - started, stopped)
+    return stopped
 
 
 def train_on_batch(run: Run) -> dict[str, float]:
     """One rollout batch and its optimizer steps; what samples next has the new weights."""
     config, accelerator, clock = run.config, run.accelerator, run.clock
     clock.restart()
-    last_step = run.state.step + run.plan.updates_per_batch
+    restart_peak_memory()
+    last_step = run.state.step + run.size.updates_per_batch
     samples, metrics = run.source.samples(run.state, last_step, clock)
+    with clock.phase("logprobs"):
+        parts = score_shares(config, accelerator, run.policy, run.reference, shares(config, samples))
+    updates = []
     with clock.phase("update"):
-        scored = score_samples(config, accelerator, run.policy, run.reference, samples)
-        updates = []
-        for share in shares(config, scored) * config.train.num_iterations:
-            updates.append(
-                optimizer_step(
-                    config,
-                    accelerator,
-                    run.policy,
-                    run.optimizer,
-                    run.scheduler,
-                    share,
-                    max_completion_length=longest_completion(config),
-                )
+        for number in list(range(len(parts))) * config.train.num_iterations:
+            step = optimizer_step(
+                config,
+                accelerator,
+                run.policy,
+                run.optimizer,
+                run.scheduler,
+                parts[number],
+                max_completion_length=longest_completion(config),
             )
-            check_logprob_gap(updates[-1], run.source.max_logprob_gap)
+            check_logprob_gap(step.metrics, run.source.max_logprob_gap)
+            updates.append(step.metrics)
+            parts[number] = step.samples  # with the old log-probs that a later iteration needs
     with clock.phase("sync"):
         run.source.take_weights(run.policy)
     run.state = replace(
@@ -93,14 +102,14 @@ def train_on_batch(run: Run) -> dict[str, float]:
     return (
         metrics
         | throughput(metrics, updates)
-        | {"peak_memory_gib": max(gather_lists(accelerator, [peak_memory_gib()]))}
+        | {"peak_memory_gib": peak_memory_gib(accelerator, metrics.get(SLEEPING_GIB, 0.0))}
     )
 
 
-def shares(config: Config, scored: Sequence[ScoredSample]) -> list[Sequence[ScoredSample]]:
+def shares(config: Config, samples: Sequence[Sample]) -> list[Sequence[Sample]]:
     """Consecutive parts of equally many questions, one per optimizer step, each of whole rollouts."""
     size = config.rollout.questions_per_batch // config.train.steps_per_generation
-    parts = {number: list(part) for number, part in groupby(scored, key=lambda item: item.sample.place // size)}
+    parts = {number: list(part) for number, part in groupby(samples, key=lambda sample: sample.place // size)}
     return [parts.get(number, []) for number in range(config.train.steps_per_generation)]
 
 
@@ -125,7 +134,7 @@ def throughput(metrics: dict[str, float], updates: Sequence[dict[str, float]]) -
 
 
 def is_checkpoint(run: Run) -> bool:
-    return run.state.step % run.config.checkpoint.save_steps == 0 or run.state.batch_index == run.plan.num_batches
+    return run.state.step % run.config.checkpoint.save_steps == 0 or run.state.batch_index == run.size.num_batches
 
 
 def evaluate_before_training(run: Run) -> None:
@@ -135,13 +144,15 @@ def evaluate_before_training(run: Run) -> None:
     run.log.say(f"before training: {describe_policy_eval(found[0])}")
 
 
-def save_checkpoint(run: Run) -> None:
-    """Evaluates, saves, and runs the user's command. Their metrics and times get a row of their own."""
+def save_checkpoint(run: Run, *, evaluate: bool) -> None:
+    """Evaluates, saves, and starts the user's command. Metrics and times get a row of their own."""
     run.clock.restart()
     metrics: dict[str, float] = {}
     files: dict[str, str] = {}
-    with run.clock.phase("eval"):
-        found = run.source.evaluate()
+    found = None
+    if evaluate:
+        with run.clock.phase("eval"):
+            found = run.source.evaluate()
     if found is not None:
         result, predictions = found
         if run.state.best_accuracy is None or result.overall.accuracy > run.state.best_accuracy:
@@ -152,20 +163,29 @@ def save_checkpoint(run: Run) -> None:
         run.log.say(f"step {run.state.step}: {describe_policy_eval(result)}")
         run.log.table(run.state.step, "eval/predictions", prediction_table(predictions))
     with run.clock.phase("save"):
-        saved = checkpoint.save(run.config, run.accelerator, run.policy, run.tokenizer, run.state, files)
-    if run.config.hooks.on_checkpoint and run.accelerator.is_main_process:
-        with run.clock.phase("hook"):
-            status = hooks.run_command(run.config.hooks.on_checkpoint, saved)
-        metrics["hooks/on_checkpoint_status"] = float(status)
+        saved = checkpoint.save(
+            run.config, run.accelerator, run.policy, run.tokenizer, run.state, files, run.hook.in_use()
+        )
+    run.hook.start(saved)
     run.log.metrics(run.state.step, metrics | run.clock.times())
     if run.accelerator.is_main_process:
         try_write_report(Path(run.config.output_dir))
     run.accelerator.wait_for_everyone()
 
 
-def finish(run: Run, wall_seconds: float) -> None:
-    """Writes what is read after a run, and closes what it held."""
+def log_hooks(run: Run, ended: Sequence[HookResult]) -> None:
+    """A row for each command that has ended, under the step at which that was seen."""
+    for result in ended:
+        run.log.say(f"hooks.on_checkpoint: status {result.status} for {result.checkpoint.name}")
+        row = {"hooks/on_checkpoint_status": float(result.status), "time/hook_s": result.seconds}
+        run.log.metrics(run.state.step, row)
+
+
+def finish(run: Run, wall_seconds: float, stopped: Signals | None) -> None:
+    """Waits for the user's commands, writes what is read after a run, and closes what it held."""
     output_dir = Path(run.config.output_dir)
+    wait_s = run.config.hooks.wait_s
+    log_hooks(run, run.hook.finish(wait_s if stopped is None else min(wait_s, LONGEST_WAIT_WHEN_STOPPED_S)))
     if run.accelerator.is_main_process:
         write_summary(
             output_dir,
@@ -173,6 +193,7 @@ def finish(run: Run, wall_seconds: float) -> None:
             num_steps=run.state.step,
             wall_seconds=wall_seconds,
             engine=run.source.engine_name,
+            stopped=stopped.name if stopped is not None else None,
         )
         page = try_write_report(output_dir)
         if page is not None:

@@ -2,18 +2,21 @@ r"""The scorer of multiple-choice replies that training and evaluation share.
 
 Model text is data: it is searched, never evaluated, in time linear in its length, and no text raises.
 
-`strict`, the default. The answer is what follows the last `</think>`. A thought that is open and never closes
-(here, or in the prompt's template) leaves no answer. In the answer, every `\boxed{...}` that holds one ASCII letter
-and nothing else counts; exactly one distinct letter must remain, and it must be one of those offered.
+`strict`, the default. The answer is what follows the last thought (thoughts.py says which tags are a thought's). A
+thought that is open and never closes (here, or in the prompt's template) leaves no answer. In the answer, every
+`\boxed{...}` that holds one ASCII letter and nothing else counts; exactly one distinct letter must remain, and it must
+be one of those offered.
 
-- Around the letter, these are no content: ASCII white space, the characters of `NOT_CONTENT`, bare braces, and the
-  commands of `TYPE_COMMANDS`: `\boxed{\text{(B).}}` is b.
+- Around the letter, these are no content: white space of any alphabet, punctuation and brackets (`NOT_CONTENT`),
+  LaTeX's spaces (`edges`), bare braces, and commands that only change how the letter looks
+  (`TYPE_COMMANDS`): `\boxed{\,\text{(B).}}`, `\boxed{\rm b}` and `\boxed{\operatorname{b}}` are b.
 - A box with the option's text, with several letters or with a look-alike from another alphabet is unreadable. Reading
   the first letter of `\boxed{(a) or (b)}` would pay for hedging. An unreadable box beside a readable one is ignored.
 - A box that never closes is unreadable, and so is all that follows it.
 
-`paper`, for comparison: the rule of the PersonaMem-v2 reference code without its embedding fallback. The whole text
-counts where there is no `</think>`; `\boxed{x}`, else `\boxed{(x)}`, else `boxed{x}`, each time the last one.
+`paper`, for comparison: the rule of the PersonaMem-v2 reference code without its embedding fallback. Its thoughts end
+with `</think>` and with nothing else, and the whole text counts where there is none; `\boxed{x}`, else `\boxed{(x)}`,
+else `boxed{x}`, each time the last one.
 """
 
 from __future__ import annotations
@@ -25,16 +28,42 @@ from enum import StrEnum
 from typing import Literal
 
 from rft.records import Score
-
-THOUGHT_OPENS, THOUGHT_CLOSES = "<think>", "</think>"
+from rft.reward.thoughts import split_thought
 
 BOX = re.compile(r"\\boxed\s*\{")
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 """A brace, or a backslash with the character it escapes."""
 
-TYPE_COMMANDS = "boxed|text|textbf|textit|textrm|textsf|texttt|emph|mathrm|mathbf|mathit|mathsf|mathtt|bm|boldsymbol"
-WRAPPED = re.compile(rf"(?:\\(?:{TYPE_COMMANDS})\s*)?\{{(.*)\}}", re.DOTALL)
-NOT_CONTENT = string.whitespace + "$()[].:*'\"`"
+TYPE_COMMANDS = (
+    "boxed|text|textbf|textit|textrm|textsf|texttt|textsc|textnormal|textup|textmd|emph|mbox|hbox|underline|operatorname"
+    "|mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|mathcal|mathbb|mathfrak|mathscr|bm|pmb|boldsymbol"
+    "|rm|bf|it|tt|sf|sc|sl|em|rmfamily|bfseries|itshape|displaystyle|textstyle|normalsize|large|Large|LARGE|huge|Huge"
+)
+"""Commands of LaTeX that change how a letter looks, and not which letter it is."""
+
+WRAPPED = re.compile(
+    rf"(?:\\(?:{TYPE_COMMANDS})\*?\s*|\\(?:textcolor|colorbox)\s*\{{[^{{}}]*\}}\s*)?\{{(.*)\}}", re.DOTALL
+)
+SWITCHED = re.compile(rf"(?:\\(?:{TYPE_COMMANDS})(?![A-Za-z{{])\*?|\\color\s*\{{[^{{}}]*\}})(.*)", re.DOTALL)
+"""`\rm b`: a command before what it changes, without braces."""
+
+NOT_CONTENT = "$()[].,;:!*_~'\"`" + "，。、；：！（）［］【】「」『』〈〉《》“”‘’«»"
+SPACES = r"quad|qquad|enspace|enskip|thinspace|medspace|thickspace|space|hfill|left|right|[bB]igg?[lr]?"
+"""Commands of LaTeX for spaces, and for the size of a bracket."""
+
+
+def edges(marks: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What may stand before and after the content of a box: white space of any kind, and any of `marks`."""
+    edge = (
+        rf"(?:[\s{re.escape(marks)}]|\\[\s,;:!>()\[\]$\\]|\\(?:{SPACES})(?![A-Za-z])"
+        r"|\\[hm]space\*?\{[^{}]*\})*"
+    )
+    return re.compile(rf"\A{edge}"), re.compile(rf"{edge}\Z")
+
+
+LETTER_EDGES = edges(NOT_CONTENT)
+NUMBER_EDGES = edges(NOT_CONTENT.replace(".", ""))
+
 LONGEST_BOX = 100
 """Characters; a longer box holds more than a letter. Bounds the work per box."""
 
@@ -101,8 +130,8 @@ def after_thought(text: str, thought_open: bool) -> tuple[str, FailureReason | N
     """What follows the last thought, or why there is no answer."""
     if not text.strip():
         return "", FailureReason.EMPTY
-    _, closed, answer = text.rpartition(THOUGHT_CLOSES)
-    if THOUGHT_OPENS in answer or (thought_open and not closed):
+    _, answer = split_thought(text, thought_open=thought_open)
+    if answer is None:
         return "", FailureReason.UNCLOSED_THOUGHT
     return answer, None if answer.strip() else FailureReason.EMPTY
 
@@ -132,16 +161,23 @@ def closing_brace(text: str, start: int) -> int | None:
 
 def single_letter(content: str | None) -> str | None:
     """The one ASCII letter that a box holds, lower case; None if it holds anything else."""
+    bare = bare_content(content)
+    return bare.lower() if len(bare) == 1 and bare in string.ascii_letters else None
+
+
+def bare_content(content: str | None, edges: tuple[re.Pattern[str], re.Pattern[str]] = LETTER_EDGES) -> str:
+    """What a box holds, without what changes only its looks; empty for one that never closes, or is too long."""
     if content is None or len(content) > LONGEST_BOX:
-        return None
-    content = content.strip(NOT_CONTENT)
-    while wrapped := WRAPPED.fullmatch(content):
-        content = wrapped.group(1).strip(NOT_CONTENT)
-    return content.lower() if len(content) == 1 and content in string.ascii_letters else None
+        return ""
+    left, right = edges
+    bare = right.sub("", left.sub("", content), count=1)
+    while wrapped := WRAPPED.fullmatch(bare) or SWITCHED.fullmatch(bare):
+        bare = right.sub("", left.sub("", wrapped.group(1)), count=1)
+    return bare
 
 
 def parse_paper(text: str, letters: Sequence[str]) -> Parsed:
-    answer = text.rpartition(THOUGHT_CLOSES)[2]
+    answer = text.rpartition("</think>")[2]
     if not answer.strip():
         return None, FailureReason.EMPTY
     offered = re.escape("".join(letters) + "".join(letters).upper())

@@ -13,7 +13,7 @@ from rft.tasks.task import Episode, Task
 
 def sample_episodes(
     task: Task,
-    prompts: Sequence[Prompt],
+    units: Sequence[Sequence[Prompt]],
     engine: Engine,
     sampling: Sampling,
     *,
@@ -21,14 +21,19 @@ def sample_episodes(
     seed: int,
     batch_index: int,
 ) -> list[Episode]:
-    """`num_generations` finished siblings per unit of the task, in the order of `prompts`.
+    """`num_generations` finished siblings per unit of the task, in the order of `units`.
 
-    Siblings, and the questions of one context, stand next to each other, so that the engine's prefix cache
-    computes what they share once.
+    Siblings, and the questions of one context, stand next to each other, so that the engine computes and reads what
+    they share once.
+
+    Args:
+        units: questions of one context that stay together (data/sampler.py). A task may cut one into several of its
+            own, and never joins two: what is trained on does not depend on which units a rank was given.
     """
     episodes = [
         task.episode(unit, sibling, partial(sampling_seed, seed, batch_index, sibling))
-        for unit in task.units(prompts)
+        for together in units
+        for unit in task.units(together)
         for sibling in range(num_generations)
     ]
     serve(episodes, engine, sampling)

@@ -33,7 +33,7 @@ class EngineCounters:
     """Tokens an engine has handled since it started; subtract two readings to get a phase.
 
     Example:
-        EngineCounters(prompt_tokens=4096, cached_prompt_tokens=3584, generated_tokens=512)
+        EngineCounters(prompt_tokens=4096, cached_prompt_tokens=3584, generated_tokens=512, preemptions=0)
     """
 
     prompt_tokens: int
@@ -41,12 +41,15 @@ class EngineCounters:
     cached_prompt_tokens: int
     """Those of them that the prefix cache held, so that they were not computed again."""
     generated_tokens: int
+    preemptions: int = 0
+    """How often a sequence lost its place in a full KV cache, and was computed again."""
 
     def __sub__(self, earlier: EngineCounters) -> EngineCounters:
         return EngineCounters(
             prompt_tokens=self.prompt_tokens - earlier.prompt_tokens,
             cached_prompt_tokens=self.cached_prompt_tokens - earlier.cached_prompt_tokens,
             generated_tokens=self.generated_tokens - earlier.generated_tokens,
+            preemptions=self.preemptions - earlier.preemptions,
         )
 
 
@@ -55,6 +58,10 @@ class Engine(Protocol):
 
     name: str
     """Library and version, e.g. `vllm 0.31.0`."""
+    summary: str
+    """What a person should know of it, in one line."""
+    kv_cache_tokens: int
+    """Tokens that its KV cache holds at once."""
     policy_version: int
     """Weight syncs so far."""
 
@@ -71,6 +78,10 @@ class Engine(Protocol):
         ...
 
     def counters(self) -> EngineCounters: ...
+
+    def sleeping_bytes(self) -> int:
+        """Device memory that `sleep` gives back, and that PyTorch counts as allocated all the same."""
+        ...
 
     def sleep(self) -> None:
         """Gives device memory back until the next `sync_weights`; nothing to do on a CPU."""

@@ -1,7 +1,11 @@
 """vLLM inside the training process: one engine per rank, on a CPU or a GPU.
 
 The engine lives in the trainer's process (no server, no second copy of Python), so weights are handed over as
-tensors. This is the only file that imports vLLM, and it does so when an engine is made.
+tensors. This is the only file that runs vLLM, and it imports it when an engine is made.
+
+On CUDA vLLM has two model runners. V2 is its default; V1, the only one on a CPU, is the only one with cascade
+attention, which reads a prefix that all running sequences share once per step instead of once per sequence. Each runner
+and each device draws random numbers in its own way: a seed repeats its tokens on the same of them, and on no other.
 """
 
 from __future__ import annotations
@@ -12,26 +16,41 @@ import random
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from rft.config import ModelConfig, RolloutConfig
-from rft.models import load_generation_config, resolve_dtype, stop_token_ids
+from rft.models import load_generation_config, read_settings, resolve_dtype, stop_token_ids
 from rft.records import Completion, FinishReason, TurnRequest
 from rft.rollout.engine import EngineCounters, Sampling
+from rft.rollout.prefix_groups import DecodeCost, split_by_prefix
 
 if TYPE_CHECKING:
-    from vllm import RequestOutput
+    from vllm import LLM, RequestOutput, SamplingParams, TokensPrompt
 
 CPU_BLOCK_SIZE = 32
 """Tokens per prefix-cache block on a CPU: the smallest its attention kernel takes, so the least is computed twice."""
 
 CPU_STEP_TOKENS = 4096
 """Tokens per scheduler step on a CPU, vLLM's default; more where one request needs more."""
+
+NO_PREFIX = (0, 1)
+"""For `shared_prefix`: requests have nothing in common."""
+
+STEP_OVERHEAD_BYTES = 6 * 10**9
+"""What a GPU could read while the kernels of one decode step are launched: 2 ms at 3 TB/s. Estimated, not measured."""
+
+CASCADING_BACKEND = "FLASH_ATTN"
+"""vLLM's name of the attention that has cascade, its default on cards up to Hopper."""
+
+H100_PROCESSORS = 132
+"""Streaming multiprocessors of the card whose choice is taken where there is no card to ask."""
 
 
 class VllmEngine:
@@ -45,8 +64,14 @@ class VllmEngine:
         seed: vLLM's own seed; requests carry their own, so it decides no token.
         stop_token_ids: tokens that end a completion, which keeps them.
         revision: commit or branch of a hub model.
+        shared_prefix: the most that requests will have in common: so many tokens, at the beginning of so many
+            requests. `rollout.cascade_attention: auto` decides by it.
+        load_format: vLLM's name; `dummy` leaves the weights to the first `sync_weights`.
 
     With several ranks, torch.distributed must be initialised and every rank must make its engine at the same time.
+
+    Raises:
+        ValueError: `rollout.cascade_attention: on` where VLLM_USE_V2_MODEL_RUNNER asks for the runner without it.
     """
 
     def __init__(
@@ -59,6 +84,8 @@ class VllmEngine:
         seed: int,
         stop_token_ids: Sequence[int],
         revision: str | None = None,
+        shared_prefix: tuple[int, int] = NO_PREFIX,
+        load_format: str = "auto",
     ) -> None:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -68,6 +95,10 @@ class VllmEngine:
             warnings.simplefilter("ignore", FutureWarning)  # vLLM's own use of torch
             import vllm
 
+            shape = attention_shape(model_name_or_path, revision, dtype)
+            cascade = not self._on_cpu and choose_cascade(config, shape, shared_prefix)
+            if cascade:
+                os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
             self._llm = vllm.LLM(
                 model_name_or_path,
                 revision=revision,
@@ -80,6 +111,9 @@ class VllmEngine:
                 enable_prefix_caching=True,
                 logprobs_mode="processed_logprobs",
                 use_tqdm_on_load=False,
+                load_format=cast(Any, load_format),
+                disable_log_stats=False,  # they count preemptions
+                disable_cascade_attn=not cascade,
                 distributed_executor_backend=executor_backend(),
                 **(cpu_options(config, window) if self._on_cpu else cuda_options(config)),
             )
@@ -91,12 +125,26 @@ class VllmEngine:
         self._asleep = False
         self._has_weights = True
         self._counters = EngineCounters(prompt_tokens=0, cached_prompt_tokens=0, generated_tokens=0)
+        settings = self._llm.llm_engine.vllm_config
+        self.kv_cache_tokens = int(settings.cache_config.kv_cache_size_tokens or 0)
+        self.model_runner = "V2" if settings.use_v2_model_runner else "V1"
+        backends = attention_backends(self._llm)
+        can_cascade = self.model_runner == "V1" and CASCADING_BACKEND in backends
+        self.cascade = cascade and can_cascade and not settings.model_config.disable_cascade_attn
+        self.summary = (
+            f"engine           {self.name}, model runner {self.model_runner}, {'/'.join(backends)} attention, "
+            f"KV cache of {self.kv_cache_tokens:,} tokens, cascade attention {'on' if self.cascade else 'off'}"
+        )
+        # On a CPU, contexts that are generated one after another give the same tokens, and gain nothing.
+        in_groups = self.cascade or (self._on_cpu and config.cascade_attention == "on")
+        self._decode_cost = self._measure_decode_cost(shape) if in_groups and shape is not None else None
 
     def generate(self, requests: Sequence[TurnRequest], sampling: Sampling) -> list[Completion]:
         """One completion per request, in the order of the requests.
 
         Requests with a common prefix should stand next to each other: the first computes it, the others read it
-        from the prefix cache, also when all start in one step.
+        from the prefix cache, also when all start in one step. With cascade attention, contexts that are worth it are
+        generated one after another (rollout/prefix_groups.py).
 
         Raises:
             RuntimeError: the engine slept and has had no `sync_weights` since.
@@ -106,27 +154,30 @@ class VllmEngine:
         assert all(len(r.prompt_ids) + r.max_tokens <= self._window for r in requests), "request beyond the window"
         if not requests:
             return []
-        from vllm import SamplingParams, TokensPrompt
-
-        prompts = [TokensPrompt(prompt_token_ids=list(request.prompt_ids)) for request in requests]
-        params = [
-            SamplingParams(
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=sampling.top_k,
-                seed=request.seed,
-                max_tokens=request.max_tokens,
-                stop_token_ids=self._stop_token_ids,
-                logprobs=0,
-                flat_logprobs=True,
-                detokenize=False,
-            )
-            for request in requests
-        ]
+        params = [self._params(request, sampling) for request in requests]
+        prompts = [request.prompt_ids for request in requests]
+        parts = [slice(None)] if self._decode_cost is None else split_by_prefix(prompts, self._decode_cost)
+        outputs: list[RequestOutput] = []
         with trainer_state_kept(), self._no_kernel_compilation():
-            outputs = self._llm.generate(prompts, params, use_tqdm=False)
+            for part in parts:
+                outputs += self._llm.generate(tokens_prompts(prompts[part]), params[part], use_tqdm=False)
         self._count(outputs)
         return [completion_of(output, self.policy_version) for output in outputs]
+
+    def _params(self, request: TurnRequest, sampling: Sampling) -> SamplingParams:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            seed=request.seed,
+            max_tokens=request.max_tokens,
+            stop_token_ids=self._stop_token_ids,
+            logprobs=0,
+            flat_logprobs=True,
+            detokenize=False,
+        )
 
     def sync_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Loads every (transformers parameter name, full tensor) pair, then empties the prefix cache.
@@ -159,6 +210,14 @@ class VllmEngine:
     def counters(self) -> EngineCounters:
         return self._counters
 
+    def sleeping_bytes(self) -> int:
+        """Device memory that `sleep` gives back, and that PyTorch counts as allocated all the same."""
+        if not self._sleeps:
+            return 0
+        from vllm.device_allocator.cumem import CuMemAllocator
+
+        return CuMemAllocator.get_instance().get_current_usage()
+
     def sleep(self) -> None:
         """Gives device memory back: KV cache and weights, which only `sync_weights` brings again.
 
@@ -187,11 +246,114 @@ class VllmEngine:
             prompt_tokens=self._counters.prompt_tokens + sum(len(o.prompt_token_ids or ()) for o in outputs),
             cached_prompt_tokens=self._counters.cached_prompt_tokens + sum(o.num_cached_tokens or 0 for o in outputs),
             generated_tokens=self._counters.generated_tokens + sum(len(o.outputs[0].token_ids) for o in outputs),
+            preemptions=self._counters.preemptions + sum(o.metrics.num_preemptions for o in outputs if o.metrics),
+        )
+
+    def _measure_decode_cost(self, shape: AttentionShape) -> DecodeCost:
+        """What a decode step reads; on a CPU it is decided as on an H100."""
+        (weights,) = self._llm.apply_model(lambda model: sum(p.numel() * p.element_size() for p in model.parameters()))
+        return DecodeCost(
+            step=weights + (0 if self._on_cpu else STEP_OVERHEAD_BYTES),
+            token=shape.token_bytes,
+            cascades=lru_cache(maxsize=None)(shape.cascades),
         )
 
 
+# ------------------------------------------------------------------------------------------------ cascade attention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionShape:
+    """What of a model's attention decides whether cascade attention pays.
+
+    Example, Qwen3-4B in bfloat16:
+        AttentionShape(heads=32, kv_heads=8, token_bytes=147_456)
+    """
+
+    heads: int
+    kv_heads: int
+    token_bytes: int
+    """Keys and values of one token, over all layers."""
+
+    def cascades(self, prefix: int, requests: int) -> bool:
+        """vLLM's own choice in a decode step of `requests` sequences that begin with the same `prefix` tokens."""
+        from vllm.v1.attention.backends.flash_attn import use_cascade_attention
+
+        processors = H100_PROCESSORS
+        if torch.cuda.is_available():
+            processors = torch.cuda.get_device_properties(torch.cuda.current_device()).multi_processor_count
+        return bool(
+            use_cascade_attention(
+                common_prefix_len=prefix,
+                query_lens=np.ones(requests, dtype=np.int32),
+                num_query_heads=self.heads,
+                num_kv_heads=self.kv_heads,
+                use_alibi=False,
+                use_sliding_window=False,
+                use_local_attention=False,
+                num_sms=processors,
+                dcp_world_size=1,
+            )
+        )
+
+
+def attention_shape(model_name_or_path: str, revision: str | None, dtype: torch.dtype) -> AttentionShape | None:
+    """From the model's config.json; None where it has no attention of the usual kind."""
+    settings = read_settings(ModelConfig(model_name_or_path=model_name_or_path, model_revision=revision))
+    text: PretrainedConfig = settings.get_text_config()
+    heads, layers = getattr(text, "num_attention_heads", None), getattr(text, "num_hidden_layers", None)
+    if not isinstance(heads, int) or not isinstance(layers, int):
+        return None
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return AttentionShape(
+        heads=heads, kv_heads=kv_heads, token_bytes=2 * layers * kv_heads * size * torch.empty(0, dtype=dtype).itemsize
+    )
+
+
+def choose_cascade(config: RolloutConfig, shape: AttentionShape | None, shared_prefix: tuple[int, int]) -> bool:
+    """Whether the engine of a GPU gets cascade attention, and with it model runner V1.
+
+    `auto` wants all of this: vLLM's own formula would choose it for the requests of one context; each step is spared
+    more reading than launching its kernels costs; and attention is FlashAttention's, which is vLLM's default up to
+    Hopper (FlashInfer, its default on Blackwell, has no cascade).
+
+    Raises:
+        ValueError: `on`, and VLLM_USE_V2_MODEL_RUNNER=1.
+    """
+    v2_asked = os.environ.get("VLLM_USE_V2_MODEL_RUNNER", "0") not in ("", "0")
+    if config.cascade_attention == "on":
+        if v2_asked:
+            raise ValueError(
+                "rollout.cascade_attention=on needs vLLM's model runner V1, and VLLM_USE_V2_MODEL_RUNNER asks for V2; "
+                "unset it"
+            )
+        return True
+    if config.cascade_attention == "off" or v2_asked or shape is None or torch.cuda.get_device_capability() >= (10, 0):
+        return False
+    tokens, requests = shared_prefix
+    requests = min(requests, config.vllm_max_num_seqs)
+    spared = (requests - 1) * tokens * shape.token_bytes
+    return spared >= STEP_OVERHEAD_BYTES and shape.cascades(tokens, requests)
+
+
+def attention_backends(llm: LLM) -> list[str]:
+    """vLLM's names of the attention in use, such as FLASH_ATTN."""
+    runner: Any = llm.llm_engine.model_executor.driver_worker.worker.model_runner
+    return sorted({group.backend.get_name() for groups in runner.attn_groups for group in groups})
+
+
+# ----------------------------------------------------------------------------------------------------------- engines
+
+
 def open_engine(
-    model: ModelConfig, rollout: RolloutConfig, tokenizer: PreTrainedTokenizerBase, *, window: int, seed: int
+    model: ModelConfig,
+    rollout: RolloutConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    window: int,
+    seed: int,
+    shared_prefix: tuple[int, int] = NO_PREFIX,
 ) -> VllmEngine:
     """An engine with a checkpoint's own weights, for use without a trainer."""
     return VllmEngine(
@@ -202,6 +364,7 @@ def open_engine(
         seed=seed,
         stop_token_ids=stop_token_ids(load_generation_config(model), tokenizer),
         revision=model.model_revision,
+        shared_prefix=shared_prefix,
     )
 
 
@@ -252,6 +415,12 @@ def trainer_state_kept() -> Iterator[None]:
         os.environ.pop("LD_PRELOAD", None)
         if preload is not None:
             os.environ["LD_PRELOAD"] = preload
+
+
+def tokens_prompts(prompts: Sequence[tuple[int, ...]]) -> list[TokensPrompt]:
+    from vllm import TokensPrompt
+
+    return [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts]
 
 
 def completion_of(output: RequestOutput, policy_version: int) -> Completion:

@@ -26,6 +26,7 @@ from rft.data.dataset import Dataset
 from rft.data.memory_prompts import MemoryPrompts
 from rft.data.memory_split import ChunkedContexts, MemorySplit, check_prompt_lengths, load_memory_split
 from rft.records import Answer, Attempt, Completion, MemoryUpdate, Prompt, Rollout, Score, TurnRequest, UpdateFailure
+from rft.reward.thoughts import opens_thought
 from rft.tasks.mcq import McqTask, check_options
 from rft.tasks.memory_text import read_memory
 from rft.tasks.task import Problem, SeedOf, describe_micro_batches
@@ -39,12 +40,13 @@ class MemoryWriter:
         self.config = config
         self.prompts = MemoryPrompts(ChatTemplate(tokenizer))
         self.markers = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-        self.thought_open = self.prompts.footer.rstrip().endswith("<think>")
+        self.thought_open = opens_thought(self.prompts.footer)
 
     def updated(self, prompt_ids: tuple[int, ...], chunk: Chunk, before: str, completion: Completion) -> MemoryUpdate:
         """The memory after a reply; where the reply cannot be used, the memory `before` stays."""
         text = self.written_out(completion)
-        memory, failure = self.read(text, cut_off=completion.finish_reason == "length")
+        cut_off = completion.finish_reason != "stop"
+        memory, failure = self.read(text, cut_off=cut_off, thought_open=self.thought_open)
         memory = before if failure else memory
         return MemoryUpdate(
             prompt_ids=prompt_ids,
@@ -55,15 +57,16 @@ class MemoryWriter:
             num_chunk_tokens=len(chunk.token_ids),
         )
 
-    def read(self, text: str, *, cut_off: bool) -> tuple[str, UpdateFailure | None]:
+    def read(self, text: str, *, cut_off: bool, thought_open: bool) -> tuple[str, UpdateFailure | None]:
         """`read_memory` and the limit on the memory's length."""
-        memory, failure = read_memory(text, cut_off=cut_off, markers=self.markers, thought_open=self.thought_open)
+        memory, failure = read_memory(text, cut_off=cut_off, markers=self.markers, thought_open=thought_open)
         if failure is None and self.num_tokens(memory) > self.config.max_memory_tokens:
             failure = UpdateFailure.TOO_LONG
         return memory, failure
 
     def num_tokens(self, memory: str) -> int:
-        return len(self.prompts.ids(memory)[0])
+        chat = self.prompts.chat
+        return len(chat.encode([chat.quote(memory, of_user=True)])[0])
 
     def written_out(self, completion: Completion) -> str:
         """The reply with its special tokens, but without the one that ended it."""
@@ -135,6 +138,11 @@ class MemoryTask(McqTask):
     def longest_completion(cls, config: Config) -> tuple[int, str]:
         update = config.memory.max_update_length, "memory.max_update_length"
         return max(super().longest_completion(config), update, key=lambda pair: pair[0])
+
+    @classmethod
+    def longest_shared_prefix(cls, config: Config) -> tuple[int, int]:
+        """A chunk, before the memories that the siblings wrote of what came before it."""
+        return config.memory.chunk_tokens, config.rollout.num_generations
 
     @classmethod
     def describe_batch(cls, config: Config, world_size: int) -> str:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from rft.plain_text import without_control_sequences, without_half_surrogates
 from rft.records import UpdateFailure
-
-THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
-THOUGHT_TAGS = ("<think>", "</think>")
-
-REFUSAL = re.compile(
-    r"\s*(i['’]m sorry|i am sorry|sorry,|as an ai\b|as a language model"
-    r"|i ?(cannot|can['’]?t|can not|am unable to|['’]m unable to|am not able to|['’]m not able to) "
-    r"(help|assist|comply|do (that|this)|provide|continue|write|create|update|store|keep|remember|fulfil))",
-    re.IGNORECASE,
-)
+from rft.reward.thoughts import split_thought, tags_in
+from rft.tasks.refusals import refuses, says_nothing
 
 
 def read_memory(
@@ -23,7 +15,8 @@ def read_memory(
 ) -> tuple[str, UpdateFailure | None]:
     """The memory in a reply, and why it cannot be used; its length is for the caller to check.
 
-    A thought at the beginning is not part of the memory.
+    A thought before it is not part of the memory (reward/thoughts.py); control sequences and halves of surrogate pairs
+    are taken out.
 
     Args:
         text: the reply, special tokens written out, without the one that ends it.
@@ -31,16 +24,21 @@ def read_memory(
         markers: the tokenizer's special tokens as text; none may stand in a memory.
         thought_open: the chat template has opened the thought already.
     """
-    if thought_open:
-        text = THOUGHT_TAGS[0] + text
-    memory = THOUGHT.sub("", text, count=1) if THOUGHT.match(text) else text
-    memory = memory.strip()
+    text = clean_memory(text)
+    _, answer = split_thought(text, thought_open=thought_open)
+    memory = (text if answer is None else answer).strip()
     if cut_off:
         return memory, UpdateFailure.TOO_LONG
-    if any(marker in memory for marker in (*markers, *THOUGHT_TAGS)):
+    if answer is None or any(marker in memory for marker in markers) or any(tags_in(memory)):
         return memory, UpdateFailure.TAGS
-    if not memory:
+    # The bare word is what the demo's small model is taught to write for no notes (cold_start/memory_traces.py).
+    if not memory or (says_nothing(memory) and memory != "nothing"):
         return memory, UpdateFailure.EMPTY
-    if REFUSAL.match(memory):
+    if refuses(memory):
         return memory, UpdateFailure.REFUSAL
     return memory, None
+
+
+def clean_memory(text: str) -> str:
+    """A memory as it may be stored: no byte order mark, no control sequence, no half of a surrogate pair."""
+    return without_half_surrogates(without_control_sequences(text))[0].replace("\ufeff", "")

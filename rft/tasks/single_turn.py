@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rft.config import Config
 from rft.data.prepare import prepare
 from rft.records import Answer, Attempt, Completion, Prompt, Rollout, Score, TurnRequest
+from rft.reward.thoughts import decode_reply, opens_thought
 from rft.tasks.task import Episode, PromptSplit, SeedOf, Task, describe_micro_batches
 
 
@@ -17,6 +18,12 @@ class SingleTurnTask(Task):
 
     def load_split(self, name: str) -> PromptSplit:
         return prepare(self.config.data, self.dataset, self.tokenizer, self.wording, name)
+
+    @classmethod
+    def longest_shared_prefix(cls, config: Config) -> tuple[int, int]:
+        """A context, before the siblings of all its questions."""
+        tokens, siblings = super().longest_shared_prefix(config)
+        return tokens, siblings * config.data.questions_per_context
 
     @classmethod
     def describe_batch(cls, config: Config, world_size: int) -> str:
@@ -53,14 +60,14 @@ class SingleTurnTask(Task):
             question=prompt.question,
             option_order=prompt.option_order,
             asked=self.wording.ask(prompt.question, prompt.option_order),
-            text=self.tokenizer.decode(completion.token_ids, skip_special_tokens=True),
+            text=decode_reply(self.tokenizer, completion.token_ids),
             token_ids=completion.token_ids,
             thought_open=self.opens_thought(prompt),
         )
 
     def opens_thought(self, prompt: Prompt) -> bool:
         """Whether the chat template itself has opened the thought at the end of the prompt."""
-        return self.tokenizer.decode(prompt.token_ids[-8:]).rstrip().endswith("<think>")
+        return opens_thought(self.tokenizer.decode(prompt.token_ids[-8:]))
 
 
 @dataclass(kw_only=True)

@@ -115,6 +115,11 @@ class Task(ABC):
         return config.rollout.max_completion_length, "rollout.max_completion_length"
 
     @classmethod
+    def longest_shared_prefix(cls, config: Config) -> tuple[int, int]:
+        """The most tokens that requests of one rank begin with in common while training, and how many requests do."""
+        return config.data.max_prompt_length, config.rollout.num_generations
+
+    @classmethod
     @abstractmethod
     def describe_batch(cls, config: Config, world_size: int) -> str:
         """What one rollout batch consists of, for a person: a line per fact."""

@@ -10,7 +10,9 @@ from rft.jsonl import whole_lines
 from rft.telemetry.names import LOGPROB_GAP
 
 
-def write_summary(output_dir: Path, *, num_questions: int, num_steps: int, wall_seconds: float, engine: str) -> None:
+def write_summary(
+    output_dir: Path, *, num_questions: int, num_steps: int, wall_seconds: float, engine: str, stopped: str | None
+) -> None:
     """Writes OUTPUT_DIR/summary.json from OUTPUT_DIR/metrics.jsonl, so that a resumed run counts as one.
 
     Args:
@@ -18,6 +20,7 @@ def write_summary(output_dir: Path, *, num_questions: int, num_steps: int, wall_
         num_steps: optimizer steps taken.
         wall_seconds: of this start.
         engine: its library and version.
+        stopped: name of the signal that ended the run; None where it came to its end.
     """
     rows = [json.loads(line) for line in whole_lines(output_dir / "metrics.jsonl")]
     known = {
@@ -25,6 +28,7 @@ def write_summary(output_dir: Path, *, num_questions: int, num_steps: int, wall_
         "num_steps": num_steps,
         "wall_seconds": round(wall_seconds, 1),
         "engine": engine,
+        "stopped": stopped,
     }
     text = json.dumps(accuracies(rows) | known | totals(rows) | memory_numbers(rows), indent=2)
     (output_dir / "summary.json").write_text(text + "\n", encoding="utf-8")

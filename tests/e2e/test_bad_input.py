@@ -204,3 +204,36 @@ def test_the_papers_config_passes_a_dry_run_anywhere():
     assert finished.returncode == 0, finished.stderr
     assert "32 questions" in finished.stdout
     assert "= 512" in finished.stdout
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("name", ["qwen3_4b", "qwen3_4b_128k", "qwen3_4b_lora", "qwen3_4b_memory"])
+def test_the_recipes_go_on_1_to_16_ranks(name: str, ranks: int, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", str(ranks))
+    assert rft.train.main([str(ROOT / f"configs/{name}.yaml"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    spread = "DeepSpeed ZeRO-3 on" if name != "qwen3_4b_lora" else "DDP on" if ranks > 1 else "one process"
+    assert f"parallel         {spread}" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("no.json", "no file no.json"), ("{folder}/run.yaml", "cannot be read as json")]
+)
+def test_deepspeed_settings_that_cannot_be_used(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
+):
+    named = f"train.deepspeed={name.replace('{folder}', str(run_folder))}"
+    assert rft.train.main([str(run_folder / "run.yaml"), named, "--dry-run"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert message in line
+
+
+def test_a_state_spread_over_other_ranks_is_one_line_and_status_2(run_folder: Path, capsys: pytest.CaptureFixture[str]):
+    checkpoint = run_folder / "out/checkpoint-1"
+    (checkpoint / "state").mkdir(parents=True)
+    (checkpoint / "rft_config.yaml").write_text(yaml.safe_dump(to_dict(load_config(run_folder / "run.yaml"))))
+    (checkpoint / "trainer_state.json").write_text("{}")
+    (checkpoint / "parallel.json").write_text('{"kind": "zero3", "num_ranks": 8}')
+    assert rft.train.main([str(run_folder / "run.yaml")]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert "was saved by 8 ranks under ZeRO-3, and this start has 1 rank without DeepSpeed; start it as" in line

@@ -15,7 +15,13 @@ from tests.e2e.runs import ROOT, launch, rows, run, steps
 
 SMALL: dict[str, Any] = {
     "rollout": {"questions_per_batch": 8, "num_generations": 8, "max_completion_length": 8},
-    "train": {"learning_rate": 1e-3, "max_steps": 2, "gradient_checkpointing": False, "max_logprob_gap": 1e-5},
+    "train": {
+        "learning_rate": 1e-3,
+        "max_steps": 2,
+        "gradient_checkpointing": False,
+        "max_logprob_gap": 1e-5,
+        "deepspeed": None,
+    },
     "eval": {"num_questions": 4},
     "checkpoint": {"save_steps": 2},
     "log": {"report_to": "none"},

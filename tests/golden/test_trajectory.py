@@ -28,7 +28,7 @@ from transformers import get_scheduler
 from rft.config import Config
 from rft.grpo.advantage import group_advantages
 from rft.grpo.forest_attention import FOREST_ATTENTION
-from rft.grpo.frozen_logprobs import score_samples
+from rft.grpo.frozen_logprobs import score_shares
 from rft.grpo.logprobs import dense_logprobs
 from rft.grpo.optimizer_step import optimizer_step
 from rft.grpo.replay import num_saved, read_samples, save_samples
@@ -81,13 +81,14 @@ def trajectory(*, shared_prefix: bool) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {"loss": [], "grad_norm": []}
     for batch_index in range(num_saved(FOLDER / "samples")):
         samples = read_samples(FOLDER / "samples", batch_index)
-        scored = score_samples(config, accelerator, policy, reference, samples)
+        scored = score_shares(config, accelerator, policy, reference, [samples])[0]
         for _ in range(train.num_iterations):
-            metrics = optimizer_step(
+            step = optimizer_step(
                 config, accelerator, policy, optimizer, scheduler, scored, max_completion_length=MAX_COMPLETION_LENGTH
             )
+            scored = step.samples
             for name, values in found.items():
-                values.append(metrics[name])
+                values.append(step.metrics[name])
     return found
 
 

@@ -1,4 +1,7 @@
-"""The kernels of a GPU on the plan that the CPU's tests prove: forests in bfloat16 against float64, path by path."""
+"""The kernels of a GPU on the plan that the CPU's tests prove: forests in bfloat16 against float64, path by path.
+
+Each kernel that this GPU has; one that the installed vLLM does not ship is skipped.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from rft.grpo.attention_kernels import ATEN, FLASH_ATTN_4, AttentionKernel, candidates
 from rft.grpo.forest import build_forest
 from rft.grpo.forest_attention import FOREST_ATTENTION, LONG_SEGMENT, ForestAttention, plan_attention
+from rft.grpo.kernel_agreement import AttentionShape, failure_of, relative_errors
 from rft.grpo.logprobs import dense_logprobs, forest_logprobs
 from tests.forest_reference import along_paths, tensors
 from tests.tiny import random_paths, samples_of_paths, tiny_qwen3
@@ -24,20 +29,38 @@ LONG = [
 ] + [[7, *range(LONG_SEGMENT * 2), n] for n in range(3)]  # fmt: skip
 
 
+QWEN3_4B = AttentionShape(num_heads=32, num_kv_heads=8, head_size=128)
+
+
+@pytest.fixture(params=[ATEN, FLASH_ATTN_4], ids=lambda kernel: kernel.name)
+def kernel(request: pytest.FixtureRequest) -> AttentionKernel:
+    found: AttentionKernel = request.param
+    if found not in candidates("auto", DEVICE):
+        pytest.skip(f"{found.name} does not run on this GPU")
+    failure = failure_of(found, QWEN3_4B, DEVICE)
+    if failure is not None and failure.startswith(("ImportError", "ModuleNotFoundError")):
+        pytest.skip(failure)
+    return found
+
+
+def test_it_agrees_with_plain_attention(kernel: AttentionKernel) -> None:
+    assert failure_of(kernel, QWEN3_4B, DEVICE) is None, relative_errors(kernel, QWEN3_4B, DEVICE)
+
+
 def relative(ours: Tensor | None, exact: Tensor | None) -> float:
     assert ours is not None and exact is not None
     return ((ours.double().cpu() - exact).abs().max() / exact.abs().max()).item()
 
 
 @pytest.mark.parametrize("paths", [*(random_paths(seed) for seed in range(10)), LONG])
-def test_equals_attention_along_each_path(paths: list[list[int]]) -> None:
+def test_equals_attention_along_each_path(paths: list[list[int]], kernel: AttentionKernel) -> None:
     forest = build_forest(paths)
     drawn = tensors(forest, 4, 2, torch.float64, seed=0)
     rounded = [x.detach().to(DEVICE, torch.bfloat16).requires_grad_() for x in drawn]
     # What is compared starts from the same numbers.
     exact = [x.detach().double().cpu().requires_grad_() for x in rounded]
     expected = along_paths(forest, len(paths), *exact, 0.4)
-    out = ForestAttention.apply(*rounded, plan_attention(forest.segments, DEVICE), 0.4)
+    out = ForestAttention.apply(*rounded, plan_attention(forest.segments, DEVICE, kernel), 0.4)
     torch.testing.assert_close(out.double().cpu(), expected, rtol=0, atol=ROUNDING)
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     (expected * weights).sum().backward()

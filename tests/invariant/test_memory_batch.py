@@ -13,7 +13,7 @@ from torch import Tensor
 from rft.config import Config
 from rft.grpo.credit import CreditRule
 from rft.grpo.forest_attention import FOREST_ATTENTION
-from rft.grpo.frozen_logprobs import score_samples
+from rft.grpo.frozen_logprobs import score_shares
 from rft.grpo.optimizer_step import micro_batch_loss, step_totals
 from rft.grpo.packing import packs_of_rank
 from rft.grpo.samples import training_samples
@@ -81,14 +81,14 @@ def memory_samples(credit: CreditRule) -> list[Sample]:
 def gradients_of(config: Config, samples: list[Sample], attention: str) -> tuple[float, dict[str, Tensor], int]:
     model = tiny_qwen3(tied=True, attn_implementation=attention)
     accelerator = Accelerator(cpu=True)
-    scored = score_samples(config, accelerator, model, None, samples)
+    scored = score_shares(config, accelerator, model, None, [samples])[0]
     totals = step_totals(scored, max_completion_length=9)
     loss, computed = 0.0, 0
     for pack, _ in packs_of_rank(config.train, samples, rank=0, num_ranks=1):
-        terms, num_computed = micro_batch_loss(config, model, [scored[index] for index in pack], totals)
+        terms, current = micro_batch_loss(config, model, [scored[index] for index in pack], totals)
         terms.loss.backward()
         loss += terms.loss.item()
-        computed += num_computed
+        computed += current.num_computed
     return loss, gradients(model), computed
 
 

@@ -28,6 +28,9 @@ from rft.checkpoint import (
 )
 from rft.config import Config, to_dict
 from rft.config_parser import differing_keys
+from rft.parallel import Kind, ParallelMode
+
+ALONE = ParallelMode(kind="single", num_ranks=1)
 
 
 @pytest.fixture
@@ -75,6 +78,7 @@ def test_a_checkpoint_loads_with_from_pretrained(tmp_path: Path, accelerator, mo
     assert AutoTokenizer.from_pretrained(saved).eos_token == "</s>"
     assert (saved / "eval.json").read_text() == "{}"
     assert checkpoint.read_state(saved) == TrainerState(step=3)
+    assert json.loads((saved / "parallel.json").read_text()) == {"kind": "whole", "num_ranks": 1}
 
 
 def test_the_training_state_comes_back(tmp_path: Path, accelerator, model, tokenizer):
@@ -115,11 +119,11 @@ def test_a_half_written_checkpoint_is_never_loaded(tmp_path: Path, accelerator, 
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(config, accelerator, model, tokenizer, TrainerState(step=2), {})
     assert (tmp_path / ".checkpoint-2.tmp").exists()
-    assert find_resumable(config) == tmp_path / "checkpoint-1"
+    assert find_resumable(config, ALONE) == tmp_path / "checkpoint-1"
     assert (tmp_path / ".checkpoint-2.tmp").exists()
     remove_leftovers(accelerator, tmp_path)
     assert not (tmp_path / ".checkpoint-2.tmp").exists()
-    assert find_resumable(config) == tmp_path / "checkpoint-1"
+    assert find_resumable(config, ALONE) == tmp_path / "checkpoint-1"
 
 
 def restart(rank: int, folder: Path, port: int, rounds: int) -> None:
@@ -158,9 +162,9 @@ def write_checkpoint(output_dir: Path, saved: dict[str, Any], step: int = 1) -> 
     return folder
 
 
-def refused(config: Config) -> str:
+def refused(config: Config, mode: ParallelMode = ALONE) -> str:
     with pytest.raises(ValueError) as caught:
-        find_resumable(config)
+        find_resumable(config, mode)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -172,12 +176,12 @@ def test_a_changed_recipe_is_refused_by_name(tmp_path: Path):
     config.train.max_idle_steps = 3
     config.log.run_name = "longer"
     config.eval.num_questions = 10
-    assert find_resumable(config) == folder
+    assert find_resumable(config, ALONE) == folder
     config.train.learning_rate = 1.0
     config.model.lora.r = 8
     assert "other values of model.lora.r, train.learning_rate;" in refused(config)
     config.checkpoint.resume = "never"
-    assert find_resumable(config) is None
+    assert find_resumable(config, ALONE) is None
 
 
 def config_of_before(output_dir: Path) -> dict[str, Any]:
@@ -197,7 +201,7 @@ def test_a_checkpoint_of_an_earlier_version_still_resumes_where_nothing_changed(
     folder = write_checkpoint(tmp_path, config_of_before(tmp_path))
     config = a_config(tmp_path)
     config.data.num_val_clusters = 60
-    assert find_resumable(config) == folder
+    assert find_resumable(config, ALONE) == folder
     assert saved_config(folder)["data"]["num_val_clusters"] == 60
     assert read_state(folder) == TrainerState(step=1, batch_index=1)
 
@@ -207,6 +211,48 @@ def test_a_checkpoint_of_an_earlier_version_says_what_differs_in_new_names(tmp_p
     config = a_config(tmp_path)
     config.data.format = "jsonl"
     assert "other values of data.format, data.num_val_clusters;" in refused(config)
+
+
+def saved_by(output_dir: Path, kind: str, num_ranks: int) -> Path:
+    folder = write_checkpoint(output_dir, to_dict(a_config(output_dir)))
+    (folder / "parallel.json").write_text(json.dumps({"kind": kind, "num_ranks": num_ranks}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_ranks", "message"),
+    [
+        (
+            "zero3",
+            4,
+            "was saved by 8 ranks under ZeRO-3, and this start has 4 ranks under ZeRO-3;",
+        ),
+        ("zero2", 8, "was saved by 8 ranks under ZeRO-3, and this start has 8 ranks under ZeRO-2;"),
+        ("ddp", 8, "was saved by 8 ranks under ZeRO-3, and this start has 8 ranks without DeepSpeed;"),
+    ],
+)
+def test_a_state_that_deepspeed_spread_otherwise_is_refused(tmp_path: Path, kind: Kind, num_ranks: int, message: str):
+    folder, config = saved_by(tmp_path, "zero3", 8), a_config(tmp_path)
+    assert message in refused(config, ParallelMode(kind=kind, num_ranks=num_ranks))
+    assert find_resumable(config, ParallelMode(kind="zero3", num_ranks=8)) == folder
+    (folder / "parallel.json").unlink()
+    assert find_resumable(config, ParallelMode(kind=kind, num_ranks=num_ranks)) == folder, "an earlier version's"
+
+
+def test_a_whole_state_resumes_on_any_number_of_ranks_without_deepspeed(tmp_path: Path):
+    folder, config = saved_by(tmp_path, "whole", 8), a_config(tmp_path)
+    assert find_resumable(config, ParallelMode(kind="ddp", num_ranks=2)) == folder
+    assert find_resumable(config, ALONE) == folder
+    message = refused(config, ParallelMode(kind="zero3", num_ranks=8))
+    assert "was saved by 8 ranks without DeepSpeed, and this start has 8 ranks under ZeRO-3;" in message
+
+
+def test_where_deepspeed_was_asked_for_may_change(tmp_path: Path):
+    folder, config = saved_by(tmp_path, "zero3", 8), a_config(tmp_path)
+    config.train.deepspeed = "another/zero3.json"
+    config.train.stop_grace_s = None
+    config.train.ddp_timeout = 60
+    assert find_resumable(config, ParallelMode(kind="zero3", num_ranks=8)) == folder
 
 
 @pytest.mark.parametrize("name", ["rft_config.yaml", "trainer_state.json"])
@@ -221,7 +267,7 @@ def test_a_saved_config_that_was_spoiled_is_refused(tmp_path: Path):
 
 
 def test_an_empty_folder_is_a_fresh_start(tmp_path: Path, accelerator: Accelerator):
-    assert find_resumable(a_config(tmp_path / "nothing")) is None
+    assert find_resumable(a_config(tmp_path / "nothing"), ALONE) is None
     remove_leftovers(accelerator, tmp_path / "nothing")
 
 
@@ -260,6 +306,13 @@ def test_prune_never_removes_what_it_keeps(tmp_path: Path):
         (tmp_path / f"checkpoint-{step}").mkdir()
     prune(tmp_path, keep=1, best_step=9)
     assert complete_steps(tmp_path) == [9, 100]
+
+
+def test_prune_leaves_what_a_command_reads(tmp_path: Path):
+    for step in (1, 2, 3, 4):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    prune(tmp_path, keep=1, best_step=None, in_use={tmp_path / "checkpoint-2"})
+    assert complete_steps(tmp_path) == [2, 4]
 
 
 def test_differing_keys_are_dotted():

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from rft.config import Config
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [*ROOT.glob("launch/*.sh"), *ROOT.glob("launch/*.sbatch"), *ROOT.glob("requirements/*.sh"), ROOT / ".ci/run"]
@@ -44,9 +50,17 @@ def test_one_node_prints_its_whole_command():
     printed = run(ROOT / "launch/one_node.sh", "configs/qwen3_4b.yaml", "log.run_name=a b", DRY_RUN="1", NUM_GPUS="4")
     assert printed.returncode == 0
     assert printed.stdout.strip() == (
-        ".venv/bin/accelerate launch --config_file configs/accelerate/zero3.yaml --num_processes 4"
+        ".venv/bin/python launch/ranks.py --standalone --nproc-per-node 4"
         " rft/train.py configs/qwen3_4b.yaml log.run_name=a\\ b"
     )
+
+
+def test_the_allocator_is_told_unless_the_user_did(tmp_path: Path):
+    executable(tmp_path / "python", '#!/bin/sh\necho "found $PYTORCH_CUDA_ALLOC_CONF"\n')
+    started = {"NUM_GPUS": "1", "BIN": str(tmp_path)}
+    assert "found expandable_segments:True" in run(ROOT / "launch/one_node.sh", "c.yaml", **started).stdout
+    started["PYTORCH_CUDA_ALLOC_CONF"] = "max_split_size_mb:512"
+    assert "found max_split_size_mb:512" in run(ROOT / "launch/one_node.sh", "c.yaml", **started).stdout
 
 
 def test_one_node_without_a_gpu_asks_for_a_number(tmp_path: Path):
@@ -56,25 +70,123 @@ def test_one_node_without_a_gpu_asks_for_a_number(tmp_path: Path):
     assert "NUM_GPUS" in refused.stderr
 
 
-def test_multi_node_counts_the_ranks_of_all_machines():
+def test_multi_node_says_which_machine_it_is():
     where = {"NUM_MACHINES": "3", "MACHINE_RANK": "1", "MAIN_ADDRESS": "10.0.0.1", "GPUS_PER_NODE": "4"}
     printed = run(ROOT / "launch/multi_node.sh", "configs/qwen3_4b.yaml", DRY_RUN="1", **where)
     assert printed.returncode == 0
-    for part in ("--num_machines 3", "--machine_rank 1", "--num_processes 12", "--main_process_ip 10.0.0.1"):
+    for part in ("--nnodes 3", "--node-rank 1", "--nproc-per-node 4", "--master-addr 10.0.0.1", "rft/train.py"):
         assert f" {part} " in printed.stdout
     assert run(ROOT / "launch/multi_node.sh", "configs/qwen3_4b.yaml", DRY_RUN="1").returncode == 2
 
 
-def test_slurm_tells_every_node_the_first_ones_name(tmp_path: Path):
-    executable(tmp_path / "scontrol", "#!/bin/sh\nprintf 'node7\\nnode9\\n'\n")
+@pytest.fixture
+def slurm(tmp_path: Path) -> dict[str, str]:
+    """The variables of a job's second node, and slurm's commands: `scontrol` writes down what it was asked."""
+    executable(
+        tmp_path / "scontrol",
+        f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n[ "$1" != show ] || printf "node7\\nnode9\\n"\n',
+    )
     executable(tmp_path / "srun", '#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nSLURM_NODEID=1 exec "$@"\n')
-    printed = run(
-        ROOT / "launch/slurm.sbatch", "configs/qwen3_4b.yaml", DRY_RUN="1", PATH=f"{tmp_path}:{os.environ['PATH']}",
-        SLURM_SUBMIT_DIR=str(ROOT), SLURM_JOB_NUM_NODES="2", SLURM_JOB_NODELIST="node[7,9]", SLURM_JOB_ID="31234",
-        SLURM_CPUS_PER_TASK="8", SLURM_GPUS_ON_NODE="8",
-    )  # fmt: skip
+    (tmp_path / "launch").symlink_to(ROOT / "launch")
+    return {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(ROOT), "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_JOB_NODELIST": "node[7,9]", "SLURM_JOB_ID": "31234", "SLURM_CPUS_PER_TASK": "8",
+        "SLURM_GPUS_ON_NODE": "8",
+    }  # fmt: skip
+
+
+def test_slurm_tells_every_node_the_first_ones_name(slurm: dict[str, str]):
+    printed = run(ROOT / "launch/slurm.sbatch", "configs/qwen3_4b.yaml", DRY_RUN="1", **slurm)
     assert printed.returncode == 0, printed.stderr
-    assert "--machine_rank 1 --num_processes 16 --main_process_ip node7 --main_process_port 21234 " in printed.stdout
+    assert "--nnodes 2 --node-rank 1 --nproc-per-node 8 --master-addr node7 --master-port 21234 " in printed.stdout
+
+
+@pytest.mark.parametrize(
+    ("written", "srun_status", "status", "requeued"),
+    [(75, 137, 75, True), (0, 0, 0, False), (130, 137, 130, False), (2, 1, 2, False), (None, 1, 1, False)],
+)
+def test_a_stopped_job_goes_back_into_the_queue(
+    slurm: dict[str, str], tmp_path: Path, written: int | None, srun_status: int, status: int, requeued: bool
+):
+    """What the first rank wrote decides; srun's own status may be that of a node that was ended."""
+    write = "" if written is None else f'echo {written} >"$RFT_STATUS_FILE"; '
+    executable(tmp_path / "srun", f"#!/bin/sh\n{write}exit {srun_status}\n")
+    slurm["SLURM_SUBMIT_DIR"] = str(tmp_path)
+    done = run(ROOT / "launch/slurm.sbatch", "configs/qwen3_4b.yaml", **slurm)
+    assert done.returncode == status, done.stderr
+    assert ("requeue 31234" in (tmp_path / "asked").read_text()) == requeued
+    assert not list(tmp_path.glob("*.status"))
+
+
+def test_slurm_gives_the_run_time_to_stop():
+    options = (ROOT / "launch/slurm.sbatch").read_text(encoding="utf-8")
+    before = int(re.search(r"#SBATCH --signal=TERM@(\d+)", options)[1])
+    assert Config().train.stop_grace_s is not None
+    assert before - Config().train.stop_grace_s >= 600, "seconds for the checkpoint"
+    assert "#SBATCH --requeue" in options and "#SBATCH --open-mode=append" in options
+
+
+# What ranks do when they are signalled, fail, or find a mistake. Usage: rank.py HOW FOLDER.
+RANK = """
+import os, pathlib, signal, sys, time
+from rft.process_exit import leave
+how, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+rank = os.environ["RANK"]
+def stop(number, _):
+    time.sleep(0.5)
+    leave(75)
+for number in (signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, stop)
+(folder / rank).touch()
+if how == "mistake":
+    leave(2)
+if how == "crash" and rank == "1":
+    raise RuntimeError("rank 1 is gone")
+if how == "waits":
+    time.sleep(60)
+leave(0)
+"""
+
+
+@pytest.fixture
+def ranks(tmp_path: Path) -> Callable[[str], subprocess.Popen[str]]:
+    (tmp_path / "rank.py").write_text(RANK)
+
+    def start(how: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [
+                sys.executable, "launch/ranks.py", "--standalone", "--nproc-per-node", "2",
+                str(tmp_path / "rank.py"), how, str(tmp_path),
+            ],
+            cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.mark.parametrize(("how", "status"), [("ends", 0), ("mistake", 2), ("crash", 1)])
+def test_the_launcher_ends_with_the_status_of_its_ranks(ranks: Callable[[str], Any], how: str, status: int):
+    launcher = ranks(how)
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == status, errors
+    assert ("rank 1 is gone" in errors) == (how == "crash")
+    assert ("Traceback" in errors) == (how == "crash")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_the_launcher_passes_a_signal_on_and_waits(ranks: Callable[[str], Any], tmp_path: Path, number: int):
+    launcher = ranks("waits")
+    try:
+        for _ in range(6000):
+            if (tmp_path / "0").exists() and (tmp_path / "1").exists():
+                break
+            time.sleep(0.01)
+        launcher.send_signal(number)
+        _, errors = launcher.communicate(timeout=120)
+    finally:
+        launcher.kill()
+    assert launcher.returncode == 75, errors
 
 
 def test_ci_runs_the_tests_and_nothing_else():
@@ -161,9 +273,10 @@ def test_all_that_is_missing_is_named_in_one_line_before_any_install(checkout: P
     assert not (checkout / ".venv").exists()
 
 
-# What the demo calls: a trainer that writes its summary where it is told to, and a generator that makes a folder.
-STUB_ACCELERATE = """#!/bin/bash
-out=checkpoints/$(basename "$5" .yaml)
+# What the demo calls: a generator that makes a folder, and a trainer that writes its summary where it is told to.
+STUB_TRAINER = """#!/bin/bash
+if [ "$2" = synthetic ]; then mkdir -p "$3"; exit; fi
+out=checkpoints/$(basename "$2" .yaml)
 for word in "$@"; do case "$word" in output_dir=*) out=${word#output_dir=} ;; esac; done
 mkdir -p "$out" && echo '{"accuracy_after": 0.9}' >"$out/summary.json"
 """
@@ -171,8 +284,7 @@ mkdir -p "$out" && echo '{"accuracy_after": 0.9}' >"$out/summary.json"
 
 @pytest.fixture
 def demo(checkout: Path) -> Path:
-    executable(checkout / "bin/python", '#!/bin/sh\nmkdir -p "$3"\n')
-    executable(checkout / "bin/accelerate", STUB_ACCELERATE)
+    executable(checkout / "bin/python", STUB_TRAINER)
     return checkout
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from transformers import Qwen3Config
+import torch
+from transformers import AutoModelForCausalLM, Qwen3Config
 from transformers.utils import is_flash_attn_2_available
 
 from rft.config import LoraConfig, ModelConfig
-from rft.models import check_layers, check_positions
+from rft.models import check_layers, check_positions, restore_rotary_frequencies
 
 
 @pytest.fixture
@@ -76,3 +77,21 @@ def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path, text: str):
     with pytest.raises(ValueError, match="^model.model_name_or_path: cannot read ") as caught:
         check_positions(ModelConfig(model_name_or_path=str(tmp_path)), 10)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scaling", [{"rope_type": "default"}, {"rope_type": "yarn", "factor": 4.0}])
+def test_rotary_frequencies_rounded_to_bfloat16_become_those_of_float32(scaling: dict[str, object]):
+    """As DeepSpeed leaves them when it loads a model under ZeRO-3."""
+    settings = Qwen3Config(
+        vocab_size=16, hidden_size=64, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+        num_key_value_heads=1, head_dim=64, rope_parameters={"rope_theta": 5e6, **scaling},
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(settings)
+    exact = model.model.rotary_emb.inv_freq.clone()
+    for buffer in model.buffers():
+        buffer.data = buffer.data.bfloat16()
+    assert (model.model.rotary_emb.inv_freq - exact).abs().max() > 1e-4
+    restore_rotary_frequencies(model)
+    for frequencies in (model.model.rotary_emb.inv_freq, model.model.rotary_emb.original_inv_freq):
+        assert frequencies.dtype == torch.float32 and torch.equal(frequencies, exact)
+    assert not model.state_dict().keys() & {"model.rotary_emb.inv_freq", "model.rotary_emb.original_inv_freq"}

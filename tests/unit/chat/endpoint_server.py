@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Response = tuple[int, str]
-"""Status and body."""
+Response = tuple[int, str | bytes] | tuple[int, str | bytes, dict[str, str]]
+"""Status and body, and headers besides those that are always sent."""
 
 
 @dataclass(kw_only=True)
@@ -22,12 +22,16 @@ class Server:
     answers: list[Response] = field(default_factory=list)
     answer: Callable[[dict[str, Any]], Response] | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
-    authorizations: list[str] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """Of what was asked, by lower-case names."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def respond(self, body: dict[str, Any]) -> Response:
         if self.answer is not None:
             return self.answer(body)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        with self.lock:
+            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 @contextmanager
@@ -39,13 +43,20 @@ def serving() -> Iterator[Server]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             made.asked.append({"path": self.path} | body)
             made.authorizations.append(self.headers["Authorization"])
-            status, text = made.respond(body)
+            made.headers.append({name.lower(): value for name, value in self.headers.items()})
+            status, text, *more = made.respond(body)
+            sent = text.encode() if isinstance(text, str) else text
+            headers = {
+                "Content-Type": "application/json" if sent.startswith((b"{", b"[")) else "text/html",
+                "Content-Length": str(len(sent)),
+                "retry-after-ms": "1",
+            }
             self.send_response(status)
-            self.send_header("Content-Type", "application/json" if text.startswith(("{", "[")) else "text/html")
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.send_header("retry-after-ms", "1")
+            for name, value in (headers | (more[0] if more else {})).items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(text.encode())
+            with suppress(OSError):  # whoever asked may have gone
+                self.wfile.write(sent)
 
         def log_message(self, *arguments: Any) -> None:
             pass
@@ -62,7 +73,8 @@ def serving() -> Iterator[Server]:
         thread.join()
 
 
-def chat(text: str | None, finish_reason: str = "stop", usage: bool = True) -> tuple[int, str]:
+def chat(text: Any, finish_reason: str | None = "stop", usage: bool = True) -> tuple[int, str]:
+    """A chat completion; `text` is the message's content, whatever it is."""
     body: dict[str, Any] = {
         "id": "1", "object": "chat.completion", "created": 0, "model": "m",
         "choices": [
@@ -72,3 +84,18 @@ def chat(text: str | None, finish_reason: str = "stop", usage: bool = True) -> t
     if usage:
         body["usage"] = {"prompt_tokens": 12, "completion_tokens": 4, "total_tokens": 16}
     return 200, json.dumps(body)
+
+
+def error(status: int, message: str, **more: Any) -> tuple[int, str]:
+    return status, json.dumps({"error": {"message": message, "type": "x", "code": status} | more})
+
+
+def stream(*pieces: str, finish_reason: str | None = "stop", end: str = "data: [DONE]\n\n") -> Response:
+    """A completion as server-sent events, one for each piece of the text."""
+    chunks: list[dict[str, Any]] = [
+        {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces
+    ]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]})
+    chunks.append({"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 4}})
+    events = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
+    return 200, ": waiting\n\n" + events + end, {"Content-Type": "text/event-stream"}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rft import sft
 from rft.models import stop_token_ids
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_cold_start_makes_a_model_that_loads(config_file: Path) -> None:
@@ -94,3 +99,26 @@ def test_user_mistakes_end_with_one_line(
 
 def refuse(*_: Any) -> Callable[[], None]:
     raise AssertionError("nothing may be trained")
+
+
+def test_two_ranks_under_zero3_from_the_config_alone(config_file: Path, tmp_path: Path) -> None:
+    """The same sequences in the same order as one rank that accumulates two micro-batches: the same model."""
+    assert sft.main([str(config_file), f"output_dir={tmp_path / 'start'}", "train.max_steps=1"]) == 0
+    common = [str(config_file), f"model.model_name_or_path={tmp_path / 'start'}", "train.max_steps=2"]
+    settings = ["train.deepspeed=configs/deepspeed/zero3.json", f"output_dir={tmp_path / 'two'}"]
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "rft/sft.py",
+            *common, *settings, "train.per_device_train_batch_size=1",
+        ],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert "parallel         DeepSpeed ZeRO-3 on 2 ranks, from train.deepspeed" in done.stdout
+    assert sft.main([*common, f"output_dir={tmp_path / 'one'}"]) == 0
+    start, one, two = (
+        AutoModelForCausalLM.from_pretrained(tmp_path / name).state_dict() for name in ("start", "one", "two")
+    )
+    assert any(not torch.equal(start[name], one[name]) for name in start)
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-5)

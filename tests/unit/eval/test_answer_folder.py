@@ -15,12 +15,16 @@ from rft.eval.answer_folder import (
     add_counters,
     check_answer_settings,
     check_judge_settings,
+    merge_parts,
+    part_folder,
     settings_of_answers,
     settings_of_judge,
 )
 from rft.eval.config import CompareConfig, EndpointConfig, JudgeConfig
+from rft.eval.memory_log import LoggedUpdate, MemoryLog
+from rft.eval.predictions import append_predictions, read_predictions
 from rft.eval.systems import SYSTEMS
-from tests.unit.eval.builder import UsersDataset, make_form, make_material, make_question
+from tests.unit.eval.builder import UsersDataset, make_form, make_material, make_prediction, make_question
 
 QUESTIONS = [make_question(number) for number in range(4)]
 
@@ -106,3 +110,42 @@ def test_counters_add_up_over_interruptions(tmp_path: Path):
     for _ in range(2):
         add_counters(path, {"prompt_tokens": 5, "generated_tokens": 1})
     assert json.loads(path.read_text()) == {"prompt_tokens": 10, "generated_tokens": 2}
+
+
+def write_part(folder: Path, rank: int, numbers: tuple[int, ...], *, num_ranks: int = 2, torn: str = "") -> Path:
+    part = part_folder(folder, rank, num_ranks)
+    append_predictions(part / "predictions.jsonl", [make_prediction(QUESTIONS[number]) for number in numbers])
+    with (part / "predictions.jsonl").open("a") as file:
+        file.write(torn)
+    update = LoggedUpdate(context_id=f"h{rank}", question_id=None, sample=0, turn=0, memory="m", failure=None)
+    MemoryLog(part / "memories.jsonl").add([update])
+    add_counters(part / "counters.json", {"prompt_tokens": 10})
+    return part
+
+
+def test_one_rank_writes_into_the_folder_itself(tmp_path: Path):
+    assert part_folder(tmp_path / "x", 0, 1) == tmp_path / "x"
+    merge_parts(tmp_path / "x", QUESTIONS)
+    assert list((tmp_path / "x").iterdir()) == []
+
+
+def test_what_ranks_have_written_is_put_together_in_the_order_of_the_questions(tmp_path: Path):
+    write_part(tmp_path, 0, (0, 3))
+    write_part(tmp_path, 1, (2, 1))
+    merge_parts(tmp_path, QUESTIONS)
+    assert [one.question_id for one in read_predictions(tmp_path / "predictions.jsonl")] == [
+        question.question_id for question in QUESTIONS
+    ]
+    assert set(MemoryLog(tmp_path / "memories.jsonl").updates) == {("h0", 0), ("h1", 0)}
+    assert json.loads((tmp_path / "counters.json").read_text()) == {"prompt_tokens": 20}
+    assert not list(tmp_path.glob("rank-*"))
+
+
+def test_an_interruption_loses_a_torn_line_and_doubles_none(tmp_path: Path):
+    """Stopped once while it asked, and once between the writing of the answers and the removal of the parts."""
+    write_part(tmp_path, 0, (0,), torn='{"question_id": "val/1"')
+    write_part(tmp_path, 5, (2,), num_ranks=8)
+    append_predictions(tmp_path / "predictions.jsonl", [make_prediction(QUESTIONS[0]), make_prediction(QUESTIONS[3])])
+    merge_parts(tmp_path, QUESTIONS)
+    found = [one.question_id for one in read_predictions(tmp_path / "predictions.jsonl")]
+    assert found == ["val/0", "val/3", "val/2"]

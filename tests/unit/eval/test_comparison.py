@@ -243,7 +243,9 @@ def test_a_memory_goes_on_in_the_middle_of_a_context(tmp_path: Path, server: Ser
         return chat(f"- is {text.split('user: ')[-1][:9]}. {len(written)}")
 
     server.answer = write
-    assert compare(tmp_path, server, *options) == 2
+    assert compare(tmp_path, server, *options) == 0
+    (row,) = results_of(tmp_path).systems
+    assert (row.result.failures["server_error"], row.result.num_unrated) == (4, 4), "two memories are not written"
     folder = tmp_path / "out" / "evaluation" / "jsonl-towns-test" / "m" / "memory"
     before = (folder / "memories.jsonl").read_text().splitlines()
     assert len(before) == 4
@@ -255,3 +257,4 @@ def test_a_memory_goes_on_in_the_middle_of_a_context(tmp_path: Path, server: Ser
     assert [json.dumps(row) for row in after[:4]] == before
     (row,) = results_of(tmp_path).systems
     assert row.result.memory is not None and row.result.memory.num_memories == 3
+    assert "server_error" not in row.result.failures and row.result.num_unrated == 0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rft.chat.endpoint import ChatReply
+from rft.chat.failures import ReplyFailure
 from rft.chat.models import ChatRequest
 from rft.data import prompts
 from rft.eval.config import JudgeConfig
@@ -34,6 +35,17 @@ def prediction(number: int, text: str = "Jazz.", **changes: Any) -> Prediction:
         (r"\boxed{1}", 1.0, None),
         (r"\boxed{ .25 }", 0.25, None),
         (r"<think>\boxed{0.1}</think>\boxed{1.0}", 1.0, None),
+        (r"[THINK]\boxed{0.1}[/THINK]\boxed{1.0}", 1.0, None),
+        (r"\boxed{\text{0.8}}", 0.8, None),
+        (r"\boxed{\mathbf{0.8}}", 0.8, None),
+        (r"\boxed{\,0.8\,}", 0.8, None),
+        (r"\boxed{$0.8$}", 0.8, None),
+        (r"\boxed{0.8.}", 0.8, None),
+        (r"<think>It fits. \boxed{0.5}", None, "unclosed_thought"),
+        (r"<thinking>It fits. \boxed{0.5}", None, "unclosed_thought"),
+        (r"<|channel|>analysis<|message|>\boxed{0.5}", None, "unclosed_thought"),
+        (r"\boxed{0,8}", None, "not_a_score"),
+        (r"\boxed{\text{1.8}}", None, "not_a_score"),
         (r"\boxed{0.5} so \boxed{0.50}", 0.5, None),
         ("0.5", None, "no_box"),
         ("", None, "no_box"),
@@ -57,12 +69,16 @@ def test_the_judge_sees_the_preference_and_no_thought():
         assert (text.index("Likes jazz") < text.index("Some jazz.")) == (layout == "gold_first")
     _, text = judge_request(QUESTIONS["val/1"], reply, "gold_first")
     assert prompts.JUDGE_RUBRICS["avoid"] in text
+    for other in ("<thinking>says the history</thinking>", "[THINK]says the history[/THINK]", "<|channel|>final"):
+        _, text = judge_request(QUESTIONS["val/0"], other + "Some jazz.", "gold_first")
+        assert "Some jazz." in text and "says the history" not in text
     _, text = judge_request(make_question(0, columns={}), reply, "gold_first")
     assert prompts.JUDGE_RUBRICS["answer"] in text and "Some {jazz}." in text
 
 
 class Judge:
-    """Answers from a list; after `limit` replies its endpoint is gone."""
+    """Answers from a list, in which the name of a failure is a failed reply; after `limit` replies its endpoint is
+    gone."""
 
     thought_open = False
 
@@ -75,7 +91,18 @@ class Judge:
                 raise ValueError("gone")
             text = self.texts[self.asked % len(self.texts)]
             self.asked += 1
-            yield request.tag, ChatReply(text=text, cut_off=False, prompt_tokens=1, completion_tokens=1)
+            failure = ReplyFailure(text) if text in set(ReplyFailure) else None
+            yield (
+                request.tag,
+                ChatReply(
+                    text="" if failure else text,
+                    cut_off=False,
+                    prompt_tokens=1,
+                    completion_tokens=1,
+                    failure=failure,
+                    detail="http://host, model j: no" if failure else "",
+                ),
+            )
 
     def close(self) -> None: ...
 
@@ -114,6 +141,39 @@ def test_a_question_that_was_not_asked_is_not_judged(tmp_path: Path):
     assert model.asked == 2
     judged = with_verdicts([unasked, prediction(1)], read_verdicts(path))
     assert [(one.reward, one.failure) for one in judged] == [(0.0, PROMPT_TOO_LONG), (1.0, None)]
+
+
+@pytest.mark.parametrize("failure", ["empty", "unclosed_thought", "content_filter", "timeout"])
+def test_an_answer_that_did_not_come_is_not_judged(tmp_path: Path, failure: str):
+    path = tmp_path / "verdicts.jsonl"
+    reward = None if failure == "timeout" else 0.0
+    failed = prediction(0, text="", reward=reward, failure=failure)
+    model = Judge([r"\boxed{1}"])
+    list(judge_answers(JudgeConfig(), [failed, prediction(1)], QUESTIONS, model, path))
+    assert model.asked == 2
+    assert with_verdicts([failed, prediction(1)], read_verdicts(path))[0] == failed
+
+
+def test_a_verdict_that_did_not_come_is_counted_and_asked_for_again_where_it_may_pass(tmp_path: Path):
+    path = tmp_path / "verdicts.jsonl"
+    answers = [prediction(0), prediction(1)]
+    list(judge_answers(JudgeConfig(), answers, QUESTIONS, Judge(["timeout", r"\boxed{0.5}", "content_filter"]), path))
+    judged = with_verdicts(answers, read_verdicts(path))
+    assert [one.reward for one in judged] == [0.5, None]
+    assert summarize_judge("j", judged).failures == {"content_filter": 1, "timeout": 2}
+    again = Judge([r"\boxed{1}"])
+    list(judge_answers(JudgeConfig(), answers, QUESTIONS, again, path))
+    assert again.asked == 2
+    judged = with_verdicts(answers, read_verdicts(path))
+    assert [one.reward for one in judged] == [0.75, 1.0]
+    assert summarize_judge("j", judged).failures == {"content_filter": 1}
+
+
+def test_a_judge_that_gives_no_verdict_at_all_is_one_line(tmp_path: Path):
+    path = tmp_path / "verdicts.jsonl"
+    with pytest.raises(ValueError, match="none of 4 verdicts, the last one: http://host, model j: no"):
+        list(judge_answers(JudgeConfig(), [prediction(0), prediction(1)], QUESTIONS, Judge(["refusal"]), path))
+    assert not path.exists()
 
 
 def test_a_line_that_is_no_verdict_is_named(tmp_path: Path):

@@ -68,3 +68,11 @@ def test_open_answers_hide_the_options_and_wait_for_a_judge():
     assert made.text_of(QUESTION) == "And {now}?" and made.order_of(QUESTION) == ()
     (score,) = made.score([attempt(made, "Some jazz.")])
     assert (score.reward, score.failure) == (None, None)
+
+
+def test_an_open_answer_is_left_to_the_judge_unless_there_is_none():
+    made = form(compare=CompareConfig(answers="open"))
+    texts = ["Jazz.", "<think>Hm.</think>Jazz.", "", "<thinking>Hm. Jazz", "<think>Hm.</think> "]
+    scores = made.score([attempt(made, text) for text in texts])
+    assert [score.reward for score in scores] == [None, None, 0.0, 0.0, 0.0]
+    assert [score.failure for score in scores] == [None, None, "empty", "unclosed_thought", "empty"]

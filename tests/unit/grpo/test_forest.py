@@ -116,3 +116,11 @@ def test_common_prefix_length() -> None:
     assert common_prefix_length(a, np.array([1, 2])) == 2
     assert common_prefix_length(a, np.array([2])) == 0
     assert common_prefix_length(a, np.array([], dtype=np.int64)) == 0
+
+
+@given(st.integers(0, 9_000), st.integers(0, 9_000), st.integers(0, 9_000))
+def test_common_prefix_length_of_long_paths(shared: int, rest: int, other_rest: int) -> None:
+    """Longer than the pieces in which paths are compared."""
+    a = np.array([*range(shared), *[-1] * rest])
+    b = np.array([*range(shared), *[-2] * other_rest])
+    assert common_prefix_length(a, b) == common_prefix_length(b, a) == shared

@@ -1,11 +1,21 @@
 """The numbers of a step, against hand-made rollouts."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from accelerate import Accelerator
 
-from rft.grpo.metrics import AnswerOutcome, prefix_cache_metrics, rollout_metrics
+from rft.grpo.metrics import (
+    SLEEPING_GIB,
+    AnswerOutcome,
+    engine_metrics,
+    peak_memory_gib,
+    restart_peak_memory,
+    rollout_metrics,
+)
 from rft.records import Score
 from rft.rollout.engine import EngineCounters
 
@@ -49,8 +59,22 @@ def test_no_parse_rate_where_nobody_reads_an_answer():
     assert "parse_rate" not in rollout_metrics([free, free])
 
 
-def test_cache_hits_are_shares_of_prompt_tokens():
-    used = EngineCounters(prompt_tokens=100, cached_prompt_tokens=75, generated_tokens=9)
-    metrics = prefix_cache_metrics(Accelerator(cpu=True), used)
+def test_what_an_engine_did_and_can_hold():
+    used = EngineCounters(prompt_tokens=100, cached_prompt_tokens=75, generated_tokens=9, preemptions=2)
+    engine: Any = SimpleNamespace(kv_cache_tokens=4096, sleeping_bytes=lambda: 3 * 2**30)
+    metrics = engine_metrics(Accelerator(cpu=True), engine, used)
     assert metrics["engine/prefix_cache_hit_rate"] == 0.75
     assert metrics["engine/prefill_tokens"] == 25
+    assert metrics["engine/preemptions"] == 2
+    assert (metrics["engine/kv_cache_tokens"], metrics[SLEEPING_GIB]) == (4096, 3)
+
+
+def test_the_peak_of_a_cpu_is_that_of_the_whole_process():
+    accelerator = Accelerator(cpu=True)
+    before = peak_memory_gib(accelerator)
+    filled = np.ones(int(before * 2**30) // 8 + 2**25)
+    high = peak_memory_gib(accelerator)
+    assert high >= before + 0.2
+    del filled
+    restart_peak_memory()
+    assert peak_memory_gib(accelerator) == high

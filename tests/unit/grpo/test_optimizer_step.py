@@ -11,10 +11,10 @@ from accelerate import Accelerator
 
 from rft.config import Config
 from rft.grpo.forest_attention import FOREST_ATTENTION
-from rft.grpo.frozen_logprobs import ScoredSample, score_samples
+from rft.grpo.frozen_logprobs import ScoredSample, score_shares
 from rft.grpo.logprobs import dense_logprobs
 from rft.grpo.loss import StepTotals, policy_loss
-from rft.grpo.optimizer_step import optimizer_step, samples_with_gradient
+from rft.grpo.optimizer_step import optimizer_step
 from rft.grpo.samples import trained_tokens
 from rft.records import Sample
 from tests.tiny import random_samples, tiny_qwen3
@@ -51,7 +51,8 @@ def test_the_step_is_that_of_the_whole_batch(loss_type: str, num_zero: int, shar
     ours, plain = tiny_qwen3(tied=True, attn_implementation=FOREST_ATTENTION), tiny_qwen3(tied=True)
 
     optimizer, scheduler = optimizer_of(ours)
-    metrics = optimizer_step(settings, Accelerator(cpu=True), ours, optimizer, scheduler, scored(samples), **EIGHT)
+    step = optimizer_step(settings, Accelerator(cpu=True), ours, optimizer, scheduler, scored(samples), **EIGHT)
+    metrics = step.metrics
 
     totals = StepTotals(num_tokens=sum(c for _, c in LENGTHS), num_samples=6, max_completion_length=8)
     current = dense_logprobs(plain, samples, 1.0, entropy=True)
@@ -69,11 +70,6 @@ def test_the_step_is_that_of_the_whole_batch(loss_type: str, num_zero: int, shar
     assert metrics["update/num_tokens"] == pytest.approx(metrics["update/unique_token_ratio"] * num_path_tokens)
     for (name, left), right in zip(ours.named_parameters(), plain.parameters(), strict=True):
         assert torch.allclose(left, right, atol=1e-7, rtol=1e-5), name
-
-
-def test_a_kl_term_needs_every_sample():
-    samples = scored([replace(s, advantage=0.0) for s in random_samples(LENGTHS)])
-    assert samples_with_gradient(config(beta=0.1).train, samples) == samples
 
 
 def test_a_step_that_is_not_finite_leaves_the_weights():
@@ -103,12 +99,12 @@ def test_a_step_with_nothing_to_learn_moves_nothing(num_samples: int, shared_pre
     model = tiny_qwen3(tied=True, attn_implementation=FOREST_ATTENTION)
     optimizer, scheduler = adamw(model)
     samples = random_samples(LENGTHS)
-    first = optimizer_step(settings, accelerator, model, optimizer, scheduler, scored(samples), **EIGHT)
+    first = optimizer_step(settings, accelerator, model, optimizer, scheduler, scored(samples), **EIGHT).metrics
     before = copy.deepcopy((model.state_dict(), optimizer.state_dict()["state"]))
     assert any(moments["exp_avg"].any() for moments in before[1].values())
 
     idle = scored(all_zero(samples)[:num_samples])
-    metrics = optimizer_step(settings, accelerator, model, optimizer, scheduler, idle, **EIGHT)
+    metrics = optimizer_step(settings, accelerator, model, optimizer, scheduler, idle, **EIGHT).metrics
 
     assert metrics.keys() == first.keys()
     assert (metrics["update/skipped"], metrics["loss"], metrics["grad_norm"]) == (1.0, 0.0, 0.0)
@@ -128,7 +124,8 @@ def test_a_step_with_nothing_to_learn_moves_nothing(num_samples: int, shared_pre
 def test_a_skipped_step_compares_engine_and_trainer_on_one_sample():
     model = tiny_qwen3(tied=True, attn_implementation=FOREST_ATTENTION)
     samples = all_zero(random_samples(LENGTHS))
-    metrics = optimizer_step(config(), Accelerator(cpu=True), model, *adamw(model), scored(samples), **EIGHT)
+    step = optimizer_step(config(), Accelerator(cpu=True), model, *adamw(model), scored(samples), **EIGHT)
+    metrics = step.metrics
     with torch.no_grad():
         logps = dense_logprobs(model, samples[:1], 1.0, entropy=False).logps
     gap = (logps - torch.tensor(samples[0].sampling_logprobs)).abs().mean().item()
@@ -156,9 +153,8 @@ def test_the_metrics_of_no_sample_have_the_names_of_any(beta: float):
     optimizer, scheduler = optimizer_of(model)
     names = []
     for samples in (random_samples(LENGTHS), []):
-        scored_samples = score_samples(settings, Accelerator(cpu=True), model, reference, samples)
-        names.append(
-            optimizer_step(settings, Accelerator(cpu=True), model, optimizer, scheduler, scored_samples, **EIGHT).keys()
-        )
+        share = score_shares(settings, Accelerator(cpu=True), model, reference, [samples])[0]
+        step = optimizer_step(settings, Accelerator(cpu=True), model, optimizer, scheduler, share, **EIGHT)
+        names.append(step.metrics.keys())
     assert names[0] == names[1]
     assert ("kl" in names[0]) == (beta > 0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rft.config import TrainConfig
 from rft.grpo.forest import build_forest
-from rft.grpo.packing import forest_packs, pack_micro_batches, packs_of_rank
+from rft.grpo.packing import forest_packs, group_unique_tokens, pack_micro_batches, packs_of_rank
 from rft.records import Sample
 
 LONGEST = 60
@@ -58,6 +58,17 @@ def test_every_sample_once_and_within_the_budget(samples: list[Sample], max_toke
     assert sorted(index for pack in packs for index in pack) == list(range(len(samples)))
     assert all(unique_tokens(samples, pack) <= max_tokens for pack in packs)
     assert max(map(len, ranks)) - min(map(len, ranks)) <= 1 or len(packs) < num_ranks
+
+
+@given(batches)
+def test_siblings_with_one_prompt_are_counted_as_those_with_equal_ones(samples: list[Sample]) -> None:
+    equal = [replace(sample, prompt_ids=(*sample.prompt_ids,)) for sample in samples]
+    size = sum(sample.group == samples[0].group for sample in samples)
+    assert samples[0].prompt_ids is samples[size - 1].prompt_ids
+    assert size == 1 or equal[0].prompt_ids is not equal[size - 1].prompt_ids
+    group = list(range(size))
+    assert group_unique_tokens(samples, group) == group_unique_tokens(equal, group) == unique_tokens(samples, group)
+    assert forest_packs(samples, 200, 2) == forest_packs(equal, 200, 2)
 
 
 @given(batches, st.integers(1, 4))

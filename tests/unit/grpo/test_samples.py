@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from rft.grpo.credit import CreditRule
-from rft.grpo.samples import pad_samples, trained_tokens, training_samples
+from rft.grpo.samples import pad_samples, token_paths, trained_tokens, training_samples
 from rft.records import Answer, Completion, MemoryUpdate, Prompt, Question, Rollout, Sample, Score
 from tests.tiny import random_samples
 
@@ -143,3 +146,28 @@ def test_pad_points_at_the_token_before_each_trained_one() -> None:
     for row, sample in zip(batch.input_ids.tolist(), samples, strict=True):
         path = list(sample.prompt_ids + sample.completion_ids)
         assert row == path + [0] * (6 - len(path))
+
+
+def test_a_path_is_prompt_and_completion() -> None:
+    found = random_samples([(3, 2), (1, 4), (5, 1)])
+    siblings = [*found, replace(found[0], completion_ids=(7,))]
+    paths = token_paths(siblings)
+    assert [path.tolist() for path in paths] == [[*s.prompt_ids, *s.completion_ids] for s in siblings]
+    assert all(path.dtype == np.int64 for path in paths)
+
+
+class CountedPrompt(tuple[int, ...]):
+    """A prompt that knows how often it was turned into an array."""
+
+    conversions = 0
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        CountedPrompt.conversions += 1
+        return np.array(list(self), dtype=np.int64)
+
+
+def test_a_prompt_that_siblings_share_is_converted_once() -> None:
+    prompt_ids = CountedPrompt((3, 1, 2))
+    sample = replace(random_samples([(1, 1)])[0], prompt_ids=prompt_ids, completion_ids=(7,))
+    assert [path.tolist() for path in token_paths([sample] * 16)] == [[3, 1, 2, 7]] * 16
+    assert CountedPrompt.conversions == 1

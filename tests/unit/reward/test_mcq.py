@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rft.reward.final_answer import score_final_answer
 from rft.reward.mcq import FailureReason, score_boxed_letter
+from rft.reward.thoughts import split_thought
 
 LETTERS = ("a", "b", "c", "d")
 GOLDEN = yaml.safe_load((Path(__file__).parent / "golden.yaml").read_text(encoding="utf-8"))
@@ -20,6 +23,18 @@ pieces = st.sampled_from(
     [
         "<think>",
         "</think>",
+        "<Thinking >",
+        "</thinking>",
+        "[THINK]",
+        "[/THINK]",
+        "◁think▷",
+        "<|channel|>analysis",
+        "<|channel|>final",
+        "assistantfinal",
+        "Final Answer: ",
+        " or ",
+        "\\rm ",
+        "\\,",
         "\\boxed{",
         "boxed{",
         "}",
@@ -38,6 +53,9 @@ pieces = st.sampled_from(
     ]
 )
 replies = st.one_of(st.text(), st.lists(st.one_of(pieces, st.text(max_size=2)), max_size=40).map("".join))
+
+
+OPENING = re.compile(r"<think>|<thinking|\[THINK\]|◁think|<\|channel\|>analysis", re.IGNORECASE)
 
 
 def reply(entry: dict[str, Any]) -> str:
@@ -82,21 +100,47 @@ def test_strict_reads_what_is_boxed_after_the_thought(text: str, thought_open: b
     """A reward needs the gold letter inside braces after a box opens, once every thought has closed."""
     result = score_boxed_letter(text, LETTERS, "b", rule="strict", thought_open=thought_open)
     if result.reward:
-        answer = text.rpartition("</think>")[2]
-        assert "<think>" not in answer
-        assert not thought_open or "</think>" in text
+        _, answer = split_thought(text, thought_open=thought_open)
+        assert answer is not None and text.endswith(answer)
+        assert not OPENING.search(answer) and (not thought_open or answer != text)
         assert "b" in answer.partition("\\boxed")[2].lower()
 
 
-@given(text=replies)
-def test_strict_rewards_at_most_one_letter(text: str) -> None:
-    assert sum(score_boxed_letter(text, LETTERS, gold, rule="strict").reward for gold in LETTERS) <= 1.0
+@given(text=replies, thought_open=st.booleans())
+def test_at_most_one_letter_is_rewarded(text: str, thought_open: bool) -> None:
+    def rewarded(score: Any, **more: Any) -> float:
+        return sum(score(text, LETTERS, gold, thought_open=thought_open, **more).reward for gold in LETTERS)
+
+    assert rewarded(score_boxed_letter, rule="strict") <= 1.0
+    assert rewarded(score_boxed_letter, rule="paper") <= 1.0
+    assert rewarded(score_final_answer) <= 1.0
 
 
-@pytest.mark.parametrize("rule", ["strict", "paper"])
+@pytest.mark.parametrize(
+    "entry", [entry for entry in GOLDEN if "final" in entry], ids=lambda entry: repr(entry["text"][:40])
+)
+def test_golden_of_the_final_answer_protocol(entry: dict[str, Any]) -> None:
+    result = score_final_answer(reply(entry), LETTERS, "b", thought_open=entry.get("thought_open", False))
+    assert (result.parsed or result.failure) == entry["final"]
+    assert result.reward == (1.0 if entry["final"] == "b" else 0.0)
+
+
+@pytest.mark.parametrize("rule", ["strict", "paper", "final"])
 @pytest.mark.parametrize(
     "unit",
     [
+        "<",
+        "< ",
+        "<think >",
+        "<thinking></think>",
+        "[THINK]",
+        "<|channel|>final ",
+        "\\boxed{" + "\\," * 45 + "b}",
+        "\\boxed{\\rm " + "\\ " * 40 + "}",
+        "Final Answer: ",
+        "Final Answer: B or ",
+        "the final answer: (A [B] {C}\n",
+        "final ",
         "\\boxed{",
         "\\boxed{b}",
         "\\boxed{{",
@@ -119,10 +163,14 @@ def test_time_is_linear(unit: str, rule: Any) -> None:
     def seconds(characters: int) -> float:
         text = unit * (characters // len(unit)) + "\\boxed{b}"
         times = []
-        for _ in range(5):
+        for _ in range(3):
             start = time.process_time()
-            score_boxed_letter(text, LETTERS, "b", rule=rule)
+            if rule == "final":
+                score_final_answer(text, LETTERS, "b")
+            else:
+                score_boxed_letter(text, LETTERS, "b", rule=rule)
             times.append(time.process_time() - start)
         return min(times)
 
-    assert seconds(320_000) <= 64 * max(seconds(20_000), 1e-4)
+    shorter = 2_000 if rule == "final" else 20_000
+    assert seconds(16 * shorter) <= 64 * max(seconds(shorter), 1e-4)

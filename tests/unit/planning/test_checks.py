@@ -1,4 +1,4 @@
-"""Cross-field checks, settings without effect, and the size of a run."""
+"""Settings that cannot go together, and settings that do nothing."""
 
 from __future__ import annotations
 
@@ -6,25 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from rft.config import Config, load_config
-from rft.plan import check, describe, make_plan, replay_plan, without_effect
+from rft.config import load_config
+from rft.planning.checks import check, without_effect
 from rft.tasks.registry import longest_path
+from tests.unit.planning.configs import config
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 RUNS = sorted(path for path in CONFIGS.glob("*.yaml") if "sft" not in path.stem)
-
-
-def config(**changes: object) -> Config:
-    """A sound config with changes such as `train__seed=1`; two underscores stand for a dot."""
-    result = Config()
-    result.rollout.questions_per_batch = 8
-    result.rollout.num_generations = 4
-    for dotted, value in changes.items():
-        section, key = dotted.split("__") if "__" in dotted else ("", dotted)
-        owner = getattr(result, section) if section else result
-        assert hasattr(owner, key)
-        setattr(owner, key, value)
-    return result
 
 
 @pytest.mark.parametrize(
@@ -39,6 +27,7 @@ def config(**changes: object) -> Config:
         ({"train__num_iterations": 2, "train__max_steps": 5}, 1, "max_steps = 5"),
         ({"train__importance_sampling_level": "sequence"}, 1, "GSPO"),
         ({"train__lr_scheduler_type": "polynomial", "train__learning_rate": 1e-7}, 1, "raise train.learning_rate"),
+        ({"train__activation_offloading": True}, 1, "set train.gradient_checkpointing=true"),
         ({"task": "mqc"}, 1, "unknown 'mqc'"),
         ({"task_options": {"system_prompt": "Hi."}}, 1, "task mcq has no task_options; remove system_prompt"),
         ({"task": "memory", "memory__max_update_length": 2}, 1, "memory.max_update_length"),
@@ -139,40 +128,3 @@ def test_settings_that_do_nothing_are_listed():
 )
 def test_a_setting_is_listed_only_where_it_does_nothing(changes: dict[str, object], expected: list[str]):
     assert [line.partition(" ")[0] for line in without_effect(config(**changes), on_cuda=False)] == expected
-
-
-def test_epochs_drop_the_last_incomplete_batch():
-    plan = make_plan(config(train__num_train_epochs=2.0, train__steps_per_generation=2), 1, num_questions=30)
-    assert (plan.num_batches, plan.num_steps) == (6, 12)
-
-
-def test_max_steps_wins_over_epochs():
-    plan = make_plan(config(train__max_steps=10, train__num_iterations=2), 1, num_questions=30)
-    assert (plan.num_batches, plan.num_steps) == (5, 10)
-
-
-def test_too_few_questions_for_a_batch():
-    with pytest.raises(ValueError, match="7 training questions"):
-        make_plan(config(), 1, num_questions=7)
-
-
-def test_a_replay_uses_each_saved_batch_once():
-    assert replay_plan(config(train__num_iterations=2, train__num_train_epochs=3.0), num_saved=5).num_steps == 10
-    assert replay_plan(config(train__num_iterations=2, train__max_steps=4), num_saved=5).num_batches == 2
-    with pytest.raises(ValueError, match="needs 6 saved batches, and train.replay has 5; lower it to 10"):
-        replay_plan(config(train__num_iterations=2, train__max_steps=12), num_saved=5)
-
-
-def test_the_plan_names_its_numbers():
-    text = describe(config(), 2, make_plan(config(train__max_steps=10), 2, num_questions=30))
-    assert "8 questions" in text
-    assert "16 completions on each of 2 ranks" in text
-    assert "10 steps" in text
-    assert "every 50 steps in checkpoints/run" in text
-
-
-def test_without_data_the_plan_says_what_the_config_says():
-    assert "10 optimizer steps, 2 optimizer steps per rollout batch" in describe(
-        config(train__max_steps=10, train__num_iterations=2), 1
-    )
-    assert "1.5 epochs, 1 optimizer steps per rollout batch" in describe(config(train__num_train_epochs=1.5), 1)

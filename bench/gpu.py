@@ -1,0 +1,202 @@
+"""Everything that only a GPU can show, in one command under nine minutes.
+
+    python bench/gpu.py                 on a GPU; results in $OUT, or in bench/out
+    python bench/gpu.py --toy           the same code at toy size, on a CPU
+    python bench/gpu.py --parts engine_with_cascade,engine_without_cascade
+
+Parts run in the order of their importance, each in a process of its own with a time limit, on one visible GPU. Every
+result is a line of gpu.jsonl as soon as it is there; a part that fails or takes too long leaves a line that says so,
+and the output of each is in PART.log beside it. Random weights of Qwen3-4B's shape; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+SECONDS = 530
+"""For all parts together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Example: Part(name="kernels", function="kernels:run", seconds=90)"""
+
+    name: str
+    function: str
+    """module:function in gpu_parts/."""
+    seconds: int
+    """After which it is stopped."""
+
+
+PARTS = (
+    Part(name="kernels", function="kernels:run", seconds=90),
+    Part(name="update_forest", function="update:run_forest", seconds=180),
+    Part(name="update_trl", function="update:run_trl", seconds=100),
+    Part(name="engine_with_cascade", function="engine:run_with_cascade", seconds=130),
+    Part(name="engine_without_cascade", function="engine:run_without_cascade", seconds=90),
+    Part(name="demo", function="demo:run", seconds=90),
+)
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    path = arguments.out / "gpu.jsonl"
+    chosen = [part for part in PARTS if arguments.parts is None or part.name in arguments.parts]
+    if arguments.run is not None:
+        run_here(next(part for part in PARTS if part.name == arguments.run), path, toy=arguments.toy)
+        return 0
+    os.environ |= one_gpu(os.environ)
+    if not arguments.toy and not has_gpu():
+        print("no GPU: nothing measured (--toy runs the same code on a CPU)")
+        return 0
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path.write_text("", encoding="utf-8")
+    deadline = time.monotonic() + SECONDS
+    # A toy shares the cores of a CPU; on a GPU each part has the card for itself.
+    with ThreadPoolExecutor(max_workers=2 if arguments.toy else 1) as pool:
+        failures = list(pool.map(lambda part: run_apart(part, path, deadline, toy=arguments.toy), chosen))
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    append(path, {"part": "summary", "toy": arguments.toy} | summary(lines))
+    print(f"{path}: {sum(failures)} of {len(chosen)} parts failed")
+    return int(any(failures))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Everything that only a GPU can show.")
+    parser.add_argument("--toy", action="store_true", help="toy sizes, on a CPU")
+    parser.add_argument("--parts", type=names_of_parts, help=f"of {', '.join(part.name for part in PARTS)}")
+    parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT") or HERE / "out"), help="folder")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def names_of_parts(text: str) -> list[str]:
+    names = text.split(",")
+    known = [part.name for part in PARTS]
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"no part '{name}'; choose of {', '.join(known)}")
+    return names
+
+
+def one_gpu(environment: dict[str, str] | os._Environ[str]) -> dict[str, str]:
+    """trl would spread over all that are visible, and its path has to be timed on one."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    return {"CUDA_VISIBLE_DEVICES": "0" if visible is None else visible.split(",")[0]}
+
+
+def has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def run_here(part: Part, path: Path, *, toy: bool) -> None:
+    """One part, in this process."""
+    from gpu_parts.common import FULL, TOY, Report
+
+    module, _, name = part.function.partition(":")
+    run = getattr(importlib.import_module(f"gpu_parts.{module}"), name)
+    run(Report(path, part.name, toy=toy), TOY if toy else FULL)
+
+
+def run_apart(part: Part, path: Path, deadline: float, *, toy: bool) -> bool:
+    """One part, in a process of its own that is stopped at its limit; whether it failed."""
+    limit = min(part.seconds if not toy else SECONDS, deadline - time.monotonic())
+    if limit <= 0:
+        append(path, {"part": part.name, "toy": toy, "error": f"not begun: the {SECONDS} s are over"})
+        return True
+    command = [sys.executable, __file__, "--run", part.name, "--out", str(path.parent), *(["--toy"] if toy else [])]
+    log = path.parent / f"{part.name}.log"
+    begin = time.monotonic()
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment_of(toy), start_new_session=True
+        )
+        try:
+            status = process.wait(timeout=limit)
+            error = None if status == 0 else f"exit status {status}: {last_line(log)}"
+        except subprocess.TimeoutExpired:
+            error = f"stopped after {limit:.0f} s"
+        finally:
+            end(process)
+    line = {"part": part.name, "toy": toy, "wall_seconds": time.monotonic() - begin}
+    append(path, line if error is None else line | {"error": error})
+    print(f"{part.name:24s}{line['wall_seconds']:6.0f} s  {error or 'done'}", flush=True)
+    return error is not None
+
+
+def environment_of(toy: bool) -> dict[str, str]:
+    """Of a part: this repository can be imported; on a CPU waiting threads do not spin."""
+    found = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
+    if toy:
+        found |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        found |= {"ACCELERATE_USE_CPU": "true", "DS_ACCELERATOR": "cpu"}
+    return found
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """The process and all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no output"
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+# ------------------------------------------------------------------------------------------------- across the parts
+
+
+def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What two parts say together: how much faster than trl, and what cascade attention gives."""
+    found: dict[str, Any] = {}
+    trl = first(lines, "update_trl", lambda line: "siblings" in line)
+    for siblings in (8, 16):
+        ours = [
+            line for line in lines
+            if line["part"] == "update_forest" and line.get("siblings") == siblings and line.get("questions") == 1
+        ]  # fmt: skip
+        if trl and ours:
+            best = min(ours, key=lambda line: line["seconds"])
+            # Sequences of trl's path have nothing in common, so twice as many take twice as long.
+            speedup = siblings * trl["seconds_per_sequence"] / best["seconds"]
+            found[f"speedup_vs_trl_{siblings}"] = speedup
+            found[f"share_of_flop_ratio_{siblings}"] = speedup / best["flop_ratio"]
+            found[f"fastest_{siblings}"] = best["case"]
+    for line in lines:
+        if line["part"] == "engine_with_cascade" and line.get("cascade") and "milliseconds_per_step" in line:
+            plain = first(lines, "engine_without_cascade", lambda other, case=line["case"]: other.get("case") == case)
+            if plain:
+                ratio = plain["milliseconds_per_step"] / line["milliseconds_per_step"]
+                found[f"decode_speedup_by_cascade, {line['case']}"] = ratio
+    return found
+
+
+def first(lines: Sequence[dict[str, Any]], part: str, fits: Any) -> dict[str, Any] | None:
+    return next((line for line in lines if line["part"] == part and fits(line)), None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Settings that cannot go together, and settings that do nothing: told before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from rft.config import Config, to_dict
+from rft.config_parser import differing_keys
+from rft.hooks import check_command
+from rft.planning.size import updates_per_batch
+
+# Tasks, data formats and rewards are imported inside functions: that takes seconds, and a wrong key is told before.
+
+
+def check(config: Config, world_size: int) -> None:
+    """Refuses what cannot work, before any model loads.
+
+    Raises:
+        ValueError: one line that names the keys and the fix.
+    """
+    from rft.data.formats import dataset_class
+    from rft.reward.functions import check_reward
+    from rft.tasks.registry import task_class
+
+    task = task_class(config)
+    for broken, message in [*conflicts(config, world_size), *task.problems(config, world_size)]:
+        if broken:
+            raise ValueError(message)
+    dataset_class(config.data)
+    check_reward(config.reward)
+    check_command(config.hooks.on_checkpoint)
+
+
+def conflicts(config: Config, world_size: int) -> list[tuple[bool, str]]:
+    """Settings that cannot go together: whether they are there, and what to do."""
+    from rft.tasks.registry import engine_window, task_class
+
+    rollout, train, data = config.rollout, config.train, config.data
+    task, window, updates = task_class(config), engine_window(config), updates_per_batch(config)
+    completion, completion_key = task.longest_completion(config)
+    longest = data.max_prompt_length + completion
+    shares = train.steps_per_generation * world_size
+    return [
+        (
+            longest > window,
+            f"data.max_prompt_length + {completion_key} = {longest} does not fit rollout.vllm_max_model_length = "
+            f"{window}; raise the window or shorten one of them",
+        ),
+        (
+            train.shared_prefix
+            and train.max_tokens_per_microbatch != "auto"
+            and longest > train.max_tokens_per_microbatch,
+            f"data.max_prompt_length + {completion_key} = {longest} does not fit train.max_tokens_per_microbatch = "
+            f"{train.max_tokens_per_microbatch}; raise it or shorten one of them",
+        ),
+        (
+            rollout.questions_per_batch % shares != 0,
+            f"rollout.questions_per_batch = {rollout.questions_per_batch} does not divide into "
+            f"train.steps_per_generation x ranks = {train.steps_per_generation} x {world_size} equal shares of whole "
+            f"groups; make it a multiple of {shares}",
+        ),
+        (
+            data.questions_per_context > rollout.questions_per_batch,
+            f"data.questions_per_context = {data.questions_per_context} is more than rollout.questions_per_batch = "
+            f"{rollout.questions_per_batch}; lower it",
+        ),
+        (
+            config.checkpoint.save_steps % updates != 0,
+            f"checkpoint.save_steps = {config.checkpoint.save_steps} falls inside a rollout batch of {updates} steps, "
+            "where a run cannot be resumed exactly; make it a multiple",
+        ),
+        (
+            train.max_steps > 0 and train.max_steps % updates != 0,
+            f"train.max_steps = {train.max_steps} ends inside a rollout batch of {updates} steps; make it a multiple",
+        ),
+        (
+            train.importance_sampling_level == "sequence" and train.loss_type != "grpo",
+            "train.importance_sampling_level=sequence is GSPO, which averages per completion; set train.loss_type=grpo",
+        ),
+        (
+            train.lr_scheduler_type == "polynomial" and train.learning_rate <= 1e-7,
+            "train.lr_scheduler_type=polynomial ends at a learning rate of 1e-7; raise train.learning_rate above it",
+        ),
+        (
+            train.activation_offloading and not train.gradient_checkpointing,
+            "train.activation_offloading keeps the inputs of checkpointed layers in host memory; set "
+            "train.gradient_checkpointing=true",
+        ),
+        (
+            # A task of the user's own, package.module:Name, need not say what it reads.
+            bool(config.task_options) and ":" not in config.task and "task_options" not in task.uses,
+            f"task {config.task} has no task_options; remove {', '.join(map(str, config.task_options))}",
+        ),
+    ]
+
+
+def without_effect(config: Config, *, on_cuda: bool) -> list[str]:
+    """Settings that differ from their default and do nothing, a line for each.
+
+    Args:
+        config: a checked one.
+        on_cuda: whether the engine will run on a GPU.
+    """
+    idle = idle_settings(config, on_cuda=on_cuda)
+    return [
+        f"{key} has no effect {reason}"
+        for key in differing_keys(to_dict(Config()), to_dict(config))
+        for reason in [reason for name, reason in idle if key == name or key.startswith(f"{name}.")][:1]
+    ]
+
+
+def idle_settings(config: Config, *, on_cuda: bool) -> list[tuple[str, str]]:
+    """Keys and sections that nothing reads with this config, and when that is so."""
+    from rft.tasks.registry import task_class
+
+    train, task = config.train, task_class(config)
+    named = config.reward.function or []
+    functions = [named] if isinstance(named, str) else named
+    settings = [
+        (
+            "train.per_device_train_batch_size",
+            train.shared_prefix,
+            "with train.shared_prefix=true, where train.max_tokens_per_microbatch bounds a micro-batch",
+        ),
+        (
+            "train.max_tokens_per_microbatch",
+            not train.shared_prefix,
+            "with train.shared_prefix=false, where train.per_device_train_batch_size is the size of a micro-batch",
+        ),
+        (
+            "model.attn_implementation",
+            train.shared_prefix,
+            "with train.shared_prefix=true, which has its own attention",
+        ),
+        ("train.attention_kernel", not train.shared_prefix, "with train.shared_prefix=false"),
+        ("train.activation_offloading", not on_cuda, "without a GPU, where everything is in host memory"),
+        ("model.lora", config.model.lora.r == 0, "with model.lora.r=0"),
+        ("memory", "memory" not in task.uses, f"with task={config.task}"),
+        ("reward.rule", "reward.rule" not in task.uses, f"with task={config.task}"),
+        ("reward.rule", bool(functions) and "task" not in functions, "unless reward.function lists `task`"),
+        ("reward.completions", not functions, "without reward.function"),
+        (
+            "data.num_val_clusters",
+            config.data.train_split == "paper",
+            "with data.train_split=paper, which validates on val.csv",
+        ),
+        ("rollout.cascade_attention", not on_cuda, "without a GPU"),
+        ("rollout.vllm_kv_cache_gb", on_cuda, "on a GPU, where rollout.vllm_gpu_memory_utilization bounds the engine"),
+        (
+            "train.warmup_steps",
+            train.lr_scheduler_type == "constant",
+            "with train.lr_scheduler_type=constant; constant_with_warmup has a warmup",
+        ),
+        (
+            "train.vllm_importance_sampling_clip_max",
+            not train.vllm_importance_sampling_correction,
+            "with train.vllm_importance_sampling_correction=false",
+        ),
+    ]
+    return [(key, reason) for key, idle, reason in settings if idle]

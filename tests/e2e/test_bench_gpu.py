@@ -1,0 +1,126 @@
+"""bench/gpu.py at toy size on a CPU: the code that a rented hour of a GPU will run, and what it says across parts."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.e2e.runs import ROOT
+
+# The part without cascade is the one with it, less the cycle: a CPU has no cascade attention to switch off.
+PARTS = ("kernels", "update_forest", "update_trl", "engine_with_cascade", "demo")
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("bench_gpu", ROOT / "bench" / "gpu.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("gpu")
+    finished = subprocess.run(
+        [sys.executable, "bench/gpu.py", "--toy", "--parts", ",".join(PARTS), "--out", str(folder)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=590,
+    )  # fmt: skip
+    logs = "".join(log.read_text()[-3000:] for log in folder.glob("*.log"))
+    assert finished.returncode == 0, finished.stdout + finished.stderr + logs
+    return [json.loads(line) for line in (folder / "gpu.jsonl").read_text().splitlines()]
+
+
+def of_part(lines: list[dict[str, Any]], part: str) -> list[dict[str, Any]]:
+    return [line for line in lines if line["part"] == part]
+
+
+def test_every_part_ends_and_nothing_fails(lines: list[dict[str, Any]]) -> None:
+    assert not [line for line in lines if "error" in line or "plan_error" in line]
+    for part in PARTS:
+        assert of_part(lines, part)[-1]["wall_seconds"] > 0
+    assert all(line["toy"] for line in lines)
+
+
+def test_kernels_agree_and_are_timed(lines: list[dict[str, Any]]) -> None:
+    agreement, speed, _ = of_part(lines, "kernels")
+    assert agreement["agrees"] and speed["num_tokens"] == 512 + 8 * 16
+    assert speed["forward_seconds"] > 0 and speed["tflops"] > 0
+
+
+def test_the_update_is_measured_beside_its_plan_and_trl(lines: list[dict[str, Any]]) -> None:
+    found = {line.get("case"): line for line in of_part(lines, "update_forest")}
+    for siblings, questions in ((8, 1), (16, 1), (8, 4)):
+        (case, *_) = [
+            one for one in found.values() if (one.get("siblings"), one.get("questions")) == (siblings, questions)
+        ]
+        assert case["seconds"] > 0 and case["forward_flops"] > 0 and case["flop_ratio"] > 3
+        assert found[f"plan of: {case['case']}"]["planned_gib"] > 0
+    trl = {line.get("case"): line for line in of_part(lines, "update_trl")}
+    assert trl["8 completions"]["forward_flops"] > 3 * found["8 completions, aten"]["forward_flops"]
+    assert trl["log-probs on a short prompt"]["logprob_max_diff"] <= 1e-5
+    (summary,) = of_part(lines, "summary")
+    assert summary["speedup_vs_trl_16"] > 0
+
+
+def test_the_engine_holds_the_weights_of_the_trainer(lines: list[dict[str, Any]]) -> None:
+    found = {line.get("case"): line for line in of_part(lines, "engine_with_cascade")}
+    for sequences in (32, 64):
+        decoded = found[f"{sequences} completions on one history"]
+        assert decoded["steps"] == decoded["steps_with_one_prefix"] == 8
+        assert decoded["prefix_cache_hit_rate"] > 0.9
+    assert found["first sync"]["gap"] <= 1e-5 and found["first sync"]["same_tokens_twice"]
+    for number in (1, 2):
+        cycle = found[f"cycle {number}"]
+        assert cycle["gap"] <= 1e-5 < 1e-3 < cycle["gap_without_sync"]
+
+
+def test_the_demo_takes_a_step(lines: list[dict[str, Any]]) -> None:
+    run, _ = of_part(lines, "demo")
+    assert run["steps"] == 1 and 0 <= run["max_logprob_gap"] <= 1e-4
+    assert "KV cache of" in run["engine"]
+
+
+def test_the_summary_puts_parts_side_by_side(bench: ModuleType) -> None:
+    case = "64 completions on one history"
+    lines = [
+        {"part": "update_trl", "siblings": 8, "seconds_per_sequence": 5.0},
+        {"part": "update_forest", "case": "a", "siblings": 8, "questions": 1, "seconds": 10.0, "flop_ratio": 5.0},
+        {"part": "update_forest", "case": "b", "siblings": 8, "questions": 1, "seconds": 8.0, "flop_ratio": 5.0},
+        {"part": "engine_with_cascade", "case": case, "cascade": True, "milliseconds_per_step": 10.0},
+        {"part": "engine_without_cascade", "case": case, "cascade": False, "milliseconds_per_step": 40.0},
+    ]
+    assert bench.summary(lines) == {
+        "speedup_vs_trl_8": 5.0,
+        "share_of_flop_ratio_8": 1.0,
+        "fastest_8": "b",
+        f"decode_speedup_by_cascade, {case}": 4.0,
+    }
+    assert bench.summary([]) == {}
+
+
+def test_a_part_that_fails_or_takes_too_long_leaves_a_line(bench: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "gpu.jsonl"
+    broken = bench.Part(name="broken", function="nowhere:run", seconds=60)
+    slow = bench.Part(name="kernels", function="kernels:run", seconds=60)
+    bench.PARTS = (*bench.PARTS, broken)
+    assert bench.run_apart(broken, path, time.monotonic() + 60, toy=True)
+    assert bench.run_apart(slow, path, time.monotonic() + 0.5, toy=True)
+    assert bench.run_apart(slow, path, time.monotonic() - 1, toy=True)
+    failed, stopped, late = (json.loads(line)["error"] for line in path.read_text().splitlines())
+    assert failed.startswith("exit status") and stopped.startswith("stopped after") and late.startswith("not begun")
+
+
+def test_one_gpu_is_visible(bench: ModuleType) -> None:
+    assert bench.one_gpu({}) == {"CUDA_VISIBLE_DEVICES": "0"}
+    assert bench.one_gpu({"CUDA_VISIBLE_DEVICES": "3,5"}) == {"CUDA_VISIBLE_DEVICES": "3"}

@@ -1,0 +1,249 @@
+"""Bodies of replies, as servers write them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rft.chat.reply_body import (
+    LONGEST_WORDS,
+    NoCompletion,
+    ReadError,
+    ReadReply,
+    count_of,
+    read_body,
+    read_error,
+    read_finish_reason,
+)
+
+
+def completion(**choice: Any) -> bytes:
+    return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 12, "completion_tokens": 4}}).encode()
+
+
+def read(body: bytes) -> ReadReply:
+    found = read_body(body)
+    assert isinstance(found, ReadReply)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Jazz.", "Jazz."),
+        (None, ""),
+        ([], ""),
+        ([{"type": "text", "text": "Ja"}, {"type": "text", "text": "zz."}], "Jazz."),
+        ([{"type": "thinking", "thinking": [{"text": "Hm."}]}, {"type": "text", "text": "Jazz."}], "Jazz."),
+        ([{"type": "reasoning", "text": "Hm."}, {"type": "output_text", "text": "Jazz."}], "Jazz."),
+        ([{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "Jazz."}], "Jazz."),
+        ([{"text": "Jazz."}], "Jazz."),
+        ([{"type": "text", "text": {"value": "Jazz."}}], "Jazz."),
+        (["Ja", "zz."], "Jazz."),
+        ({"type": "text", "text": "Jazz."}, "Jazz."),
+        ({"parts": ["Ja", "zz."]}, "Jazz."),
+        ([{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": None}, None, 3], ""),
+        (4, "4"),
+        (True, ""),
+    ],
+)  # fmt: skip
+def test_content_as_text_or_parts(content: Any, text: str):
+    assert read(completion(message={"content": content}, finish_reason="stop")).text == text
+
+
+def test_fields_of_reasoning_are_no_answer():
+    message = {"content": "Jazz.", "reasoning_content": "Tea?", "reasoning": "Tea?", "reasoning_details": [{}]}
+    assert read(completion(message=message)).text == "Jazz."
+    assert read(completion(message={"content": None, "reasoning_content": "Tea?"})).text == ""
+
+
+def test_older_and_odd_shapes():
+    assert read(completion(text="Jazz.", finish_reason="stop")).text == "Jazz."
+    assert read(completion(message="Jazz.")).text == "Jazz."
+    assert read(json.dumps({"choices": {"message": {"content": "Jazz."}}}).encode()).text == "Jazz."
+    assert read(b"\xef\xbb\xbf" + completion(message={"content": "Jazz."})).text == "Jazz."
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        (None, (0, 0)),
+        ("many", (0, 0)),
+        ({}, (0, 0)),
+        ({"prompt_tokens": None, "completion_tokens": None}, (0, 0)),
+        ({"prompt_tokens": 12}, (12, 0)),
+        ({"prompt_tokens": "12", "completion_tokens": 4.0}, (12, 4)),
+        ({"input_tokens": 12, "output_tokens": 4}, (12, 4)),
+        ({"prompt_tokens": -1, "completion_tokens": "x"}, (0, 0)),
+        ({"prompt_tokens": [1], "completion_tokens": {}}, (0, 0)),
+    ],
+)
+def test_usage_null_absent_or_partial(usage: Any, counts: tuple[int, int]):
+    found = read_body(json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage}).encode())
+    assert isinstance(found, ReadReply) and (found.prompt_tokens, found.completion_tokens) == counts
+    absent = read_body(b'{"choices": [{"message": {"content": "x"}}]}')
+    assert isinstance(absent, ReadReply) and (absent.prompt_tokens, absent.completion_tokens) == (0, 0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", "1e999", None, [], "12 tokens"])
+def test_what_is_no_count_is_zero(value: Any):
+    assert count_of(value) == 0
+
+
+@pytest.mark.parametrize(
+    ("meaning", "names"),
+    [
+        ("stop", [None, "", "null", "stop", "STOP", "end_turn", "stop_sequence", "eos", "eos_token", "COMPLETE",
+                  "FINISH_REASON_STOP", "end-of-turn", "finished"]),
+        ("length", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length", "incomplete",
+                    "FINISH_REASON_MAX_TOKENS", "model_context_window_exceeded", "token_limit", "truncated"]),
+        ("content_filter", ["content_filter", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII",
+                            "guardrail_intervened", "sensitive", "content_filtered", "IMAGE_SAFETY"]),
+        ("refusal", ["refusal", "REFUSED"]),
+        ("tool_calls", ["tool_calls", "function_call", "tool_use", "MALFORMED_FUNCTION_CALL"]),
+        ("server_error", ["error", "abort", "cancelled", "network_error"]),
+        ("overloaded", ["insufficient_system_resource"]),
+        ("unknown_finish_reason", ["LANGUAGE", "pause_turn", 7]),
+    ],
+)  # fmt: skip
+def test_finish_reasons_with_other_names(meaning: str, names: list[Any]):
+    for name in names:
+        cut_off, failure = read_finish_reason(name)
+        assert (cut_off, failure) == (meaning == "length", None if meaning in ("stop", "length") else meaning), name
+
+
+def test_a_reply_cut_before_its_first_word_is_cut_off_and_no_failure():
+    found = read(completion(message=None, finish_reason="MAX_TOKENS"))
+    assert (found.text, found.cut_off, found.failure) == ("", True, None)
+
+
+# ---------------------------------------------------------------------------------------------------------- streams
+
+
+def events(*chunks: Any, gap: str = "\n\n") -> bytes:
+    return "".join(f"data: {json.dumps(one) if one != '[DONE]' else one}{gap}" for one in chunks).encode()
+
+
+def piece(text: Any, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"delta": {"content": text}, **more}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        events(piece("Ja"), piece("zz."), piece("", finish_reason="stop"), "[DONE]"),
+        events(piece("Ja"), piece("zz."), "[DONE]"),
+        events(piece("Ja"), piece("zz.", finish_reason="stop")),
+        events(piece("Ja"), piece("zz."), "[DONE]", gap="\r\n\r\n"),
+        events(piece("Ja"), piece("zz."), "[DONE]", gap="\n"),
+        b": waiting\n\n" + events(piece(None), piece("Jazz."), "[DONE]"),
+        b"event: message\nid: 1\n" + events(piece("Jazz.", finish_reason="eos")),
+        events(piece([{"type": "thinking", "thinking": "Hm"}]), piece([{"type": "text", "text": "Jazz."}]), "[DONE]"),
+        events({"choices": [{"delta": {"reasoning_content": "Hm"}}]}, piece("Jazz."), "[DONE]"),
+        events({"choices": [{"message": {"content": "Jazz."}, "finish_reason": "stop"}]}),
+        events(piece("Jazz.", finish_reason="stop"), {"choices": [{"message": {"content": "Jazz."}}]}, "[DONE]"),
+        events({"choices": [{"text": "Jazz."}]}, "[DONE]"),
+        b'data: {"choices": [{"delta":\ndata: {"content": "Jazz."}}]}\n\ndata: [DONE]\n\n',
+    ],
+)
+def test_a_stream_is_read_as_a_whole(body: bytes):
+    found = read_body(body)
+    assert isinstance(found, ReadReply)
+    assert (found.text, found.cut_off, found.failure) == ("Jazz.", False, None)
+
+
+def test_the_counts_and_the_reason_of_a_stream():
+    usage = {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 4}}
+    found = read_body(events(piece("Ja"), piece("", finish_reason="length"), usage, "[DONE]"))
+    assert found == ReadReply(text="Ja", cut_off=True, failure=None, prompt_tokens=12, completion_tokens=4)
+    filtered = read_body(events(piece("Ja"), piece("", finish_reason="content_filter"), "[DONE]"))
+    assert isinstance(filtered, ReadReply) and filtered.failure == "content_filter"
+
+
+def test_an_error_in_a_stream_is_an_error():
+    found = read_body(b"event: error\n" + events({"error": {"message": "Overloaded", "type": "overloaded_error"}}))
+    assert isinstance(found, ReadError) and found.words == "Overloaded"
+    later = read_body(events(piece("Ja"), {"error": {"message": "gone", "code": 502}}))
+    assert isinstance(later, ReadError) and (later.status, later.words) == (502, "gone")
+
+
+@pytest.mark.parametrize("body", [events(piece("Ja")), b"data: {oops\n\n", b"data:", b": waiting\n\ndata: x"])
+def test_a_stream_that_breaks_off_is_no_answer(body: bytes):
+    with pytest.raises(NoCompletion):
+        read_body(body, "text/event-stream")
+
+
+# ----------------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words", "names"),
+    [
+        (400, {"message": "no", "code": "x", "param": "seed"}, "no", "seed"),
+        (400, {"error": {"message": "no", "param": None}}, "no", ""),
+        (400, {"error": "no"}, "no", ""),
+        (400, {"detail": "no"}, "no", ""),
+        (422, {"detail": [{"loc": ["body", "seed"], "msg": "extra fields", "input": {"temperature": 0}}]},
+         "seed: extra fields", "seed"),
+        (400, {"object": "error", "message": "no", "type": "BadRequestError", "code": 400}, "no", ""),
+        (400, [{"error": {"message": "no", "status": "INVALID_ARGUMENT"}}], "no", ""),
+        (400, "no", "no", ""),
+        (400, None, "", ""),
+        (400, {"error": {"message": "no\n\x1b[31m way", "code": None}}, "no way", ""),
+        (400, {"errors": [{"message": "no"}]}, "no", ""),
+    ],
+)  # fmt: skip
+def test_errors_in_the_shapes_of_servers(status: int, body: Any, words: str, names: str):
+    found = read_error(status, body)
+    assert (found.status, found.words, found.names) == (status, words, names)
+
+
+@pytest.mark.parametrize("code", [429, "429"])
+def test_an_error_in_status_200_names_its_own(code: Any):
+    found = read_body(json.dumps({"error": {"message": "slow down", "code": code}}).encode())
+    assert isinstance(found, ReadError) and (found.status, found.words) == (429, "slow down")
+
+
+def test_a_long_error_is_shortened():
+    found = read_error(400, {"message": "no " * 1_000_000})
+    assert len(found.words) <= LONGEST_WORDS + 4
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "message", "content", "error", "usage", "delta", "text", "finish_reason", "detail"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_any_json_is_read_or_refused(value: Any):
+    for body in (json.dumps(value).encode(), f"data: {json.dumps(value)}\n\ndata: [DONE]\n\n".encode()):
+        try:
+            found = read_body(body)
+        except NoCompletion as error:
+            assert "\n" not in str(error)
+        else:
+            assert "\n" not in found.words
+            assert isinstance(found, ReadError) or found.text.encode() is not None
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(body: bytes):
+    try:
+        read_body(body)
+    except NoCompletion as error:
+        assert str(error) and "\n" not in str(error)
