@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import signal
 import socket
@@ -325,15 +324,12 @@ def test_the_memory_commands_work_behind_a_server_as_they_do_here(folder: Path, 
     assert written["here"].startswith("1. ") and "\\boxed{" in said["here"]
 
 
-def test_an_open_answer_is_judged_and_what_cannot_be_read_is_no_zero(folder: Path, server: Server):
+def test_an_open_answer_that_is_cut_inside_its_thought_is_wrong_and_no_judge_is_asked(folder: Path, server: Server):
     judge = (f"compare.judge.endpoint.base_url={server.url}", "compare.judge.endpoint.model=demo")
     more = ("compare.answers=open", "system=evidence_only", "eval.num_questions=4", *judge)
-    # The shipped model boxes letters, so as a judge it gives no valid verdict at all.
-    refused = evaluate(folder, "open", *served(server), *more, ok=False)
-    assert "valid verdict" in refused.stderr
-    verdicts = (
-        folder / "open" / "evaluation" / "personamem_v2-32k-val-open" / "demo" / "evidence_only" / "verdicts.jsonl"
-    )
-    found = [json.loads(line) for line in verdicts.read_text().splitlines()]
-    assert len(found) == 8 and all(row["score"] is None and row["failure"] for row in found)
-    assert {row["layout"] for row in found} == {"gold_first", "reply_first"}
+    # The shipped model thinks about options; without any its thought does not end. test_evaluate_open.py has verdicts.
+    done = evaluate(folder, "open", *served(server), *more)
+    (row,) = (line for line in done.stdout.splitlines() if "evidence_only" in line and " 0.000 " in line)
+    assert "100.0%" in row, "all are cut off"
+    verdicts = folder.glob("open/evaluation/*/demo/evidence_only/verdicts.jsonl")
+    assert not any(path.read_text() for path in verdicts)
