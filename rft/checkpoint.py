@@ -54,6 +54,10 @@ MAY_DIFFER = (
     "train.num_train_epochs",
     "train.max_idle_steps",
     "train.max_logprob_gap",
+    # How samples are packed, and how many are generated at a time, change sums in their last bits and nothing else;
+    # `auto` may choose otherwise on another card.
+    "train.max_tokens_per_microbatch",
+    "rollout.vllm_gpu_memory_utilization",
     "train.deepspeed",
     "train.ddp_timeout",
     "train.stop_grace_s",

@@ -212,8 +212,8 @@ class TrainConfig:
     """Keep the inputs of checkpointed layers in host memory until the backward pass: layers x tokens x hidden size x 2
     bytes less on a GPU, copied beside the computation. Needs gradient_checkpointing."""
     tiled_mlp: bool = False
-    """Compute each layer's MLP over tiles of tokens, so that its wide intermediate values exist for one tile at a time;
-    the MLP's forward pass is computed once more where gradient_checkpointing is off."""
+    """Compute each layer's MLP over tiles of tokens, so that its wide intermediate values exist for one tile at a time.
+    Costs the MLP's last matrix product once more, and without gradient_checkpointing all of its forward pass."""
     use_liger_kernel: bool = False
     """Fused kernels for RMSNorm, SwiGLU and rotary positions, of the package liger-kernel; on a GPU only."""
     attention_kernel: Literal["auto", "aten", "flash_attn_4"] = "auto"

@@ -24,7 +24,7 @@ from rft.eval.config_check import check_comparison
 from rft.eval.ranks import Ranks
 from rft.eval.results import as_table
 from rft.eval.systems import choose_systems
-from rft.process_exit import FINISHED, INTERRUPTED, USERS_MISTAKE, leave
+from rft.process_exit import FINISHED, INTERRUPTED, leave, refused
 from rft.reporting.page import write_report
 from rft.telemetry.provenance import provenance
 
@@ -45,9 +45,7 @@ def main(argv: list[str] | None = None) -> int:
             ranks = Ranks()
         compare(config, ranks)
     except ValueError as error:
-        if ranks.is_first:
-            print(f"error: {error}", file=sys.stderr)
-        return USERS_MISTAKE
+        return refused(error)
     except KeyboardInterrupt:
         if ranks.is_first:
             print("stopped; the same command continues", file=sys.stderr)

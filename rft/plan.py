@@ -11,6 +11,7 @@ and one line on a user's mistake.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from rft.config import Config, load_config
@@ -51,6 +52,8 @@ def positive(text: str) -> int:
 
 
 def print_plan(config: Config, arguments: argparse.Namespace) -> int:
+    # A plan touches no GPU, and DeepSpeed, which others import, would otherwise say that it looked for one.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     # These import torch and transformers, which takes seconds; a wrong key is told before.
     from rft.planning.cards import DEFAULT_CARD, card_named
     from rft.planning.planner import Machine, plan_run

@@ -12,6 +12,7 @@ import atexit
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,9 @@ FINISHED = 0
 USERS_MISTAKE = 2
 TO_BE_CONTINUED = 75
 INTERRUPTED = 130
+
+FIRST_SPEAKS_S = 60.0
+"""How long the other ranks of a machine leave it to the first to say what a user has to mend."""
 
 STATUS_FILE = "RFT_STATUS_FILE"
 """The variable that names a file for the status: torchrun and accelerate launch turn every status into 1."""
@@ -29,6 +33,21 @@ def status_after(stopped: signal.Signals | None) -> int:
     if stopped is None:
         return FINISHED
     return INTERRUPTED if stopped == signal.SIGINT else TO_BE_CONTINUED
+
+
+def refused(mistake: ValueError, wait_s: float = FIRST_SPEAKS_S) -> int:
+    """Says a user's mistake in one line, once per machine, and returns its status.
+
+    Every rank finds the same mistake. A launcher ends all ranks as soon as one has ended, so those that are not the
+    first of their machine wait to be ended: the first could otherwise be cut off before it has said a word.
+
+    Args:
+        wait_s: after so many seconds this rank alone has found something, and says it.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(wait_s)
+    print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr, flush=True)
+    return USERS_MISTAKE
 
 
 def leave(status: int) -> NoReturn:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import Any
 
 from rft.cold_start.config import SftConfig
@@ -26,7 +25,7 @@ from rft.data.memory_split import ChunkedContexts, MemorySplit, load_memory_spli
 from rft.data.prepare import prepare
 from rft.data.prompts import McqWording
 from rft.parallel import parallel_mode
-from rft.process_exit import FINISHED, USERS_MISTAKE, leave
+from rft.process_exit import FINISHED, leave, refused
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,10 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         # A reply that cannot be written shows here, before any model loads.
         sequences.sequence(sequences.indices()[0])
     except ValueError as error:
-        # Each machine has data of its own to complain about.
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
-        return USERS_MISTAKE
+        return refused(error)
     if os.environ.get("RANK", "0") == "0":
         print(f"parallel         {mode.describe()}")
     from rft.cold_start.train import train

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +22,14 @@ from rft.config import Config, load_config, to_dict
 from rft.parallel import ParallelMode, launch_notes, parallel_mode
 from rft.planning.checks import check, without_effect
 from rft.planning.size import RunSize, describe, size_of_replay, size_of_run
-from rft.process_exit import FINISHED, USERS_MISTAKE, leave, status_after
+from rft.process_exit import FINISHED, leave, refused, status_after
 
 # torch and transformers are imported once the config is found sound: a wrong key is answered at once.
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from rft.grpo.data import Data
+    from rft.planning.start import Fitted
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,24 +40,21 @@ def main(argv: list[str] | None = None) -> int:
         config = load_config(arguments.config, arguments.overrides)
         check(config, world_size)
         mode = parallel_mode(config, world_size)
-        config = fitted_to_machine(config, mode)
+        fitted = fitted_to_machine(config, mode)
         if arguments.dry_run:
-            dry_run(config, mode)
+            dry_run(fitted, mode)
             return FINISHED
-        ready = prepare(config, mode)
+        ready = prepare(fitted, mode, asked=config)
     except ValueError as error:
-        # Each machine has data of its own to complain about.
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USERS_MISTAKE
+        return refused(error)
     from rft.grpo.run import build_run
     from rft.grpo.train import train
 
-    return status_after(train(build_run(config, ready.accelerator, ready.data, ready.resume_from)))
+    return status_after(train(build_run(fitted.config, ready.accelerator, ready.data, ready.resume_from)))
 
 
-def fitted_to_machine(config: Config, mode: ParallelMode) -> Config:
-    """The config without `auto` values; a run that cannot fit on this machine's GPUs is refused."""
+def fitted_to_machine(config: Config, mode: ParallelMode) -> Fitted:
+    """The run without `auto` values; one that cannot fit on this machine's GPUs is refused."""
     from rft.planning.start import fitted
 
     return fitted(config, mode)
@@ -71,18 +68,19 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def dry_run(config: Config, mode: ParallelMode) -> None:
+def dry_run(fitted: Fitted, mode: ParallelMode) -> None:
     """Prints the resolved config and the plan; reads the data where they are on this machine."""
+    config = fitted.config
     print(yaml.safe_dump(to_dict(config), sort_keys=False))
     places = {config.data.source: os.path.expanduser(config.data.source)}
     places[config.model.model_name_or_path] = config.model.model_name_or_path
     remote = [name for name, place in places.items() if not Path(place).exists()]
     if remote:
-        say_plan(config, mode)
+        say_plan(fitted, mode)
         print(f"not counted      {' and '.join(remote)}: not on this machine, and a dry run downloads nothing")
         return
     _, size = load(config, mode.num_ranks)
-    say_plan(config, mode, size)
+    say_plan(fitted, mode, size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +94,14 @@ class Prepared:
     """The checkpoint that the run continues from."""
 
 
-def prepare(config: Config, mode: ParallelMode) -> Prepared:
+def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
     """The data and the process group, once everything is checked that needs no weights.
 
     The data come first: while one process of a machine prepares them the others wait for its file lock, which has no
     time limit, as a collective has. Machines with caches of their own each prepare them.
+
+    Args:
+        asked: the config before its `auto` values were chosen.
     """
     import torch
 
@@ -111,7 +112,9 @@ def prepare(config: Config, mode: ParallelMode) -> Prepared:
     from rft.grpo.layers import check_layer_settings
     from rft.grpo.run import attention
     from rft.models import check_layers, read_settings, resolve_dtype
+    from rft.planning.start import check_same_choice
 
+    config = fitted.config
     check_writable("output_dir", Path(config.output_dir))
     resume_from = find_resumable(config, mode)
     if config.model.lora.r > 0 or not config.train.shared_prefix:
@@ -122,8 +125,9 @@ def prepare(config: Config, mode: ParallelMode) -> Prepared:
         check_dtype(resolve_dtype(config.model), device)
     data, size = load(config, mode.num_ranks)
     accelerator = start(config, mode)
+    check_same_choice(config, asked, accelerator)
     if accelerator.is_main_process:
-        say_plan(config, mode, size)
+        say_plan(fitted, mode, size)
     if config.train.shared_prefix:
         for line in use_agreeing_kernel(config.train.attention_kernel, read_settings(config.model), accelerator):
             accelerator.print(line)
@@ -146,12 +150,15 @@ def load(config: Config, world_size: int) -> tuple[Data | None, RunSize]:
     return data, size_of_run(config, world_size, len(data.train))
 
 
-def say_plan(config: Config, mode: ParallelMode, size: RunSize | None = None) -> None:
+def say_plan(fitted: Fitted, mode: ParallelMode, size: RunSize | None = None) -> None:
     """Prints the plan, and what of the config does nothing."""
     import torch
 
+    config = fitted.config
     print(describe(config, mode.num_ranks, size))
     print(f"parallel         {mode.describe()}")
+    for line in fitted.lines:
+        print(line)
     for line in [*without_effect(config, on_cuda=torch.cuda.is_available()), *launch_notes(os.environ)]:
         print(f"note: {line}")
 

@@ -8,8 +8,9 @@ backward pass computes each tile anew.
 
 DeepSpeed's TiledMLP and liger-kernel's copy of it do the same, but call `autograd.backward` in their backward pass, so
 that a weight's gradient arrives once per tile: DistributedDataParallel counts arrivals and fails, and in bfloat16 each
-tile's sum is rounded. They also compute an MLP three times under gradient checkpointing, as would `checkpoint` around
-each tile. Here gradients of weights are summed over tiles in float32 and returned like those of any other operation.
+tile's sum is rounded. Here gradients of weights are summed over tiles in float32 and returned like those of any other
+operation. Under gradient checkpointing they compute an MLP three times, as would `checkpoint` around each tile; here it
+is twice, as without tiles, but for the MLP's last product, which checkpointing alone leaves out.
 """
 
 from __future__ import annotations
@@ -52,9 +53,11 @@ def tile_mlps(model: Any) -> None:
         assert mlp is not None
         mlp.forward = partial(tiled_forward, mlp, mlp.forward)
         if is_deepspeed_zero3_enabled():
+            from deepspeed.utils import set_z3_leaf_module
+
             # DeepSpeed then gathers the MLP's weights once for all tiles. It would gather those of each linear layer at
             # each call, and ranks with different numbers of tiles would wait for each other forever.
-            mlp._z3_leaf = True
+            set_z3_leaf_module(mlp, True)
 
 
 def is_made_of_linear_layers(mlp: nn.Module) -> bool:

@@ -14,6 +14,7 @@ Without a GPU there is nothing to fit into, and both get their usual value.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from transformers import PretrainedConfig
@@ -21,7 +22,7 @@ from transformers import PretrainedConfig
 from rft.config import Config
 from rft.parallel import ParallelMode
 from rft.planning.cards import Card
-from rft.planning.memory import holdings, instants_between, instants_of_engine, plan_memory
+from rft.planning.memory import MemoryPlan, holdings, instants_between, instants_of_engine, plan_memory
 from rft.planning.workload import Family, families
 from rft.tasks.registry import longest_path
 
@@ -43,32 +44,42 @@ ROUND_TO = 256
 """Tokens."""
 
 
-def resolved(config: Config, shape: PretrainedConfig, mode: ParallelMode, card: Card | None) -> Config:
-    """The config without `auto` values; itself where it has none.
+def has_auto(config: Config) -> bool:
+    return "auto" in (config.train.max_tokens_per_microbatch, config.rollout.vllm_gpu_memory_utilization)
 
-    Args:
-        card: that each rank has for itself; None is a CPU.
-    """
+
+def without_gpu(config: Config) -> Config:
+    """The config with the usual values in place of `auto`."""
+    rollout, train = config.rollout, config.train
+    if rollout.vllm_gpu_memory_utilization == "auto":
+        config = replace(config, rollout=replace(rollout, vllm_gpu_memory_utilization=USUAL_UTILIZATION))
+    if train.max_tokens_per_microbatch == "auto":
+        config = with_limit(config, max(USUAL_TOKENS, longest_path(config)))
+    return config
+
+
+def for_card(config: Config, shape: PretrainedConfig, mode: ParallelMode, card: Card) -> tuple[Config, MemoryPlan]:
+    """The config without `auto` values, and its memory, where each rank has a card for itself."""
     config = with_utilization(config, shape, mode, card)
-    if config.train.max_tokens_per_microbatch != "auto":
-        return config
-    if card is None or not config.train.shared_prefix:
-        return with_limit(config, max(USUAL_TOKENS, longest_path(config)))
-    return with_limit(config, fitting_limit(config, shape, mode, card))
+    if config.train.max_tokens_per_microbatch == "auto" and config.train.shared_prefix:
+        return with_fitting_limit(config, shape, mode, card)
+    config = without_gpu(config)  # without shared prefixes the limit is not used
+    return config, plan_memory(config, shape, mode, capacity=card.memory, on_cuda=True)
 
 
 def with_limit(config: Config, tokens: int) -> Config:
     return replace(config, train=replace(config.train, max_tokens_per_microbatch=tokens))
 
 
-def with_utilization(config: Config, shape: PretrainedConfig, mode: ParallelMode, card: Card | None) -> Config:
+def with_utilization(config: Config, shape: PretrainedConfig, mode: ParallelMode, card: Card) -> Config:
+    """The config with a number for the engine's share of the card."""
     if config.rollout.vllm_gpu_memory_utilization != "auto":
         return config
 
     def at(share: float) -> Config:
         return replace(config, rollout=replace(config.rollout, vllm_gpu_memory_utilization=share))
 
-    if card is None or config.train.replay is not None or not config.rollout.vllm_enable_sleep_mode:
+    if config.train.replay is not None or not config.rollout.vllm_enable_sleep_mode:
         return at(USUAL_UTILIZATION)
     held = holdings(at(HIGHEST_UTILIZATION), shape, mode, capacity=card.memory, on_cuda=True)
     moments = [*instants_of_engine(config, held, mode), *instants_between(config, held, on_cuda=True)]
@@ -82,26 +93,44 @@ def with_utilization(config: Config, shape: PretrainedConfig, mode: ParallelMode
 # ------------------------------------------------------------------------------------------------------- micro-batches
 
 
-def fitting_limit(config: Config, shape: PretrainedConfig, mode: ParallelMode, card: Card) -> int:
-    """The largest natural size that surely fits; the smallest one where none does.
+def with_fitting_limit(
+    config: Config, shape: PretrainedConfig, mode: ParallelMode, card: Card
+) -> tuple[Config, MemoryPlan]:
+    """The config with the largest natural size that surely fits, the smallest where none does, and its memory.
 
     Memory grows by the same amount with every token, so two sizes tell which one will fit; that one is then planned.
     """
     sizes = natural_sizes(config, mode.num_ranks)
 
-    def needed(tokens: int) -> float:
-        plan = plan_memory(with_limit(config, tokens), shape, mode, capacity=card.memory, on_cuda=True)
-        return max(instant.total.high for instant in plan.instants if "activations" in instant.parts)
+    def planned(tokens: int) -> MemoryPlan:
+        return plan_memory(with_limit(config, tokens), shape, mode, capacity=card.memory, on_cuda=True)
 
-    if needed(sizes[0]) <= card.memory:
-        return sizes[0]
-    smallest, first = sizes[-1], sizes[0]
-    low, high = needed(smallest), needed(first)
-    slope = (high - low) / max(1, first - smallest)
-    for tokens in sizes[1:-1]:
-        if low + slope * (tokens - smallest) <= card.memory and needed(tokens) <= card.memory:
-            return tokens
-    return smallest
+    plans = {sizes[0]: planned(sizes[0])}
+    if not passes_fit(plans[sizes[0]]):
+        plans[sizes[-1]] = planned(sizes[-1])
+        for tokens in sizes[1:-1]:
+            if predicted(plans, tokens) <= card.memory:
+                plans[tokens] = planned(tokens)
+                if passes_fit(plans[tokens]):
+                    break
+    chosen = next((size for size in sizes if size in plans and passes_fit(plans[size])), sizes[-1])
+    return with_limit(config, chosen), plans[chosen]
+
+
+def passes_fit(plan: MemoryPlan) -> bool:
+    """Whether the instants that depend on the size of a micro-batch surely fit."""
+    return needed_by_passes(plan) <= plan.capacity
+
+
+def needed_by_passes(plan: MemoryPlan) -> float:
+    return max(instant.total.high for instant in plan.instants if "activations" in instant.parts)
+
+
+def predicted(plans: Mapping[int, MemoryPlan], tokens: int) -> float:
+    """Bytes with a limit of `tokens`, on the line through the smallest and the largest one planned."""
+    low, high = min(plans), max(plans)
+    first, last = needed_by_passes(plans[low]), needed_by_passes(plans[high])
+    return first + (last - first) * (tokens - low) / max(1, high - low)
 
 
 def natural_sizes(config: Config, num_ranks: int) -> list[int]:

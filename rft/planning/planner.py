@@ -12,9 +12,9 @@ from transformers import PretrainedConfig
 
 from rft.config import Config
 from rft.parallel import ParallelMode
-from rft.planning.auto import resolved
+from rft.planning.auto import for_card
 from rft.planning.cards import Card
-from rft.planning.memory import MemoryPlan, holdings, instants_between, instants_of_engine, plan_memory
+from rft.planning.memory import MemoryPlan, holdings, instants_between, instants_of_engine
 from rft.planning.timing import TimePlan, plan_time
 
 
@@ -56,8 +56,7 @@ class RunPlan:
 
 def plan_run(config: Config, machine: Machine, shape: PretrainedConfig, mode: ParallelMode) -> RunPlan:
     """Plans a run on GPUs; `auto` values are chosen first."""
-    config = resolved(config, shape, mode, machine.card)
-    memory = plan_memory(config, shape, mode, capacity=machine.card.memory, on_cuda=True)
+    config, memory = for_card(config, shape, mode, machine.card)
     time = None
     if memory.held.engine is not None:
         time = plan_time(config, shape, mode, memory, machine.card, machine.num_nodes)

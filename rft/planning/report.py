@@ -38,12 +38,12 @@ def full_report(plan: RunPlan, asked: Config, source: str, size: RunSize | None,
     return "\n".join(parts)
 
 
-def summary(plan: RunPlan, asked: Config) -> str:
+def summary(plan: RunPlan, asked: Config) -> list[str]:
     """A few lines."""
     lines = [f"planned          {plan.machine}; {needs(plan)}", *chosen(plan, asked)]
     if plan.time is not None:
         lines.append(f"time             about {plan.time.batch_seconds:.0f} s a rollout batch (not measured)")
-    return "\n".join(lines)
+    return lines
 
 
 def verdict(plan: RunPlan) -> str:
@@ -58,7 +58,7 @@ def needs(plan: RunPlan) -> str:
     """The peak in one sentence."""
     peak, capacity = plan.memory.peak, plan.memory.capacity
     return (
-        f"the {peak.name} needs {peak.total.expected / GIB:.1f} GiB ({peak.total.low / GIB:.1f} to "
+        f"at its fullest, {peak.name}, {peak.total.expected / GIB:.1f} GiB per GPU ({peak.total.low / GIB:.1f} to "
         f"{peak.total.high / GIB:.1f}) of {capacity / GIB:.1f}: {made_of(peak)}"
     )
 

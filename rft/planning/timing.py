@@ -148,16 +148,14 @@ def plan_time(
     pass_seconds = [update_seconds(config, pack, memory.update, mode, roof, num_nodes) for pack in longest_packs]
     frozen_share = frozen_passes(config)
     frozen = sum(frozen_seconds(config, pack, memory.frozen, roof) for pack in longest_packs)
+    alone = [update_seconds(config, one_by_one(p, kinds), memory.update, mode, roof, num_nodes) for p in longest_packs]
     path_tokens = sum(family.path_tokens * family.count for family in kinds)
     phases = (
         Phase(name="prefill", seconds=prefill_seconds(kinds, mode, roof)),
         Phase(name="decode", seconds=plain if config.rollout.cascade_attention == "off" else min(plain, cascade)),
         Phase(name="log-probs", seconds=frozen * frozen_share),
         Phase(name="update", seconds=sum(pass_seconds) * updates),
-        Phase(
-            name="sync",
-            seconds=SYNC_SECONDS + 2 * memory.held.weights.count / (card.link_bytes_per_second * LINK_SHARE),
-        ),
+        Phase(name="sync", seconds=SYNC_SECONDS + 2 * roof.num_weights / (card.link_bytes_per_second * LINK_SHARE)),
         Phase(name="host", seconds=HOST_SECONDS_PER_TOKEN * path_tokens),
     )
     return TimePlan(
@@ -166,11 +164,7 @@ def plan_time(
         evaluation_seconds=evaluation_seconds(config, mode, memory, roof),
         plain_decode_seconds=plain,
         cascade_decode_seconds=cascade,
-        one_by_one_seconds=sum(
-            update_seconds(config, one_by_one(pack, kinds), memory.update, mode, roof, num_nodes)
-            for pack in longest_packs
-        )
-        * updates,
+        one_by_one_seconds=sum(alone) * updates,
         sampled_tokens=path_tokens,
         computed_tokens=sum(pack.tokens for packs in dealt for pack in packs) * updates,
         packs=max(map(len, dealt)),

@@ -67,8 +67,9 @@ class PromptSplit(Protocol):
 
 def describe_micro_batches(config: Config) -> str:
     """For `Task.describe_batch`."""
+    limit = config.train.max_tokens_per_microbatch
     if config.train.shared_prefix:
-        return f"micro-batches of up to {config.train.max_tokens_per_microbatch:,} unique tokens"
+        return f"micro-batches of up to {limit if isinstance(limit, str) else f'{limit:,}'} unique tokens"
     return f"micro-batches of {config.train.per_device_train_batch_size:,}"
 
 

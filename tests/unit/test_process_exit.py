@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
+
+from rft.process_exit import USERS_MISTAKE, refused
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,3 +58,27 @@ def test_a_thread_that_holds_a_tensor_does_not_abort_the_process(tmp_path: Path)
     finally:
         rank_0.kill()
         other.kill()
+
+
+def test_the_first_rank_of_a_machine_says_the_mistake_and_the_others_leave_it_to_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    started = time.monotonic()
+    assert refused(ValueError("two\nlines")) == USERS_MISTAKE
+    assert time.monotonic() - started < 1 and capsys.readouterr().err == "error: two lines\n"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert refused(ValueError("only here"), wait_s=0.5) == USERS_MISTAKE
+    assert time.monotonic() - started >= 0.5 and capsys.readouterr().err == "error: only here\n"
+
+
+def test_a_launcher_s_end_is_silent_for_the_others():
+    """The launcher ends them with SIGTERM while they wait."""
+    command = (sys.executable, "-c", "from rft.process_exit import refused; print('waits', flush=True); refused('')")
+    with subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | {"LOCAL_RANK": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None and other.stderr is not None
+        other.stdout.readline()
+        other.terminate()
+        assert other.wait(timeout=10) == -signal.SIGTERM
+        assert other.stderr.read() == b""

@@ -61,7 +61,8 @@ def test_a_reply_of_a_memory_can_be_what_does_not_fit():
 def test_every_shipped_run_is_sound_on_one_gpu_and_on_a_node(path: Path):
     shipped = load_config(path)
     check(shipped, 1)
-    assert longest_path(shipped) <= shipped.train.max_tokens_per_microbatch
+    limit = shipped.train.max_tokens_per_microbatch
+    assert limit == "auto" or longest_path(shipped) <= limit
     if path.stem.startswith("qwen3_4b"):
         check(shipped, 8)
         assert Path(shipped.output_dir).name == shipped.log.run_name == path.stem
