@@ -10,7 +10,7 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-memory test check format bench rehearse rehearse-128k rehearse-memory doctor lock clean
+.PHONY: help venv demo demo-memory test test-all check format bench rehearse rehearse-128k rehearse-memory doctor lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 17
@@ -25,8 +25,13 @@ demo-memory: venv ## Watch it learn to keep a memory of the user instead (CPU, m
 	@launch/demo.sh memory
 
 # A file of tests per process: most of the time goes into commands that use one core each.
-test: check ## All checks and tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+
+test: check ## Checks and tests (2 cores: ten minutes)
+	$(PYTEST) -m "not slow"
+
+test-all: check ## The slow tests too (2 cores: a quarter of an hour)
+	$(PYTEST)
 
 check: venv ## Linter, formatter, type checker
 	$(BIN)/ruff check .

@@ -45,6 +45,7 @@ def of_part(lines: list[dict[str, Any]], part: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["part"] == part]
 
 
+@pytest.mark.slow
 def test_every_part_ends_and_nothing_fails(lines: list[dict[str, Any]]) -> None:
     assert not [line for line in lines if "error" in line or "plan_error" in line]
     for part in PARTS:
@@ -52,12 +53,14 @@ def test_every_part_ends_and_nothing_fails(lines: list[dict[str, Any]]) -> None:
     assert all(line["toy"] for line in lines)
 
 
+@pytest.mark.slow
 def test_kernels_agree_and_are_timed(lines: list[dict[str, Any]]) -> None:
     agreement, speed, _ = of_part(lines, "kernels")
     assert agreement["agrees"] and speed["num_tokens"] == 512 + 8 * 16
     assert speed["forward_seconds"] > 0 and speed["tflops"] > 0
 
 
+@pytest.mark.slow
 def test_the_update_is_measured_beside_its_plan_and_trl(lines: list[dict[str, Any]]) -> None:
     found = {line.get("case"): line for line in of_part(lines, "update_forest")}
     for siblings, questions in ((8, 1), (16, 1), (8, 4)):
@@ -73,6 +76,7 @@ def test_the_update_is_measured_beside_its_plan_and_trl(lines: list[dict[str, An
     assert summary["speedup_vs_trl_16"] > 0
 
 
+@pytest.mark.slow
 def test_the_engine_holds_the_weights_of_the_trainer(lines: list[dict[str, Any]]) -> None:
     found = {line.get("case"): line for line in of_part(lines, "engine_with_cascade")}
     for sequences in (32, 64):
@@ -85,6 +89,7 @@ def test_the_engine_holds_the_weights_of_the_trainer(lines: list[dict[str, Any]]
         assert cycle["gap"] <= 1e-5 < 1e-3 < cycle["gap_without_sync"]
 
 
+@pytest.mark.slow
 def test_the_demo_takes_a_step(lines: list[dict[str, Any]]) -> None:
     run, _ = of_part(lines, "demo")
     assert run["steps"] == 1 and 0 <= run["max_logprob_gap"] <= 1e-4

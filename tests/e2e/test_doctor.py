@@ -18,6 +18,7 @@ on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="what a machine wi
 
 
 @on_cpu
+@pytest.mark.slow
 def test_two_ranks_of_a_launch_and_every_probe():
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "rft/doctor.py",

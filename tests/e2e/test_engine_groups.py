@@ -101,6 +101,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
     return found
 
 
+@pytest.mark.slow
 def test_tokens_do_not_depend_on_what_is_generated_together(reports: dict[str, Report]) -> None:
     together, apart = reports["off"].completions, reports["on"].completions
     assert [one.token_ids for one in apart] == [one.token_ids for one in together]
@@ -111,12 +112,14 @@ def test_tokens_do_not_depend_on_what_is_generated_together(reports: dict[str, R
     assert max(gaps) <= 1e-5
 
 
+@pytest.mark.slow
 def test_all_running_sequences_begin_with_one_history(reports: dict[str, Report]) -> None:
     apart, together = reports["on"].common_blocks, reports["off"].common_blocks
     assert min(apart) == HISTORY // BLOCK
     assert sum(blocks == 0 for blocks in together) > 0.5 * len(together)
 
 
+@pytest.mark.slow
 def test_preemptions_and_the_cache_are_told(reports: dict[str, Report]) -> None:
     for report in reports.values():
         assert report.kv_cache_tokens >= 1024

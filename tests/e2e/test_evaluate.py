@@ -250,6 +250,7 @@ def served(server: Server, *more: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_costs_a_clear_error_and_no_answer_is_asked_twice(folder: Path, server: Server):
     evaluate(folder, "straight", *served(server, "system=full_history"))
     straight = {row["question_id"]: row for row in predictions(folder, "straight", "full_history", "demo")}
@@ -291,6 +292,7 @@ def test_the_server_answers_as_the_engine_does(folder: Path, server: Server):
         assert (row["text"], row["prompt_tokens"]) == (remote[name]["text"], remote[name]["prompt_tokens"])
 
 
+@pytest.mark.slow
 def test_a_memory_behind_a_server_is_the_one_of_the_engine(folder: Path, memory_server: Server):
     short = ("system=memory", "eval.num_questions=20")
     evaluate(folder, "memory", *served(memory_server), *short)
@@ -305,6 +307,7 @@ def test_a_memory_behind_a_server_is_the_one_of_the_engine(folder: Path, memory_
     assert all(row.result.memory is not None for row in results.systems)
 
 
+@pytest.mark.slow
 def test_the_memory_commands_work_behind_a_server_as_they_do_here(folder: Path, memory_server: Server):
     (history, *_) = sorted((folder / "data" / "data" / "chat_history_32k").iterdir())
     limits = ("--chunk-tokens", "90", "--max-memory-tokens", "60", "--max-update-length", "64")

@@ -73,6 +73,7 @@ def test_two_processes_say_what_one_says(folder: Path) -> None:
     assert updates[0] == updates[1]
 
 
+@pytest.mark.slow
 def test_what_ranks_left_behind_is_not_asked_again(folder: Path) -> None:
     """As if it had been stopped: a part of the answers stands in the folders of ranks."""
     system = results_folder(folder, "two") / "demo_memory_sft" / "full_history"
@@ -90,6 +91,7 @@ def test_what_ranks_left_behind_is_not_asked_again(folder: Path) -> None:
     assert {row["finish_reason"] for row in again[10:]} == {"length"}
 
 
+@pytest.mark.slow
 def test_a_mistake_of_one_rank_ends_all_with_one_line(folder: Path) -> None:
     with pytest.raises(AssertionError) as failed:
         evaluate(folder, TWO, "long", "system=full_history", "data.max_prompt_length=460")
@@ -97,6 +99,7 @@ def test_a_mistake_of_one_rank_ends_all_with_one_line(folder: Path) -> None:
     assert len(told) == 1 and "data.length_policy" in told[0]
 
 
+@pytest.mark.slow
 def test_an_endpoint_is_asked_by_one_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as server:
         server.answers = [chat("\\boxed{a}")]

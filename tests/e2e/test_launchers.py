@@ -151,6 +151,7 @@ def test_stopped_by_a_signal_and_continued_by_another_launcher_equals_uninterrup
     assert json.loads((output / "summary.json").read_text())["stopped"] is None
 
 
+@pytest.mark.slow
 def test_torchrun_and_one_process_need_no_other_settings(folder: Path):
     """As many ranks as there are, one among them."""
     output = folder / "alone"

@@ -108,6 +108,7 @@ def test_two_ranks_under_zero3_with_different_turns_equal_one(folder: Path):
     assert any(row["memory/updates_per_rollout"] % 1 for row in steps(output)), "the ranks had equally many turns"
 
 
+@pytest.mark.slow
 def test_early_answers_and_the_reference_credit_train_too(folder: Path):
     output = folder / "variants"
     launch(
@@ -126,6 +127,7 @@ def memory_command(folder: Path, command: str, *arguments: str) -> str:
     return run([sys.executable, "rft/memory_cli.py", command, *arguments, *model, *limits])
 
 
+@pytest.mark.slow
 def test_a_memory_built_in_two_sittings_is_that_of_one(folder: Path):
     path = folder / "data" / make_row(1, 0)["chat_history_32k_link"]
     messages = [Message(**message) for message in json.loads(path.read_text())["chat_history"]]
@@ -144,6 +146,7 @@ def test_a_memory_built_in_two_sittings_is_that_of_one(folder: Path):
     assert (folder / "parts.md").read_text() == whole
 
 
+@pytest.mark.slow
 def test_asking_a_memory(folder: Path):
     (folder / "mine.md").write_text("Likes jazz.\n")
     said = memory_command(folder, "ask", str(folder / "mine.md"), "What next?", "--options", "Jazz.", "Tea.")

@@ -6,9 +6,12 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.runs import run
 
 
+@pytest.mark.slow
 def test_the_recipe_in_small(tmp_path: Path):
     run([sys.executable, "bench/rehearse.py", "--short", "--folder", str(tmp_path)])
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))

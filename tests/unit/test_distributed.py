@@ -50,6 +50,7 @@ def test_zero3_from_the_config_under_any_launcher(tmp_path: Path, launcher: tupl
         assert len(rank["timeouts"]) >= 2
 
 
+@pytest.mark.slow
 def test_the_cpu_of_the_launcher_does_not_switch_deepspeed_off(tmp_path: Path):
     (rank,) = facts(tmp_path, (*ACCELERATE, "--config_file", "configs/accelerate/cpu.yaml"), ZERO3)
     assert rank["type"] == "DistributedType.DEEPSPEED"
@@ -62,6 +63,7 @@ def test_without_deepspeed_each_rank_holds_the_whole_model(tmp_path: Path):
     assert all(rank["timeouts"] for rank in found)
 
 
+@pytest.mark.slow
 def test_the_launchers_own_deepspeed_wins(tmp_path: Path):
     launcher = (*ACCELERATE, "--config_file", "configs/accelerate/zero2.yaml", "--num_processes", "2")
     found = facts(tmp_path, (*launcher, "--main_process_port", "0"), ZERO3)

@@ -13,7 +13,14 @@ SCRIPTS = [path for path in sorted(ROOT.glob("rft/*.py")) if 'if __name__ == "__
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-@pytest.mark.parametrize("way", ["from the root", "from elsewhere", "through a link"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("from the root", marks=pytest.mark.slow),
+        pytest.param("from elsewhere", marks=pytest.mark.slow),
+        "through a link",
+    ],
+)
 def test_it_runs_by_path(script: Path, way: str, tmp_path: Path):
     checkout, folder = ROOT, ROOT
     if way != "from the root":

@@ -28,7 +28,8 @@ def two_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def of_recipe(*overrides: str) -> tuple[Config, ParallelMode]:
     short = ["data.max_prompt_length=4000", "rollout.max_completion_length=200"]
-    config = load_config(RECIPE, [*short, *overrides])
+    plain = ["train.max_tokens_per_microbatch=8192", "rollout.vllm_gpu_memory_utilization=0.5"]
+    config = load_config(RECIPE, [*short, *plain, *overrides])
     return config, parallel_mode(config, 8, {})
 
 
