@@ -1,13 +1,14 @@
 """The planner's memory against what processes really use, on a CPU.
 
-    python bench/plan_check.py [CASE ...]
+    python bench/plan_check.py
+    python bench/plan_check.py ZeRO-3 "LoRA, checkpointed"     these alone, and nothing is written
 
 Each case is a run of its own on saved samples (train.replay): one rollout batch with its optimizer steps, by the run's
 own code, in one process or in two. Measured is the peak of the resident memory from the first optimizer step's batch
 on, above what the process held before it loaded the model. The kernel counts it (VmHWM), so nothing is missed between
 two looks; glibc is told to give every large block back at once (MALLOC_MMAP_THRESHOLD_), so that resident memory is
-memory in use. Planned is what rft/planning says of the same config. Writes bench/results/plan_check.json and prints a
-table.
+memory in use. Planned is what rft/planning says of the same config. Writes bench/results/plan_check.json and the table
+in docs/planning.md; about ten minutes on two cores. Fails where a plan is below what was measured, or far above it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent / "results"
+from planning_page import write_table
+
+RESULTS = Path(__file__).resolve().parent / "results/plan_check.json"
+LOWEST, HIGHEST = 1.0, 1.2
+"""Planned over measured."""
 MIB = 2**20
 
 PROMPT = 512
@@ -151,6 +156,8 @@ def run_rank(folder: Path, case: Case) -> None:
     from rft.grpo.run import build_run
     from rft.grpo.train import train_on_batch
     from rft.parallel import parallel_mode
+    from rft.stop import StopRequest
+    from rft.watch import Watch
 
     torch.set_num_threads(1)
     tiled_mlp.TILE_TOKENS = TILE_TOKENS
@@ -159,7 +166,8 @@ def run_rank(folder: Path, case: Case) -> None:
     accelerator = start(config, mode)
     warm_up(config)
     before = status("VmRSS")
-    run = build_run(config, accelerator, None, None)
+    watch = Watch(folder, run="", rank=accelerator.process_index, num_ranks=case.ranks, stall_timeout_s=None)
+    run = build_run(config, accelerator, None, None, stop=StopRequest(None), watch=watch)
     loaded = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
     train_on_batch(run)
@@ -182,6 +190,8 @@ def warm_up(config: Any) -> None:
     samples = read_samples(Path(config.train.replay), 0)[:2]
     small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "head_dim": 32}
     model = Qwen3ForCausalLM(Qwen3Config(**{**SHAPE, **small}, attn_implementation=FOREST_ATTENTION))
+    if config.train.deepspeed is not None:
+        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  and PyTorch's compiler, 45 MiB of modules
     optimizer = torch.optim.AdamW(model.parameters())
     trained_token_logprobs(model, samples, 1.0, shared_prefix=True, entropy=True).logps.sum().backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -302,7 +312,6 @@ def check(name: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all if none is named")
-    parser.add_argument("--out", default=str(RESULTS / "plan_check.json"))
     parser.add_argument("--rank-of", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -319,7 +328,31 @@ def main() -> None:
             f"ratio {row['ratio']:.3f}  at {row['instant']}: {parts} (loaded {row['loaded_mib']:.0f})",
             flush=True,
         )
-    Path(arguments.out).write_text(json.dumps({"rows": rows}, indent=2) + "\n", encoding="utf-8")
+    if not arguments.cases:
+        write(rows)
+    wrong = [row["case"] for row in rows if not LOWEST <= row["ratio"] <= HIGHEST]
+    if wrong:
+        sys.exit(f"not between {LOWEST} and {HIGHEST} times what was measured: {', '.join(wrong)}")
+
+
+HEADER = """\
+| run | processes | planned MiB | measured MiB | planned / measured | fullest |
+| --- | --- | --- | --- | --- | --- |"""
+
+
+def line(row: dict[str, Any]) -> str:
+    return (
+        f"| {row['case']} | {row['ranks']} | {row['planned_mib']:.0f} | {row['measured_mib']:.0f} | "
+        f"{row['ratio']:.2f} | {row['instant']} |"
+    )
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    from rft.telemetry.provenance import provenance
+
+    found = {"command": "python bench/plan_check.py", "provenance": provenance(), "rows": rows}
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write_table("bench/plan_check.py", [HEADER, *map(line, rows)])
 
 
 if __name__ == "__main__":

@@ -90,10 +90,9 @@ def main() -> None:
     make_model(folder / "model", known_texts(folder / "data"), rehearsal.num_layers)
     steps = updates_per_batch(config)
     last_step = 2 * steps if arguments.short else steps
-    seconds = {
-        "first start": launch(folder / "first", recipe, [*settings, f"train.max_steps={steps}"]),
-        "second start": launch(folder / "second", recipe, [*settings, f"train.max_steps={last_step}"]),
-    }
+    seconds = {"first start": launch(folder / "first", recipe, [*settings, f"train.max_steps={steps}"])}
+    shutil.copy(folder / "run" / "summary.json", folder / "first")
+    seconds["second start"] = launch(folder / "second", recipe, [*settings, f"train.max_steps={last_step}"])
     report = {
         "command": shlex.join(["python", "bench/rehearse.py", *sys.argv[1:]]),
         "date": date.today().isoformat(),
@@ -173,7 +172,8 @@ def measured(folder: Path, steps: int, last_step: int) -> dict[str, Any]:
     """Everything that the two starts left behind."""
     rows = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     batch = next(row for row in rows if row["step"] == steps and "reward" in row)
-    saved = next(row for row in rows if row["step"] == steps and "time/save_s" in row)
+    evaluated = next(row for row in rows if row["step"] == steps and "eval/accuracy" in row)
+    save_seconds = json.loads((folder / "first" / "summary.json").read_text())["save_seconds"]
     last = next(row for row in rows if row["step"] == last_step and "reward" in row)
     ranks = [json.loads((folder / "first" / f"rank-{rank}.json").read_text()) for rank in range(NUM_RANKS)]
     second = [json.loads((folder / "second" / f"rank-{rank}.json").read_text()) for rank in range(NUM_RANKS)]
@@ -183,10 +183,11 @@ def measured(folder: Path, steps: int, last_step: int) -> dict[str, Any]:
         "questions_dropped": manifests[0]["length_policy"].get("questions_dropped", 0) if manifests else None,
         "phase_seconds": {
             name.removeprefix("time/").removesuffix("_s"): seconds
-            for row in (batch, saved)
+            for row in (batch, evaluated)
             for name, seconds in row.items()
             if name.startswith("time/")
-        },
+        }
+        | {"save": save_seconds},
         "host_seconds": [rank["host_seconds"] for rank in ranks],
         "peak_memory_gib": [rank["peak_memory_gib"] for rank in ranks],
         "peak_memory_gib_second_start": [rank["peak_memory_gib"] for rank in second],
@@ -202,7 +203,7 @@ def measured(folder: Path, steps: int, last_step: int) -> dict[str, Any]:
         "reward": batch["reward"],
         "trained_ratio": batch["completions/trained_ratio"],
         "grad_norm": batch["grad_norm"],
-        "eval_accuracy": saved["eval/accuracy"],
+        "eval_accuracy": evaluated["eval/accuracy"],
         "checkpoints": sorted(path.name for path in (folder / "run").glob("checkpoint-*")),
         "steps": sorted({row["step"] for row in rows}),
     }

@@ -23,6 +23,7 @@ from rft.config_schema import (
     PositiveFloat,
     PositiveInt,
     SchedulerName,
+    Seconds,
     Seed,
     Share,
     ShareBelowOne,
@@ -76,6 +77,8 @@ class DataConfig:
     your own reads what it likes."""
     revision: Text | None = None
     """Commit of the hub dataset; required for a hub id."""
+    follow_links: bool = False
+    """Read files that a link inside data.source brings in from outside of it."""
     window: Literal["32k", "128k", "1M"] = "32k"
     """PersonaMem: length of the histories in tokens, by the data set's own count."""
     train_split: Literal["paper", "persona"] = "persona"
@@ -250,7 +253,10 @@ class TrainConfig:
     ddp_timeout: PositiveInt = 7200
     """Seconds that a rank waits for the others in a collective before the run fails. Ranks wait while the slowest one
     finishes its rollouts, while an evaluation ends, and while one of them writes a checkpoint; PyTorch's 10 minutes are
-    too few for that. A hanging rank is noticed no earlier."""
+    too few for that."""
+    stall_timeout_s: PositiveFloat | None = 1800.0
+    """Seconds without any move on any rank (no engine step, no micro-batch, no new phase) after which every rank says
+    what it waits for and the run ends with status 75. None waits for train.ddp_timeout."""
     stop_grace_s: PositiveFloat | None = 1200.0
     """Seconds that the batch in progress may still take once SIGTERM, SIGUSR1 or SIGINT asked the run to stop; it then
     ends with a checkpoint, and beyond this bound without a new one. launch/slurm.sbatch has the signal sent 1800
@@ -289,7 +295,7 @@ class HooksConfig:
     """A command run at each checkpoint; `{checkpoint}` is its path. It is split into words as a shell does, and run
     without one. The training goes on beside it; a checkpoint that comes before it has ended waits for its turn, the
     newest in place of an older one."""
-    wait_s: NonNegativeFloat = 1800.0
+    wait_s: Seconds = 1800.0
     """Seconds that a finished run waits for its last commands; a run that was asked to stop waits at most 300. What is
     not over by then is left running."""
 

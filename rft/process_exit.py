@@ -2,7 +2,9 @@
 
 0     the run has finished
 2     a mistake of the user: one line says which
-75    stopped by SIGTERM or SIGUSR1; the same command continues from the last checkpoint (EX_TEMPFAIL of sysexits.h)
+70    ended by a fault: the last line says which, and the last checkpoint is whole (EX_SOFTWARE of sysexits.h)
+75    stopped by SIGTERM or SIGUSR1, or because nothing moved for train.stall_timeout_s; the same command continues from
+      the last checkpoint (EX_TEMPFAIL)
 130   stopped by SIGINT, as a shell has it: somebody does not want the run to go on
 """
 
@@ -13,11 +15,15 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
+
+from rft.plain_text import without_control_sequences
 
 FINISHED = 0
 USERS_MISTAKE = 2
+FAULT = 70
 TO_BE_CONTINUED = 75
 INTERRUPTED = 130
 
@@ -46,7 +52,7 @@ def refused(mistake: ValueError, wait_s: float = FIRST_SPEAKS_S) -> int:
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(wait_s)
-    print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr, flush=True)
+    print(f"error: {' '.join(without_control_sequences(str(mistake)).split())}", file=sys.stderr, flush=True)
     return USERS_MISTAKE
 
 
@@ -62,8 +68,18 @@ def leave(status: int) -> NoReturn:
     leave_at_once(status)
 
 
+_last_words: list[Callable[[], None]] = []
+
+
+def before_leaving(say: Callable[[], None]) -> None:
+    """Calls `say` when this process leaves by itself."""
+    _last_words.append(say)
+
+
 def leave_at_once(status: int) -> NoReturn:
     """Ends the process with `status`, whatever its other threads wait for."""
+    for say in _last_words:
+        say()
     report_status(status)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -71,7 +87,10 @@ def leave_at_once(status: int) -> NoReturn:
 
 
 def report_status(status: int) -> None:
-    """The first rank of each machine writes the status where the launcher of launch/ reads it."""
+    """Writes the status where the launcher of launch/ reads it: that of the first rank of each machine, or of another
+    one where the first has none, since it was killed."""
     file = os.environ.get(STATUS_FILE)
-    if file and os.environ.get("LOCAL_RANK", "0") == "0":
-        Path(file).write_text(f"{status}\n", encoding="utf-8")
+    if not file:
+        return
+    with suppress(FileExistsError), open(file, "w" if os.environ.get("LOCAL_RANK", "0") == "0" else "x") as report:
+        report.write(f"{status}\n")

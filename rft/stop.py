@@ -1,7 +1,8 @@
 """Whether somebody asked the run to end, and the end of a run that cannot wait.
 
 The first SIGTERM, SIGUSR1 or SIGINT is remembered: the loop looks after every batch, and ends at a checkpoint. Beyond
-`train.stop_grace_s`, or at a second SIGINT, the process ends where it stands, without a new one.
+`train.stop_grace_s`, or at a second SIGINT, the process ends where it stands, without a new one. Before the loop has
+begun there is nothing to save, and it ends at once.
 
 A thread of its own listens. Python runs a signal's handler in the main thread once that comes back from C, which a hung
 collective never does.
@@ -43,6 +44,7 @@ class StopRequest:
         self._asked_at = 0.0
         self._grace_s = grace_s
         self._settled = False
+        self._begun = False
         self._inbox, outbox = os.pipe()
         os.set_blocking(outbox, False)
         signal.set_wakeup_fd(outbox, warn_on_full_buffer=False)
@@ -51,6 +53,10 @@ class StopRequest:
         # A child that a library forks has its own end.
         os.register_at_fork(after_in_child=restore_handlers)
         threading.Thread(target=self._listen, name="stop", daemon=True).start()
+
+    def begin(self) -> None:
+        """The loop begins: from now on a signal is remembered."""
+        self._begun = True
 
     def on_any_rank(self, accelerator: Accelerator) -> signal.Signals | None:
         """The signal, on every rank as soon as one has it, so that all leave the loop together. Collective."""
@@ -83,6 +89,9 @@ class StopRequest:
 
     def _take(self, received: signal.Signals) -> None:
         now = time.monotonic()
+        if not self._begun:
+            say(f"{received.name}: the run ends before its first batch")
+            leave_at_once(status_after(received))
         if self.signal is None:
             self._asked_at = now
             self.signal = received

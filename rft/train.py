@@ -5,13 +5,14 @@
     python rft/train.py configs/qwen3_4b.yaml --dry-run
 
 Exit status 2 and one line on a user's mistake, before any model loads. SIGTERM, SIGUSR1 and SIGINT end a run at a
-checkpoint; the status is then 75 or 130 (process_exit.py).
+checkpoint; the status is then 75 or 130 (process_exit.py). docs/faults.md says what can happen, and what to do.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +23,15 @@ from rft.config import Config, load_config, to_dict
 from rft.parallel import ParallelMode, launch_notes, parallel_mode
 from rft.planning.checks import check, without_effect
 from rft.planning.size import RunSize, describe, size_of_replay, size_of_run
-from rft.process_exit import FINISHED, leave, refused, status_after
+from rft.process_exit import FINISHED, before_leaving, leave, refused, status_after
+from rft.run_lock import RunLock
+from rft.stop import StopRequest
+from rft.watch import Watch
 
 # torch and transformers are imported once the config is found sound: a wrong key is answered at once.
 if TYPE_CHECKING:
+    from signal import Signals
+
     from accelerate import Accelerator
 
     from rft.grpo.data import Data
@@ -44,13 +50,22 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.dry_run:
             dry_run(fitted, mode)
             return FINISHED
+        stop = StopRequest(config.train.stop_grace_s)
         ready = prepare(fitted, mode, asked=config)
     except ValueError as error:
         return refused(error)
+    try:
+        return status_after(build_and_train(fitted.config, ready, stop))
+    except Exception as error:  # whatever it is, it is said once, with what to do
+        return ready.watch.fault(error)
+
+
+def build_and_train(config: Config, ready: Prepared, stop: StopRequest) -> Signals | None:
+    """The run itself; the signal that ended it, None where it came to its end."""
     from rft.grpo.run import build_run
     from rft.grpo.train import train
 
-    return status_after(train(build_run(fitted.config, ready.accelerator, ready.data, ready.resume_from)))
+    return train(build_run(config, ready.accelerator, ready.data, ready.resume_from, stop=stop, watch=ready.watch))
 
 
 def fitted_to_machine(config: Config, mode: ParallelMode) -> Fitted:
@@ -85,13 +100,14 @@ def dry_run(fitted: Fitted, mode: ParallelMode) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What is ready before any weight is loaded."""
+    """What a run needs before any model loads."""
 
     accelerator: Accelerator
     data: Data | None
-    """None with train.replay, where nothing is asked."""
+    """None with train.replay, which asks no questions."""
     resume_from: Path | None
     """The checkpoint that the run continues from."""
+    watch: Watch
 
 
 def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
@@ -105,7 +121,8 @@ def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
     """
     import torch
 
-    from rft.checkpoint import check_writable, find_resumable
+    from rft.checkpoint.folder import check_writable
+    from rft.checkpoint.resume import find_resumable
     from rft.distributed import on_cpu, start
     from rft.grpo.forest_attention import check_dtype
     from rft.grpo.kernel_agreement import use_agreeing_kernel
@@ -116,7 +133,9 @@ def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
 
     config = fitted.config
     check_writable("output_dir", Path(config.output_dir))
-    resume_from = find_resumable(config, mode)
+    if os.environ.get("RANK", "0") == "0":
+        before_leaving(RunLock(Path(config.output_dir)).release)
+    find_resumable(config, mode)
     if config.model.lora.r > 0 or not config.train.shared_prefix:
         check_layers(config.model, attention(config))
     device = torch.device("cpu" if on_cpu() else "cuda")
@@ -126,12 +145,67 @@ def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
     data, size = load(config, mode.num_ranks)
     accelerator = start(config, mode)
     check_same_choice(config, asked, accelerator)
+    watch = watch_ranks(config, accelerator)
+    resume_from = choose_start(config, mode, accelerator, data)
     if accelerator.is_main_process:
         say_plan(fitted, mode, size)
     if config.train.shared_prefix:
         for line in use_agreeing_kernel(config.train.attention_kernel, read_settings(config.model), accelerator):
             accelerator.print(line)
-    return Prepared(accelerator=accelerator, data=data, resume_from=resume_from)
+    return Prepared(accelerator=accelerator, data=data, resume_from=resume_from, watch=watch)
+
+
+def watch_ranks(config: Config, accelerator: Accelerator) -> Watch:
+    """Begins to look after the ranks. Collective.
+
+    Raises:
+        ValueError: a rank sees another output_dir than the first one.
+    """
+    from rft.distributed import gather_lists
+
+    watch = Watch(
+        Path(config.output_dir),
+        run=gather_lists(accelerator, [uuid.uuid4().hex])[0],
+        rank=accelerator.process_index,
+        num_ranks=accelerator.num_processes,
+        stall_timeout_s=config.train.stall_timeout_s,
+    )
+    watch.start()
+    accelerator.wait_for_everyone()
+    strangers = [rank for rank in gather_lists(accelerator, [watch.rank]) if not watch.sees(rank)]
+    if strangers:
+        raise ValueError(
+            f"output_dir = {config.output_dir} is not one folder for all ranks: rank {watch.rank} does not see what "
+            f"rank {strangers[0]} wrote; name a folder on a file system that all machines share"
+        )
+    return watch
+
+
+def choose_start(config: Config, mode: ParallelMode, accelerator: Accelerator, data: Data | None) -> Path | None:
+    """The checkpoint to continue from, once all of it is read; None for a fresh start. Collective.
+
+    Raises:
+        ValueError: no checkpoint is whole, it was trained on other data, or its log files are not those of a run.
+    """
+    from rft.checkpoint.folder import move_earlier_run
+    from rft.checkpoint.resume import check_same_data, choose_whole
+    from rft.telemetry.run_log import LOGS, read_rows
+
+    output_dir = Path(config.output_dir)
+    if config.checkpoint.resume == "never" and accelerator.is_main_process:
+        aside = move_earlier_run(output_dir)
+        if aside is not None:
+            print(f"checkpoint.resume=never: what an earlier run left in {output_dir} is now in {aside}")
+    candidate = choose_whole(config, mode, accelerator)
+    if candidate is None:
+        return None
+    if accelerator.is_main_process:
+        check_same_data(candidate.checkpoint, data.fingerprint() if data is not None else None)
+        for name in LOGS:
+            read_rows(output_dir / name)
+        for note in candidate.passed_over:
+            print(f"{note}: {candidate.checkpoint.name} is used")
+    return candidate.checkpoint
 
 
 def load(config: Config, world_size: int) -> tuple[Data | None, RunSize]:

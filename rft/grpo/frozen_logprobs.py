@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from rft import progress
 from rft.config import Config, TrainConfig
 from rft.distributed import gather_lists
 from rft.grpo.logprobs import trained_token_logprobs
@@ -131,6 +132,7 @@ def frozen_logps(config: Config, accelerator: Accelerator, model: nn.Module, sam
         )
         if weight:
             found += zip(pack, split_by_sample(scored.logps.cpu(), batch), strict=True)
+        progress.moved()
     model.train(was_training)
     return [logps for _, logps in sorted(gather_lists(accelerator, found), key=lambda item: item[0])]
 

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from rft import progress
 from rft.config import Config, TrainConfig
 from rft.distributed import accumulate, gather_lists
 from rft.grpo.frozen_logprobs import ScoredSample, goes_through_model, has_gradient, split_by_sample
@@ -164,6 +165,7 @@ def accumulate_gradients(
             terms, current = micro_batch_loss(config, policy, batch, totals)
             result = micro_batch_result(config.train, pack, batch, terms, current)
             accelerator.backward(terms.loss * (weight * accelerator.num_processes))
+        progress.moved()
         results += [result] * weight
     return results
 
@@ -184,6 +186,7 @@ def measure_without_gradient(
         batch = [samples[index] for index in pack]
         terms, current = micro_batch_loss(config, policy, batch, totals)
         results += [micro_batch_result(config.train, pack, batch, terms, current)] * weight
+        progress.moved()
     policy.train()
     return results
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from transformers import PreTrainedTokenizerBase, get_scheduler
 
-from rft import checkpoint
-from rft.checkpoint import TrainerState
+from rft.checkpoint.folder import remove_leftovers
+from rft.checkpoint.state import TrainerState, read_state
 from rft.config import Config
+from rft.grpo.alarms import Alarms, check_turn_end
 from rft.grpo.data import Data
 from rft.grpo.forest_attention import FOREST_ATTENTION
 from rft.grpo.layers import prepare_layers
@@ -22,10 +26,14 @@ from rft.hooks import CheckpointHook
 from rft.models import load_policy, load_tokenizer, resolve_dtype, stop_token_ids
 from rft.planning.size import RunSize, size_of_replay, size_of_run
 from rft.rollout.vllm_local import VllmEngine
+from rft.stop import StopRequest
 from rft.tasks.registry import engine_window, task_class
 from rft.telemetry.clock import Clock
 from rft.telemetry.provenance import write_provenance
 from rft.telemetry.run_log import RunLog
+from rft.watch import Watch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -49,17 +57,40 @@ class Run:
     log: RunLog
     hook: CheckpointHook
     state: TrainerState
+    stop: StopRequest
+    watch: Watch
+    alarms: Alarms
     clock: Clock = field(default_factory=Clock)
+    save_seconds: float | None = None
+    """Of the last checkpoint."""
+    started_at: float = field(default_factory=time.perf_counter)
+    """When this start was ready to train."""
+    seconds_before: float = 0.0
+    """What earlier starts took."""
+
+    def wall_seconds(self) -> float:
+        """Of all starts."""
+        return self.seconds_before + time.perf_counter() - self.started_at
 
 
-def build_run(config: Config, accelerator: Accelerator, data: Data | None, resume_from: Path | None) -> Run:
+def build_run(
+    config: Config,
+    accelerator: Accelerator,
+    data: Data | None,
+    resume_from: Path | None,
+    *,
+    stop: StopRequest,
+    watch: Watch,
+) -> Run:
     """Loads the policy, starts the engine, and continues from a checkpoint if there is one.
 
     Args:
         data: what is asked; None with train.replay, where nothing is.
-        resume_from: what `checkpoint.find_resumable` found.
+        resume_from: what `choose_whole` found.
+        stop: hears signals since the start.
+        watch: looks after the ranks since they met.
     """
-    checkpoint.remove_leftovers(accelerator, Path(config.output_dir))
+    remove_leftovers(accelerator, Path(config.output_dir))
     replay, questions_per_batch = config.train.replay, config.rollout.questions_per_batch
     replayed = ReplayedSamples(Path(replay), questions_per_batch) if replay is not None else None
     size = size_of_replay(config, replayed.num_batches) if replayed else size_of_data(config, accelerator, data)
@@ -73,16 +104,17 @@ def build_run(config: Config, accelerator: Accelerator, data: Data | None, resum
     engine = start_engine(config, policy, tokenizer) if replayed is None else None
     optimizer, scheduler = make_optimizer(config, policy, size)
     policy, optimizer = accelerator.prepare(policy, optimizer)
-    accelerator.register_for_checkpointing(scheduler)
-    state = TrainerState()
+    state = TrainerState(data=data.fingerprint() if data is not None and accelerator.is_main_process else None)
     if resume_from is not None:
         accelerator.load_state(str(resume_from / "state"))
-        state = checkpoint.read_state(resume_from)
+        state = read_state(resume_from)
+        set_schedule(scheduler, state.step)
     if accelerator.is_main_process:
         write_provenance(Path(config.output_dir), config)
     log = RunLog(
         config,
-        first_step=state.step,
+        first_step=state.step if resume_from is not None else None,
+        evaluation_due=state.evaluation_due,
         num_steps=size.num_steps,
         tokenizer=tokenizer,
         main=accelerator.is_main_process,
@@ -109,6 +141,10 @@ def build_run(config: Config, accelerator: Accelerator, data: Data | None, resum
         log=log,
         hook=CheckpointHook(config.hooks.on_checkpoint if accelerator.is_main_process else None),
         state=state,
+        stop=stop,
+        watch=watch,
+        alarms=Alarms(main=accelerator.is_main_process),
+        seconds_before=state.wall_seconds,
     )
 
 
@@ -118,13 +154,16 @@ def size_of_data(config: Config, accelerator: Accelerator, data: Data | None) ->
 
 
 def start_engine(config: Config, policy: Any, tokenizer: PreTrainedTokenizerBase) -> VllmEngine:
+    stops = stop_token_ids(policy.generation_config, tokenizer)
+    if (odd := check_turn_end(tokenizer, stops)) is not None and os.environ.get("RANK", "0") == "0":
+        logger.warning("%s", odd)
     return VllmEngine(
         config.model.model_name_or_path,
         config.rollout,
         window=engine_window(config),
         dtype=resolve_dtype(config.model),
         seed=config.train.seed,
-        stop_token_ids=stop_token_ids(policy.generation_config, tokenizer),
+        stop_token_ids=stops,
         revision=config.model.model_revision,
         shared_prefix=task_class(config).longest_shared_prefix(config),
     )
@@ -148,6 +187,19 @@ def make_optimizer(config: Config, policy: torch.nn.Module, size: RunSize) -> tu
         train.lr_scheduler_type, optimizer, num_warmup_steps=train.warmup_steps, num_training_steps=size.num_steps
     )
     return optimizer, scheduler
+
+
+def set_schedule(scheduler: Any, step: int) -> None:
+    """Puts a schedule where it stands after `step` optimizer steps. A checkpoint does not keep it: a run that was made
+    longer continues with the rates of the longer one.
+
+    Args:
+        scheduler: a LambdaLR, as transformers makes.
+    """
+    rates = [base * factor(step) for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)]
+    scheduler.load_state_dict(scheduler.state_dict() | {"last_epoch": step, "_step_count": step + 1, "_last_lr": rates})
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def attention(config: Config) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from accelerate import Accelerator
 
-from rft.checkpoint import TrainerState
+from rft.checkpoint.state import TrainerState
 from rft.config import Config
 from rft.data.dataset import permuted_option_order
 from rft.data.sampler import BatchSampler, deal_units

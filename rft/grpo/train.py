@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from signal import Signals
 
-from rft import checkpoint
-from rft.config import Config
+from rft.checkpoint.folder import checkpoint_folder
+from rft.checkpoint.save import add_results, save
+from rft.config import Config, RolloutConfig
 from rft.eval.policy_metrics import describe_policy_eval, policy_eval_metrics
 from rft.eval.predictions import prediction_table, to_json
 from rft.grpo.frozen_logprobs import score_shares
@@ -28,9 +28,9 @@ from rft.grpo.metrics import SLEEPING_GIB, peak_memory_gib, restart_peak_memory
 from rft.grpo.optimizer_step import optimizer_step
 from rft.grpo.run import Run
 from rft.hooks import LONGEST_WAIT_WHEN_STOPPED_S, HookResult
+from rft.progress import PROGRESS
 from rft.records import Sample
 from rft.reporting.page import try_write_report
-from rft.stop import StopRequest
 from rft.tasks.registry import longest_completion
 from rft.telemetry.names import LOGPROB_GAP
 from rft.telemetry.summary import write_summary
@@ -48,20 +48,23 @@ def train(run: Run) -> Signals | None:
         RuntimeError: engine and trainer disagree by more than train.max_logprob_gap, the loss is not finite, or
             train.max_idle_steps steps in a row had nothing to learn from.
     """
-    started = time.perf_counter()
-    stop = StopRequest(run.config.train.stop_grace_s)
+    run.stop.begin()
+    PROGRESS.phase = "the loop"
     if run.state.batch_index == 0 and run.config.eval.at_start:
         evaluate_before_training(run)
-    stopped = stop.on_any_rank(run.accelerator)
+    if run.state.evaluation_due:
+        evaluate_late(run)
+    stopped = run.stop.on_any_rank(run.accelerator)
     while run.state.batch_index < run.size.num_batches and stopped is None:
         metrics = train_on_batch(run)
         run.log.metrics(run.state.step, metrics)
         log_hooks(run, run.hook.poll())
-        stopped = stop.on_any_rank(run.accelerator)
+        run.alarms.look(metrics)
+        stopped = run.stop.on_any_rank(run.accelerator)
         if is_checkpoint(run) or stopped is not None:
             save_checkpoint(run, evaluate=stopped is None)
         check_idle(run.state.idle_steps, run.config.train.max_idle_steps, metrics.get("reward"))
-    finish(run, time.perf_counter() - started, stopped)
+    finish(run, stopped)
     return stopped
 
 
@@ -70,6 +73,7 @@ def train_on_batch(run: Run) -> dict[str, float]:
     config, accelerator, clock = run.config, run.accelerator, run.clock
     clock.restart()
     restart_peak_memory()
+    PROGRESS.step = run.state.step
     last_step = run.state.step + run.size.updates_per_batch
     samples, metrics = run.source.samples(run.state, last_step, clock)
     with clock.phase("logprobs"):
@@ -86,7 +90,7 @@ def train_on_batch(run: Run) -> dict[str, float]:
                 parts[number],
                 max_completion_length=longest_completion(config),
             )
-            check_logprob_gap(step.metrics, run.source.max_logprob_gap)
+            check_logprob_gap(step.metrics, run.source.max_logprob_gap, config.rollout)
             updates.append(step.metrics)
             parts[number] = step.samples  # with the old log-probs that a later iteration needs
     with clock.phase("sync"):
@@ -99,6 +103,10 @@ def train_on_batch(run: Run) -> dict[str, float]:
     )
     metrics |= {name: statistics.fmean(step[name] for step in updates) for name in updates[0]}
     metrics |= clock.times() | {"step_time": clock.elapsed()}
+    if run.save_seconds is not None:
+        metrics["time/save_s"] = (
+            run.save_seconds
+        )  # of the checkpoint before this batch: rows never follow their checkpoint
     return (
         metrics
         | throughput(metrics, updates)
@@ -113,14 +121,21 @@ def shares(config: Config, samples: Sequence[Sample]) -> list[Sequence[Sample]]:
     return [parts.get(number, []) for number in range(config.train.steps_per_generation)]
 
 
-def check_logprob_gap(metrics: dict[str, float], bound: float) -> None:
+def check_logprob_gap(metrics: dict[str, float], bound: float, sampling: RolloutConfig) -> None:
     """Stops a run whose engine samples from other weights than the trainer updates."""
     gap = metrics[LOGPROB_GAP]
-    if not gap <= bound:  # a gap that is no number is a fault too
-        raise RuntimeError(
-            f"mean |log p(engine) - log p(trainer)| of the sampled tokens is {gap:.2e}, over train.max_logprob_gap = "
-            f"{bound:.2e}: the engine does not hold the trainer's weights, or computes in a coarser type"
+    if gap <= bound:  # a gap that is no number is a fault too
+        return
+    cause = "the engine does not hold the trainer's weights, or computes in a coarser type"
+    if sampling.top_p < 1 or sampling.top_k > 0:
+        cause = (
+            f"rollout.top_p = {sampling.top_p} and rollout.top_k = {sampling.top_k} leave out tokens that the trainer "
+            f"counts; set them to 1 and 0, or raise train.max_logprob_gap. If they are not the cause, {cause}"
         )
+    raise RuntimeError(
+        f"mean |log p(engine) - log p(trainer)| of the sampled tokens is {gap:.2e}, over train.max_logprob_gap = "
+        f"{bound:.2e}: {cause}"
+    )
 
 
 def throughput(metrics: dict[str, float], updates: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -145,31 +160,58 @@ def evaluate_before_training(run: Run) -> None:
 
 
 def save_checkpoint(run: Run, *, evaluate: bool) -> None:
-    """Evaluates, saves, and starts the user's command. Metrics and times get a row of their own."""
+    """Evaluates, saves, and starts the user's command.
+
+    The evaluation's row is written before the checkpoint is: whoever continues from it finds the row.
+    """
+    regular = is_checkpoint(run)
     run.clock.restart()
-    metrics: dict[str, float] = {}
-    files: dict[str, str] = {}
-    found = None
+    results: dict[str, str] = {}
     if evaluate:
-        with run.clock.phase("eval"):
-            found = run.source.evaluate()
-    if found is not None:
-        result, predictions = found
-        if run.state.best_accuracy is None or result.overall.accuracy > run.state.best_accuracy:
-            run.state = replace(run.state, best_accuracy=result.overall.accuracy, best_step=run.state.step)
-        files["eval.json"] = json.dumps(result.as_dict(), indent=2) + "\n"
-        files["predictions.jsonl"] = "".join(map(to_json, predictions))
-        metrics |= policy_eval_metrics(result, run.strata)
-        run.log.say(f"step {run.state.step}: {describe_policy_eval(result)}")
-        run.log.table(run.state.step, "eval/predictions", prediction_table(predictions))
+        results = evaluate_checkpoint(run)
+    run.state = replace(
+        run.state,
+        wall_seconds=run.wall_seconds(),
+        evaluation_due=regular and not evaluate and run.source.num_eval_questions > 0,
+        passing_steps=run.state.passing_steps if regular else (*run.state.passing_steps, run.state.step),
+    )
+    run.log.flush()
     with run.clock.phase("save"):
-        saved = checkpoint.save(
-            run.config, run.accelerator, run.policy, run.tokenizer, run.state, files, run.hook.in_use()
+        saved = save(
+            run.config, run.accelerator, run.policy, run.tokenizer, run.state, results, in_use=run.hook.in_use()
         )
+    run.save_seconds = run.clock.seconds["save"]
     run.hook.start(saved)
-    run.log.metrics(run.state.step, metrics | run.clock.times())
     if run.accelerator.is_main_process:
         try_write_report(Path(run.config.output_dir))
+    run.accelerator.wait_for_everyone()
+
+
+def evaluate_checkpoint(run: Run) -> dict[str, str]:
+    """Evaluates the weights; metrics get a row. Returns what a checkpoint keeps of it, name to text."""
+    with run.clock.phase("eval"):
+        found = run.source.evaluate()
+    if found is None:
+        return {}
+    result, predictions = found
+    if run.state.best_accuracy is None or result.overall.accuracy > run.state.best_accuracy:
+        run.state = replace(run.state, best_accuracy=result.overall.accuracy, best_step=run.state.step)
+    run.log.metrics(run.state.step, policy_eval_metrics(result, run.strata) | run.clock.times())
+    run.log.say(f"step {run.state.step}: {describe_policy_eval(result)}")
+    run.log.table(run.state.step, "eval/predictions", prediction_table(predictions))
+    return {
+        "eval.json": json.dumps(result.as_dict(), indent=2) + "\n",
+        "predictions.jsonl": "".join(map(to_json, predictions)),
+    }
+
+
+def evaluate_late(run: Run) -> None:
+    """The evaluation of a checkpoint at which a signal stopped the run: there was no time for it."""
+    run.clock.restart()
+    results = evaluate_checkpoint(run)
+    run.state = replace(run.state, evaluation_due=False)
+    if run.accelerator.is_main_process:
+        add_results(checkpoint_folder(Path(run.config.output_dir), run.state.step), run.state, results)
     run.accelerator.wait_for_everyone()
 
 
@@ -181,7 +223,7 @@ def log_hooks(run: Run, ended: Sequence[HookResult]) -> None:
         run.log.metrics(run.state.step, row)
 
 
-def finish(run: Run, wall_seconds: float, stopped: Signals | None) -> None:
+def finish(run: Run, stopped: Signals | None) -> None:
     """Waits for the user's commands, writes what is read after a run, and closes what it held."""
     output_dir = Path(run.config.output_dir)
     wait_s = run.config.hooks.wait_s
@@ -191,7 +233,8 @@ def finish(run: Run, wall_seconds: float, stopped: Signals | None) -> None:
             output_dir,
             num_questions=run.source.num_eval_questions,
             num_steps=run.state.step,
-            wall_seconds=wall_seconds,
+            wall_seconds=run.wall_seconds(),
+            save_seconds=run.save_seconds,
             engine=run.source.engine_name,
             stopped=stopped.name if stopped is not None else None,
         )
@@ -199,5 +242,8 @@ def finish(run: Run, wall_seconds: float, stopped: Signals | None) -> None:
         if page is not None:
             run.log.artifact("report", page)
     run.log.close()
-    run.source.close()
+    run.watch.say_that_this_rank_ends()
+    run.accelerator.wait_for_everyone()
+    run.watch.close()
+    run.source.close()  # vLLM takes the process group down with it
     run.accelerator.end_training()

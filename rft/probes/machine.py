@@ -141,7 +141,7 @@ def memory_of_machine(root: Path = Path("/")) -> tuple[int, int]:
 
 def disk(config: Config | None) -> Finding:
     """Room for the checkpoints of a run."""
-    from rft.checkpoint import nearest_existing
+    from rft.checkpoint.folder import nearest_existing
 
     folder = Path(config.output_dir if config else ".").absolute()
     free = shutil.disk_usage(nearest_existing(folder)).free

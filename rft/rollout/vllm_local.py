@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from rft import progress
 from rft.config import ModelConfig, RolloutConfig
 from rft.models import load_generation_config, read_settings, resolve_dtype, stop_token_ids
 from rft.records import Completion, FinishReason, TurnRequest
@@ -117,6 +118,7 @@ class VllmEngine:
                 distributed_executor_backend=executor_backend(),
                 **(cpu_options(config, window) if self._on_cpu else cuda_options(config)),
             )
+        report_steps(self._llm)
         self.name = f"vllm {vllm.__version__}"
         self.policy_version = 0
         self._window = window
@@ -366,6 +368,18 @@ def open_engine(
         revision=model.model_revision,
         shared_prefix=shared_prefix,
     )
+
+
+def report_steps(llm: LLM) -> None:
+    """Each step of the engine is a piece of work, for whoever watches this process."""
+    engine: Any = llm.llm_engine
+    step = engine.step
+
+    def reported() -> Any:
+        progress.moved()
+        return step()
+
+    engine.step = reported
 
 
 def executor_backend() -> str:

@@ -19,10 +19,13 @@ from transformers import PreTrainedTokenizerBase
 
 from rft.config import Config, to_dict
 from rft.data.prompts import gold_letter
-from rft.jsonl import whole_lines
+from rft.jsonl import rewrite_lines, whole_lines
 from rft.records import Answer, Rollout
 
 logger = logging.getLogger(__name__)
+
+LOGS = ("metrics.jsonl", "rollouts.jsonl")
+"""Files of a run to which every step adds rows."""
 
 TABLE_ROWS = 200
 """Of a table in wandb."""
@@ -37,7 +40,8 @@ class RunLog:
     Args:
         config: of the run; `log` and `output_dir` are used.
         first_step: optimizer steps already taken; rows after it are left over from work that a resume repeats,
-            and are removed.
+            and are removed. None is a fresh start, to which no row belongs.
+        evaluation_due: the evaluation at `first_step` is still to come; one that was cut short may have left its row.
         num_steps: length of the progress bar.
         tokenizer: decodes the question of a logged answer.
         main: whether this process writes at all.
@@ -47,10 +51,11 @@ class RunLog:
         self,
         config: Config,
         *,
-        first_step: int,
+        first_step: int | None,
         num_steps: int,
         tokenizer: PreTrainedTokenizerBase,
         main: bool,
+        evaluation_due: bool = False,
     ) -> None:
         self.main = main
         self.tokenizer = tokenizer
@@ -59,10 +64,10 @@ class RunLog:
         self.wandb_run: Any = None
         if not main:
             return
-        for name in ("metrics.jsonl", "rollouts.jsonl"):
-            drop_rows_after(self.output_dir / name, first_step)
+        for name in LOGS:
+            keep_rows(self.output_dir / name, first_step, evaluation_due=evaluation_due)
         self.wandb_run = start_wandb(config) if config.log.report_to == "wandb" else None
-        self.bar = tqdm(total=num_steps, initial=first_step, desc="train", unit="step", dynamic_ncols=True)
+        self.bar = tqdm(total=num_steps, initial=first_step or 0, desc="train", unit="step", dynamic_ncols=True)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Appends one row to metrics.jsonl: `values`, all measured at optimizer step `step`."""
@@ -108,6 +113,15 @@ class RunLog:
         """Prints a line without breaking the progress bar."""
         if self.main:
             self.bar.write(text)
+
+    def flush(self) -> None:
+        """Forces the rows to the disk: a checkpoint must not outlive those of its steps."""
+        if not self.main:
+            return
+        for name in LOGS:
+            if (path := self.output_dir / name).exists():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
 
     def close(self) -> None:
         if not self.main:
@@ -175,21 +189,48 @@ def append_json(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(clean, ensure_ascii=False) + "\n")
 
 
-def drop_rows_after(path: Path, step: int) -> None:
-    """Keeps the rows of a jsonl file up to and including `step`; a last line cut short by a crash goes too."""
+def keep_rows(path: Path, step: int | None, *, evaluation_due: bool = False) -> None:
+    """Keeps the rows of a jsonl file up to and including `step`; a last line cut short by a crash goes too.
+
+    Args:
+        step: None keeps none.
+        evaluation_due: rows of `step` that an evaluation wrote go as well.
+
+    Raises:
+        ValueError: a line that no run wrote.
+    """
     if not path.exists():
         return
-    kept = []
-    for line in whole_lines(path):
+    rows = [] if step is None else [(line, row["step"], row) for line, row in read_rows(path)]
+    rewrite_lines(
+        path,
+        [
+            line
+            for line, at, row in rows
+            if at < step or (at == step and not (evaluation_due and any(key.startswith("eval/") for key in row)))
+        ],
+    )
+
+
+def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The whole lines of metrics.jsonl or rollouts.jsonl, and what they say.
+
+    Raises:
+        ValueError: names the first line that no run wrote.
+    """
+    remedy = "move it away, or choose another output_dir"
+    try:
+        lines = whole_lines(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no file of rows ({error}); {remedy}") from None
+    found = []
+    for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if row["step"] <= step:
-            kept.append(line + "\n")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)
+            found.append((line, row | {"step": int(row["step"])}))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ValueError(f"{path}: line {number} is no row of a run; {remedy}") from None
+    return found
 
 
 def start_wandb(config: Config) -> Any:

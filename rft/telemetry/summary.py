@@ -11,14 +11,22 @@ from rft.telemetry.names import LOGPROB_GAP
 
 
 def write_summary(
-    output_dir: Path, *, num_questions: int, num_steps: int, wall_seconds: float, engine: str, stopped: str | None
+    output_dir: Path,
+    *,
+    num_questions: int,
+    num_steps: int,
+    wall_seconds: float,
+    save_seconds: float | None,
+    engine: str,
+    stopped: str | None,
 ) -> None:
     """Writes OUTPUT_DIR/summary.json from OUTPUT_DIR/metrics.jsonl, so that a resumed run counts as one.
 
     Args:
         num_questions: those that each evaluation asks.
         num_steps: optimizer steps taken.
-        wall_seconds: of this start.
+        wall_seconds: of all starts.
+        save_seconds: of the last checkpoint; None where this start saved none.
         engine: its library and version.
         stopped: name of the signal that ended the run; None where it came to its end.
     """
@@ -27,6 +35,7 @@ def write_summary(
         "num_questions": num_questions,
         "num_steps": num_steps,
         "wall_seconds": round(wall_seconds, 1),
+        "save_seconds": None if save_seconds is None else round(save_seconds, 2),
         "engine": engine,
         "stopped": stopped,
     }

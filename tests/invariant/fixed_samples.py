@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 
-from rft.checkpoint import TrainerState
+from rft.checkpoint.state import TrainerState
 from rft.config import Config
 from rft.grpo.run import Run
 from rft.planning.size import RunSize
@@ -57,4 +57,7 @@ def run_on(
         log=cast(Any, None),
         hook=cast(Any, None),
         state=TrainerState(),
+        stop=cast(Any, None),
+        watch=cast(Any, None),
+        alarms=cast(Any, None),
     )

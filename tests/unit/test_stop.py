@@ -38,6 +38,7 @@ def heard(request: StopRequest) -> bool:
 @pytest.mark.parametrize("number", ASKS_TO_STOP)
 def test_a_signal_is_remembered(number: signal.Signals):
     request, accelerator = StopRequest(None), Accelerator(cpu=True)
+    request.begin()
     assert request.on_any_rank(accelerator) is None
     os.kill(os.getpid(), number)
     assert heard(request)
@@ -47,6 +48,7 @@ def test_a_signal_is_remembered(number: signal.Signals):
 def test_a_forked_child_keeps_its_own_end():
     """Python's process pools end their workers by SIGTERM, which says nothing about this process."""
     request = StopRequest(None)
+    request.begin()
     child = os.fork()
     if child == 0:
         time.sleep(30)
@@ -66,8 +68,10 @@ from rft.process_exit import leave, status_after
 from rft.stop import StopRequest
 grace, work = sys.argv[1:]
 stop = StopRequest(None if grace == "none" else float(grace))
+if work != "loading":
+    stop.begin()
 print("listening", flush=True)
-if work == "stuck":
+if work in ("stuck", "loading"):
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 time.sleep(float(work))
 stop.settle()
@@ -128,3 +132,9 @@ def test_a_second_sigint_ends_at_once():
 def test_other_repetitions_change_nothing(second: tuple[float, signal.Signals]):
     found, seconds, said = status("none", "2.5", (0, signal.SIGTERM), second)
     assert (found, seconds >= 2.4, "again" in said) == (75, True, False)
+
+
+def test_before_the_first_batch_a_signal_ends_at_once():
+    code, seconds, said = status("none", "loading", (0.0, signal.SIGTERM))
+    assert code == 75 and seconds < 5
+    assert "SIGTERM: the run ends before its first batch" in said

@@ -8,7 +8,7 @@ import pytest
 from rft.config import Config, LogConfig
 from rft.records import Answer, Completion, Rollout, Score
 from rft.telemetry.provenance import provenance
-from rft.telemetry.run_log import TABLE_ROWS, RunLog, append_json, drop_rows_after
+from rft.telemetry.run_log import TABLE_ROWS, RunLog, append_json, keep_rows
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 from tests.unit.tasks.builder import make_prompt, make_question
 
@@ -21,13 +21,51 @@ def test_rows_of_repeated_work_are_dropped(tmp_path: Path):
         append_json(path, {"step": step, "reward": 0.5})
     with path.open("a") as file:
         file.write('{"step": 4, "rew')  # killed while writing
-    drop_rows_after(path, 2)
+    keep_rows(path, 2)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2]
 
 
 def test_a_file_that_is_not_there_stays_away(tmp_path: Path):
-    drop_rows_after(tmp_path / "metrics.jsonl", 2)
+    keep_rows(tmp_path / "metrics.jsonl", 2)
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def kept(tmp_path: Path, step: int | None, **options: bool) -> list[tuple[int, str]]:
+    """Rows that are left of a run with an evaluation before training and one at step 2."""
+    path = tmp_path / "metrics.jsonl"
+    rows = [{"step": 0, "eval/accuracy": 0.2}, {"step": 1, "reward": 0.0}, {"step": 2, "reward": 0.0}]
+    path.write_text("")
+    for row in [*rows, {"step": 2, "eval/accuracy": 0.5}, {"step": 3, "reward": 0.0}]:
+        append_json(path, row)
+    keep_rows(path, step, **options)
+    return [(row["step"], list(row)[1]) for row in map(json.loads, path.read_text().splitlines())]
+
+
+def test_a_fresh_start_keeps_no_row_not_even_of_step_0(tmp_path: Path):
+    assert kept(tmp_path, None) == []
+
+
+def test_a_resume_keeps_the_rows_of_its_checkpoint(tmp_path: Path):
+    expected = [(0, "eval/accuracy"), (1, "reward"), (2, "reward"), (2, "eval/accuracy")]
+    assert kept(tmp_path, 2) == expected
+    assert kept(tmp_path, 2, evaluation_due=True) == expected[:-1], "that evaluation is made again"
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\n", b'{"reward": 1}\n', b'{"step": "x"}\n', b"[1]\n", b'{"step": 1}\n7\n', b"\0\n"]
+)
+def test_a_broken_file_is_one_line(tmp_path: Path, content: bytes):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"metrics\.jsonl.*; move it away, or choose another output_dir$") as caught:
+        keep_rows(path, 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(ValueError, match="is no file of rows"):
+        keep_rows(tmp_path / "metrics.jsonl", 2)
 
 
 def test_not_a_number_is_null_in_json(tmp_path: Path):

@@ -14,7 +14,7 @@ from rft.telemetry.summary import write_summary
 def summary(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     for row in rows:
         append_json(folder / "metrics.jsonl", row)
-    write_summary(folder, num_questions=9, num_steps=2, wall_seconds=1.26, engine="vllm 0.31.0", stopped=None)
+    write_summary(folder, num_questions=9, num_steps=2, wall_seconds=1.26, save_seconds=None, engine="vllm 0.31.0", stopped=None)
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return found
 
@@ -28,6 +28,7 @@ def test_a_run_in_a_few_numbers(tmp_path: Path):
     found = summary(tmp_path, [evals[0], step(1, 1e-6), step(2, 3e-6), evals[1]])
     assert found == {
         "accuracy_before": 0.25, "accuracy_after": 0.5, "num_questions": 9, "num_steps": 2, "wall_seconds": 1.3,
+        "save_seconds": None,
         "engine": "vllm 0.31.0", "stopped": None, "max_logprob_gap": 3e-6, "prefix_cache_hit_rate": 0.75,
     }  # fmt: skip
 
