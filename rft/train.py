@@ -130,11 +130,11 @@ def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
     from rft.grpo.run import attention
     from rft.models import check_layers, read_settings, resolve_dtype
     from rft.planning.start import check_same_choice
+    from rft.rollout.vllm_local import check_kv_cache
+    from rft.tasks.registry import engine_window
 
     config = fitted.config
     check_writable("output_dir", Path(config.output_dir))
-    if os.environ.get("RANK", "0") == "0":
-        before_leaving(RunLock(Path(config.output_dir)).release)
     find_resumable(config, mode)
     if config.model.lora.r > 0 or not config.train.shared_prefix:
         check_layers(config.model, attention(config))
@@ -142,13 +142,19 @@ def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
     check_layer_settings(config.model, config.train, device)
     if config.train.shared_prefix:
         check_dtype(resolve_dtype(config.model), device)
+    if on_cpu() and config.train.replay is None:
+        check_kv_cache(config.model, config.rollout, engine_window(config))
     data, size = load(config, mode.num_ranks)
+    if os.environ.get("RANK", "0") == "0":
+        before_leaving(RunLock(Path(config.output_dir)).release)
     accelerator = start(config, mode)
     check_same_choice(config, asked, accelerator)
     watch = watch_ranks(config, accelerator)
     resume_from = choose_start(config, mode, accelerator, data)
     if accelerator.is_main_process:
         say_plan(fitted, mode, size)
+        if resume_from is not None:
+            print(describe_resume(resume_from, size))
     if config.train.shared_prefix:
         for line in use_agreeing_kernel(config.train.attention_kernel, read_settings(config.model), accelerator):
             accelerator.print(line)
@@ -206,6 +212,15 @@ def choose_start(config: Config, mode: ParallelMode, accelerator: Accelerator, d
         for note in candidate.passed_over:
             print(f"{note}: {candidate.checkpoint.name} is used")
     return candidate.checkpoint
+
+
+def describe_resume(checkpoint: Path, size: RunSize) -> str:
+    from rft.checkpoint.state import read_state
+
+    step = read_state(checkpoint).step
+    if step >= size.num_steps:
+        return f"continues        from {checkpoint}, which has all of the {size.num_steps:,} steps asked for already"
+    return f"continues        from {checkpoint}, {size.num_steps - step:,} of {size.num_steps:,} steps to go"
 
 
 def load(config: Config, world_size: int) -> tuple[Data | None, RunSize]:

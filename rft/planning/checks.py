@@ -76,6 +76,12 @@ def conflicts(config: Config, world_size: int) -> list[tuple[bool, str]]:
             "train.importance_sampling_level=sequence is GSPO, which averages per completion; set train.loss_type=grpo",
         ),
         (
+            (rollout.top_p < 1 or rollout.top_k > 0) and train.vllm_importance_sampling_correction,
+            f"rollout.top_p = {rollout.top_p:g} and rollout.top_k = {rollout.top_k} leave out tokens that the trainer "
+            "counts, so that its ratio to the engine's probability would be biased; set them to 1 and 0, or "
+            "train.vllm_importance_sampling_correction=false",
+        ),
+        (
             train.lr_scheduler_type == "polynomial" and train.learning_rate <= 1e-7,
             "train.lr_scheduler_type=polynomial ends at a learning rate of 1e-7; raise train.learning_rate above it",
         ),

@@ -11,6 +11,7 @@ and each device draws random numbers in its own way: a seed repeats its tokens o
 from __future__ import annotations
 
 import gc
+import math
 import os
 import random
 import warnings
@@ -311,6 +312,23 @@ def attention_shape(model_name_or_path: str, revision: str | None, dtype: torch.
     return AttentionShape(
         heads=heads, kv_heads=kv_heads, token_bytes=2 * layers * kv_heads * size * torch.empty(0, dtype=dtype).itemsize
     )
+
+
+def check_kv_cache(model: ModelConfig, rollout: RolloutConfig, window: int) -> None:
+    """Refuses a CPU engine's KV cache that one sequence of the engine's window does not fit in.
+
+    Raises:
+        ValueError: with the size that is needed.
+    """
+    shape = attention_shape(model.model_name_or_path, model.model_revision, resolve_dtype(model))
+    if shape is None:
+        return
+    needed = window * shape.token_bytes / 2**30
+    if needed > rollout.vllm_kv_cache_gb:
+        raise ValueError(
+            f"rollout.vllm_kv_cache_gb = {rollout.vllm_kv_cache_gb:g} holds no sequence of {window} tokens, which "
+            f"takes {needed:.2g} GiB; raise it to {math.ceil(needed * 10) / 10:g} at least, or lower data.max_prompt_length"
+        )
 
 
 def choose_cascade(config: RolloutConfig, shape: AttentionShape | None, shared_prefix: tuple[int, int]) -> bool:

@@ -233,25 +233,48 @@ def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+WANDB_ADDRESSES = ("WANDB_MODE", "WANDB_BASE_URL")
+"""Variables that can be wrong in such a way that wandb does not start even offline."""
+
+
 def start_wandb(config: Config) -> Any:
-    """A wandb run, offline where there is no key. Trouble with wandb is a warning and never stops training."""
+    """A wandb run, offline where there is no key or wandb refuses. Trouble with wandb is a warning and never stops
+    training."""
+    mode = os.environ.get("WANDB_MODE", "").strip().lower()
+    try:
+        return open_wandb(config, mode or None)
+    except Exception as error:  # keys, addresses, networks and servers fail in many ways
+        logger.warning("wandb: %s; this run is recorded offline (`wandb sync` sends it later)", first_line(error))
+    kept = {name: os.environ.pop(name) for name in WANDB_ADDRESSES if name in os.environ}
+    try:
+        return open_wandb(config, "offline")
+    except Exception as error:
+        logger.warning("wandb did not start (%s); metrics.jsonl has every number", first_line(error))
+        return None
+    finally:
+        os.environ |= kept
+
+
+def open_wandb(config: Config, mode: str | None) -> Any:
     import wandb
 
-    mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+    if mode is None:
+        mode = "online" if wandb.login(prompt=False) else "offline"
     id_file = Path(config.output_dir) / "wandb_id.txt"
     run_id = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else uuid.uuid4().hex[:8]
     id_file.write_text(run_id + "\n", encoding="utf-8")
-    try:
-        return wandb.init(
-            project=config.log.project,
-            name=config.log.run_name or Path(config.output_dir).name,
-            id=run_id,
-            resume="allow" if mode == "online" else None,
-            dir=config.output_dir,
-            config=to_dict(config),
-            mode=mode,
-            settings=wandb.Settings(init_timeout=60, silent=True),
-        )
-    except (wandb.errors.Error, OSError) as error:
-        logger.warning("wandb did not start (%s); metrics.jsonl has every number", error)
-        return None
+    chosen: Any = mode
+    return wandb.init(
+        project=config.log.project,
+        name=config.log.run_name or Path(config.output_dir).name,
+        id=run_id,
+        resume="allow" if mode == "online" else None,
+        dir=config.output_dir,
+        config=to_dict(config),
+        mode=chosen,
+        settings=wandb.Settings(init_timeout=60, silent=True),
+    )
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

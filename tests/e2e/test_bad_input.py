@@ -15,6 +15,7 @@ from transformers import Qwen3Config
 
 import rft.train
 from rft.config import load_config, to_dict
+from tests.unit.checkpoint.builder import write_checkpoint
 from tests.unit.data.builder import TEMPLATES, make_history, make_row, make_tokenizer, write_csv, write_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +104,9 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "output_dir": (nothing, "run.yaml cannot be written: Not a directory", ["output_dir={folder}/run.yaml"]),
     "lora target": (nothing, "ends in query", ["model.lora.r=4", "model.lora.target_modules=[query]"]),
     "attention": (nothing, "spda", ["train.shared_prefix=false", "model.attn_implementation=spda"]),
+    "truncated sampling": (nothing, "would be biased", ["rollout.top_p=0.9"]),
+    "truncated sampling by rank": (nothing, "would be biased", ["rollout.top_k=20"]),
+    "KV cache": (nothing, "rollout.vllm_kv_cache_gb = 1e-06 holds no sequence", ["rollout.vllm_kv_cache_gb=1e-6"]),
     "replay": (nothing, "train.replay: ", ["train.replay={folder}/nothing"]),
 }
 
@@ -121,11 +125,8 @@ def test_one_line_and_status_2(name: str, run_folder: Path, capsys: pytest.Captu
 
 
 def test_a_changed_config_on_resume_is_one_line_and_status_2(run_folder: Path, capsys: pytest.CaptureFixture[str]):
-    checkpoint = run_folder / "out/checkpoint-1"
-    (checkpoint / "state").mkdir(parents=True)
     saved = to_dict(load_config(run_folder / "run.yaml", ["train.learning_rate=1e-3"]))
-    (checkpoint / "rft_config.yaml").write_text(yaml.safe_dump(saved))
-    (checkpoint / "trainer_state.json").write_text("{}")
+    checkpoint = write_checkpoint(run_folder / "out", saved)
     leftover = run_folder / "out/.checkpoint-2.tmp"
     leftover.mkdir()
     capsys.readouterr()
@@ -229,11 +230,8 @@ def test_deepspeed_settings_that_cannot_be_used(
 
 
 def test_a_state_spread_over_other_ranks_is_one_line_and_status_2(run_folder: Path, capsys: pytest.CaptureFixture[str]):
-    checkpoint = run_folder / "out/checkpoint-1"
-    (checkpoint / "state").mkdir(parents=True)
-    (checkpoint / "rft_config.yaml").write_text(yaml.safe_dump(to_dict(load_config(run_folder / "run.yaml"))))
-    (checkpoint / "trainer_state.json").write_text("{}")
-    (checkpoint / "parallel.json").write_text('{"kind": "zero3", "num_ranks": 8}')
+    saved = to_dict(load_config(run_folder / "run.yaml"))
+    write_checkpoint(run_folder / "out", saved, kind="zero3", num_ranks=8)
     assert rft.train.main([str(run_folder / "run.yaml")]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert "was saved by 8 ranks under ZeRO-3, and this start has 1 rank without DeepSpeed; start it as" in line

@@ -1,12 +1,14 @@
 """The files a run leaves behind."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from rft.config import Config, LogConfig
 from rft.records import Answer, Completion, Rollout, Score
+from rft.telemetry import run_log
 from rft.telemetry.provenance import provenance
 from rft.telemetry.run_log import TABLE_ROWS, RunLog, append_json, keep_rows
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
@@ -88,6 +90,40 @@ def test_wandb_gets_the_curves_a_table_and_a_file(tmp_path: Path, monkeypatch: p
     assert len(rows["data"]) == 3 and rows["columns"] == ["question_id", "text"]
     (record,) = stored.glob("run-*.wandb")
     assert b"report.html" in record.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"WANDB_MODE": "Offline"},
+        {"WANDB_MODE": "offlin"},
+        {"WANDB_BASE_URL": "wandb.example.org"},
+        {"WANDB_API_KEY": "too-short", "WANDB_BASE_URL": "http://127.0.0.1:9"},
+        {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "https://127.0.0.1:9"},
+    ],
+    ids=["another case", "no mode", "a base URL without https", "a malformed key", "a key that cannot be checked"],
+)
+def test_trouble_with_wandb_is_a_warning_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    real = run_log.open_wandb
+
+    def impatient(config: Config, mode: str | None) -> object:
+        if mode == "online" or (mode is None and "WANDB_API_KEY" in variables):
+            raise OSError("nobody answers at 127.0.0.1:9")  # wandb itself tries for a minute and more
+        return real(config, mode)
+
+    monkeypatch.setattr(run_log, "open_wandb", impatient)
+    config = Config(output_dir=str(tmp_path), log=LogConfig(report_to="wandb"))
+    log = RunLog(config, first_step=None, num_steps=1, tokenizer=TOKENIZER, main=True)
+    log.metrics(1, {"reward": 0.5})
+    log.close()
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
+    assert ("recorded offline" in caplog.text) == (variables.get("WANDB_MODE") != "Offline")
+    assert {name: os.environ[name] for name in variables} == variables
 
 
 def test_a_table_in_wandb_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

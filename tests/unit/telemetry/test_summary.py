@@ -14,7 +14,9 @@ from rft.telemetry.summary import write_summary
 def summary(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     for row in rows:
         append_json(folder / "metrics.jsonl", row)
-    write_summary(folder, num_questions=9, num_steps=2, wall_seconds=1.26, save_seconds=None, engine="vllm 0.31.0", stopped=None)
+    write_summary(
+        folder, num_questions=9, num_steps=2, wall_seconds=1.26, save_seconds=None, engine="vllm 0.31.0", stopped=None
+    )
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return found
 
