@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,9 @@ def test_wandb_gets_the_curves_a_table_and_a_file(tmp_path: Path, monkeypatch: p
     rows = json.loads(table.read_text())
     assert len(rows["data"]) == 3 and rows["columns"] == ["question_id", "text"]
     (record,) = stored.glob("run-*.wandb")
+    until = time.monotonic() + 20  # wandb's own process writes it
+    while b"report.html" not in record.read_bytes() and time.monotonic() < until:
+        time.sleep(0.1)
     assert b"report.html" in record.read_bytes()
 
 
@@ -106,9 +110,12 @@ def test_wandb_gets_the_curves_a_table_and_a_file(tmp_path: Path, monkeypatch: p
 def test_trouble_with_wandb_is_a_warning_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], caplog: pytest.LogCaptureFixture
 ):
+    import wandb
+
     monkeypatch.delenv("WANDB_MODE", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
+    wandb.teardown()  # it reads the variables once
     real = run_log.open_wandb
 
     def impatient(config: Config, mode: str | None) -> object:
