@@ -240,9 +240,8 @@ WANDB_ADDRESSES = ("WANDB_MODE", "WANDB_BASE_URL")
 def start_wandb(config: Config) -> Any:
     """A wandb run, offline where there is no key or wandb refuses. Trouble with wandb is a warning and never stops
     training."""
-    mode = os.environ.get("WANDB_MODE", "").strip().lower()
     try:
-        return open_wandb(config, mode or None)
+        return open_wandb(config, os.environ.get("WANDB_MODE") or None)
     except Exception as error:  # keys, addresses, networks and servers fail in many ways
         logger.warning("wandb: %s; this run is recorded offline (`wandb sync` sends it later)", first_line(error))
     kept = {name: os.environ.pop(name) for name in WANDB_ADDRESSES if name in os.environ}
