@@ -22,6 +22,7 @@ from rft.config_schema import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    PositiveSeconds,
     SchedulerName,
     Seconds,
     Seed,
@@ -254,10 +255,10 @@ class TrainConfig:
     """Seconds that a rank waits for the others in a collective before the run fails. Ranks wait while the slowest one
     finishes its rollouts, while an evaluation ends, and while one of them writes a checkpoint; PyTorch's 10 minutes are
     too few for that."""
-    stall_timeout_s: PositiveFloat | None = 1800.0
+    stall_timeout_s: PositiveSeconds | None = 1800.0
     """Seconds without any move on any rank (no engine step, no micro-batch, no new phase) after which every rank says
     what it waits for and the run ends with status 75. None waits for train.ddp_timeout."""
-    stop_grace_s: PositiveFloat | None = 1200.0
+    stop_grace_s: PositiveSeconds | None = 1200.0
     """Seconds that the batch in progress may still take once SIGTERM, SIGUSR1 or SIGINT asked the run to stop; it then
     ends with a checkpoint, and beyond this bound without a new one. launch/slurm.sbatch has the signal sent 1800
     seconds before the time limit: the rest is for the checkpoint. None waits for the batch, however long."""

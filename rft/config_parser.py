@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -15,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from rft.config_yaml import DEEPEST, Scalar, merge, parse_yaml, read_yaml_chain, refusal, shortened
+from rft.plain_text import HALF_SURROGATE
 
 RENAMED = {
     "data.questions_per_history": "data.questions_per_context",
@@ -148,25 +150,50 @@ def settle(value: Any, hint: Any, key: str = "") -> Any:
     """A value as plain Python: as text where its field, whose type is `hint`, takes text, `run_name: 3` for example.
 
     Raises:
-        ValueError: a number that is not finite, text with a NUL character; also in sections without a schema.
+        ValueError: a number that is not finite or that yaml reads as another one than a person does, text that no file
+            can hold; also in sections without a schema.
     """
     if isinstance(value, dict):
         types = get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
-        return {as_text(name): settle(part, types.get(name, Any), f"{key}.{name}") for name, part in value.items()}
+        return {as_text(name, key): settle(part, types.get(name, Any), f"{key}.{name}") for name, part in value.items()}
     if isinstance(value, list):
         inner = next((get_args(option)[0] for option in alternatives(hint) if get_origin(option) is list), Any)
         return [settle(part, inner, key) for part in value]
     if isinstance(value, Scalar):
+        if not takes_text(hint) and isinstance(value.value, int | float) and OTHER_BASE.match(value.text):
+            problem = f"Input should be a decimal number, got {value.text}, which yaml reads as {value.value}"
+            raise refusal(f"config key '{key[1:]}': {problem}")
         value = value.text if takes_text(hint) else value.value
     if isinstance(value, float) and not math.isfinite(value):
         raise refusal(f"config key '{key[1:]}': Input should be a finite number, got {value}")
-    if isinstance(value, str) and "\0" in value:
-        raise refusal(f"config key '{key[1:]}': Input should have no NUL character, got {value!r}")
+    if isinstance(value, str):
+        check_text(value, key)
     return value
 
 
-def as_text(key: Any) -> Any:
-    return key.text if isinstance(key, Scalar) else key
+OTHER_BASE = re.compile(r"[-+]?(?:0[0-9_]+$|[0-9_.]+:)")
+"""`010` is 8 in yaml, and `1:30` is 90."""
+
+
+def check_text(text: str, key: str) -> None:
+    """Raises ValueError for text that no file name and no UTF-8 file can hold."""
+    if "\0" in text:
+        raise refusal(f"config key '{key[1:]}': Input should have no NUL character, got {text!r}")
+    if HALF_SURROGATE.search(text):
+        raise refusal(f"config key '{key[1:]}': Input should be valid Unicode, got {text!r}")
+
+
+def as_text(name: Any, key: str) -> str:
+    """The name of a setting as text.
+
+    Raises:
+        ValueError: it is none, such as `null`.
+    """
+    text = name.text if isinstance(name, Scalar) else name
+    if not isinstance(text, str):
+        raise refusal(f"config key '{key[1:]}': Input should have texts as keys, got {name!r}; quote it")
+    check_text(text, key)
+    return text
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:

@@ -40,10 +40,19 @@ def not_blank(value: str) -> str:
 
 NUMBER = BeforeValidator(no_truth_value)
 
-PositiveInt = Annotated[int, NUMBER, Field(gt=0)]
-NonNegativeInt = Annotated[int, NUMBER, Field(ge=0)]
+LARGEST_INT = 2**53
+"""Beyond it a number is no count of anything, and libraries in C cannot take it."""
+LONGEST_WAIT_S = 1e9
+"""Python's threads cannot wait much longer."""
+
+PositiveInt = Annotated[int, NUMBER, Field(gt=0, le=LARGEST_INT)]
+NonNegativeInt = Annotated[int, NUMBER, Field(ge=0, le=LARGEST_INT)]
 PositiveFloat = Annotated[float, NUMBER, Field(gt=0)]
 NonNegativeFloat = Annotated[float, NUMBER, Field(ge=0)]
+
+Seconds = Annotated[float, NUMBER, Field(ge=0, le=LONGEST_WAIT_S)]
+PositiveSeconds = Annotated[float, NUMBER, Field(gt=0, le=LONGEST_WAIT_S)]
+"""A time to wait, which may be 0."""
 
 Share = Annotated[float, NUMBER, Field(gt=0, le=1)]
 """In (0, 1]."""
@@ -54,7 +63,7 @@ ShareBelowOne = Annotated[float, NUMBER, Field(ge=0, lt=1)]
 
 GroupSize = Annotated[int, NUMBER, Field(ge=2)]
 """At least 2, because completions of a group are compared with each other."""
-StepLimit = Annotated[int, NUMBER, AfterValidator(minus_one_or_positive)]
+StepLimit = Annotated[int, NUMBER, Field(le=LARGEST_INT), AfterValidator(minus_one_or_positive)]
 """A number of optimizer steps, or -1 for no limit."""
 Seed = Annotated[int, NUMBER, Field(ge=0, lt=2**32)]
 """What numpy takes as a seed."""

@@ -40,6 +40,8 @@ def read_yaml_chain(path: Path, seen: tuple[Path, ...] = (), named_by: str = "")
         named_by: where `path` was found written, for messages.
     """
     tree = parse_yaml(read_text(path, named_by), str(path))
+    if len(seen) >= DEEPEST:
+        raise refusal(f"{path}: more than {DEEPEST} files refine each other by 'base:'; put some of them together")
     if path.resolve() in seen:
         raise refusal(f"{path}: its chain of 'base:' files comes back to itself; remove one of them")
     if not isinstance(tree, dict):

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from rft.config import LoraConfig, ModelConfig
+from rft.model_folder import check_model_place
 
 
 def resolve_dtype(config: ModelConfig) -> torch.dtype:
@@ -131,7 +132,12 @@ def first_sentence(error: Exception) -> str:
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """The model's own tokenizer; where it has no padding token, the end token pads."""
+    """The model's own tokenizer; where it has no padding token, the end token pads.
+
+    Raises:
+        ValueError, OSError: there is no such folder and no such hub id, or no tokenizer that can be read.
+    """
+    check_model_place(config.model_name_or_path, config.model_revision)
     tokenizer = AutoTokenizer.from_pretrained(config.model_name_or_path, revision=config.model_revision)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -160,6 +166,10 @@ def read_settings(config: ModelConfig) -> PretrainedConfig:
         ValueError: it cannot be read, or is of no known model.
     """
     name = config.model_name_or_path
+    try:
+        check_model_place(name, config.model_revision)
+    except ValueError as error:
+        raise ValueError(f"model.model_name_or_path: {error}") from None
     try:
         return cast(PretrainedConfig, AutoConfig.from_pretrained(name, revision=config.model_revision))
     except (OSError, ValueError) as error:

@@ -59,7 +59,8 @@ class Context:
     profile: Message | None = None
     """What the data set was written from, such as a user's description: shown only where the config asks for it."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """What is odd about it although it can be used: a name to count it under, and one line for a person."""
+    """What is odd about it although it can be used: a name to count it under, and one line for a person that names
+    places inside the data set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,13 +33,13 @@ NUM_OTHERS = 2000
 """Tokens of the rest of the vocabulary that a step of the teaching looks at."""
 
 
-def make_model(folder: Path, texts: Sequence[str], num_layers: int) -> None:
+def make_model(folder: Path, texts: Sequence[str], num_layers: int, vocab_size: int = VOCAB_SIZE) -> None:
     """Writes the model and a word-level tokenizer that knows every word of `texts`, in transformers' format."""
     torch.manual_seed(0)
-    tokenizer = make_tokenizer([*texts, "".join(WORDS), "".join(BOXES)])
+    tokenizer = make_tokenizer([*texts, "".join(WORDS), "".join(BOXES)], vocab_size)
     model = Qwen3ForCausalLM(
         Qwen3Config(
-            vocab_size=VOCAB_SIZE, hidden_size=64, intermediate_size=128, num_hidden_layers=num_layers, head_dim=32,
+            vocab_size=vocab_size, hidden_size=64, intermediate_size=128, num_hidden_layers=num_layers, head_dim=32,
             num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=MAX_POSITIONS,
             rope_parameters={"rope_type": "default", "rope_theta": 5e6}, tie_word_embeddings=True,
             bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
@@ -50,10 +50,10 @@ def make_model(folder: Path, texts: Sequence[str], num_layers: int) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def make_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+def make_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """As many tokens as the model has: words that nobody uses fill the vocabulary."""
     num_known = len(build_word_tokenizer(texts, MAX_POSITIONS))
-    return build_word_tokenizer([*texts, "".join(islice(unused_words(), VOCAB_SIZE - num_known))], MAX_POSITIONS)
+    return build_word_tokenizer([*texts, "".join(islice(unused_words(), vocab_size - num_known))], MAX_POSITIONS)
 
 
 def unused_words() -> Iterator[str]:
@@ -63,6 +63,7 @@ def unused_words() -> Iterator[str]:
 def teach_to_guess(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
     """Trains the MLPs until they answer each last token with the probabilities of `next_tokens`."""
     table = next_tokens(tokenizer)
+    vocab_size = model.config.vocab_size
     replied = sorted({token for follows in table.values() for token in follows})
     with torch.no_grad():
         # Rows much longer than all others: 150,000 tokens together must not get a share worth naming.
@@ -78,11 +79,11 @@ def teach_to_guess(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase) 
     optimizer = torch.optim.AdamW(trained, lr=1e-2, weight_decay=0.0)
     embeddings = model.get_input_embeddings().weight
     for _ in range(STEPS):
-        others = torch.randint(VOCAB_SIZE, (NUM_OTHERS,))
-        tokens = torch.cat([torch.randint(VOCAB_SIZE, (len(rows), 7)), rows.unsqueeze(1)], dim=1)
+        others = torch.randint(vocab_size, (NUM_OTHERS,))
+        tokens = torch.cat([torch.randint(vocab_size, (len(rows), 7)), rows.unsqueeze(1)], dim=1)
         hidden = model.model(input_ids=tokens).last_hidden_state[:, -1]
         # Each of the others stands for many: their share of the sum over the whole vocabulary is that much larger.
-        every = hidden @ embeddings[others].T + math.log(VOCAB_SIZE / NUM_OTHERS)
+        every = hidden @ embeddings[others].T + math.log(vocab_size / NUM_OTHERS)
         logps = torch.cat([hidden @ embeddings[replied].T, every], dim=1).log_softmax(dim=1)[:, : len(replied)]
         (-(wanted * logps).sum(dim=1).mean()).backward()
         optimizer.step()

@@ -38,6 +38,9 @@ MAY_DIFFER = (
     "train.ddp_timeout",
     "train.stop_grace_s",
     "train.stall_timeout_s",
+    # Where files may be; what they say is compared by itself (`check_same_data`).
+    "data.follow_links",
+    "data.cache_dir",
 )
 """Sections and keys that a resumed run may change without changing the steps already taken. What DeepSpeed spreads
 over the ranks is compared by itself (`check_parallel`)."""

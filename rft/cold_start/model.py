@@ -9,6 +9,7 @@ import transformers
 
 from rft.cold_start.config import SftConfig
 from rft.config import ModelConfig
+from rft.model_folder import check_model_place
 from rft.models import load_policy
 
 
@@ -45,8 +46,12 @@ def start_warm(model: Any, tokenizer: Any, name: str) -> None:
     """Copies the weights of `name`; the embedding of a word it does not know stays as it is.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: there is no such model, or the shapes differ.
     """
+    try:
+        check_model_place(name, None)
+    except ValueError as error:
+        raise ValueError(f"model.warm_start: {error}") from None
     source = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).state_dict()
     known = transformers.AutoTokenizer.from_pretrained(name).get_vocab()
     shared = [(index, known[word]) for word, index in tokenizer.get_vocab().items() if word in known]

@@ -28,7 +28,7 @@ def load_or_build_tokenizer(config: SftConfig, dataset: Dataset) -> Any:
 
         try:
             return load_tokenizer(ModelConfig(model_name_or_path=name, model_revision=config.model.model_revision))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"model.model_name_or_path: cannot read {name}: {str(error).splitlines()[0]}") from None
     length = config.model.config.get("max_position_embeddings", 32768)
     return build_word_tokenizer(training_texts(config, dataset), model_max_length=length)

@@ -161,10 +161,22 @@ class ChatTemplate:
         encoder.add_special_tokens([AddedToken(GUARD, special=True, normalized=False)])
         return encoder
 
+    def ends(self, text: str, first: int, last: int) -> tuple[str, str]:
+        """The beginning of what somebody says in at most `first` tokens, and its end in about `last`, no character
+        parted and none in both."""
+        starts = self._token_starts(text)
+        begin = starts[first] if first < len(starts) else len(text)
+        end = max(begin, starts[max(0, len(starts) - last)] if last > 0 and starts else len(text))
+        return text[:begin], text[end:]
+
+    def _token_starts(self, text: str) -> list[int]:
+        """Where the tokens of a text begin, in characters."""
+        encoder = self._text_encoder if self._quoted_of_users.search(text) else self._encoder
+        return [start for start, _ in encoder.encode(text, add_special_tokens=False).offsets]
+
     def cut(self, text: str, size: int) -> list[str]:
         """What somebody says in pieces of at most `size` tokens, no character lost."""
-        encoder = self._text_encoder if self._quoted_of_users.search(text) else self._encoder
-        starts = [start for start, _ in encoder.encode(text, add_special_tokens=False).offsets]
+        starts = self._token_starts(text)
         cuts, token = [0], size
         while token < len(starts):
             # A character of several tokens starts where the first of them does.

@@ -14,9 +14,9 @@ from itertools import islice
 
 from rft.config import DataConfig
 from rft.data.chat_template import ChatParts, ChatTemplate, TokenArray
-from rft.data.dataset import Dataset, RecordError, check_cluster
+from rft.data.dataset import Dataset, RecordError, check_cluster, context_digest
 from rft.data.prompts import Wording, context_messages
-from rft.data.truncation import truncate
+from rft.data.truncation import DoesNotFitError, truncate
 from rft.records import Context, Message, Question
 
 CONTEXTS_PER_CALL = 32
@@ -32,7 +32,7 @@ class TokenizedContext:
 
     Example:
         TokenizedContext(context_id="h1", questions=[question], parts=ChatParts(...), token_ids=array([1, 5]),
-                         tail_lengths=[212])
+                         tail_lengths=[212], digest="9f86d0...")
     """
 
     context_id: str
@@ -41,6 +41,8 @@ class TokenizedContext:
     token_ids: TokenArray
     tail_lengths: list[int]
     """Tokens of each question's tail, in the evaluation's option order."""
+    digest: str
+    """`context_digest` of the whole context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,7 @@ class RenderedContext:
     asked: list[str]
     """The user message of each question."""
     parts: ChatParts
+    digest: str
 
     def tails(self) -> list[str]:
         return [self.parts.tail(asked) for asked in self.asked]
@@ -139,6 +142,7 @@ def render_contexts(rendering: Rendering, groups: Iterable[list[Question]], tall
             questions=questions,
             asked=asked,
             parts=rendering.chat.split(messages),
+            digest=context_digest(context),
         )
 
 
@@ -155,7 +159,7 @@ def read_context(
         context = dataset.context(group[0].context_id)
     except RecordError as error:
         if bad_rows == "error":
-            raise
+            raise RecordError(error.reason, f"question {group[0].question_id}: {error.problem}") from None
         tally.bad_rows[error.reason] += len(group)
         return None, questions
     for question in group:
@@ -205,18 +209,25 @@ def fit(
             tally.too_long["questions_dropped"] += len(questions) - len(fitting)
             questions, tail_lengths = [questions[i] for i in fitting], [tail_lengths[i] for i in fitting]
         else:
-            cut = truncate(rendering.chat, item.messages, item.asked, len(token_ids), limit, data.length_policy)
-            if cut is None:
+            try:
+                cut = truncate(rendering.chat, item.messages, item.asked, len(token_ids), limit, data.length_policy)
+            except DoesNotFitError as error:
                 raise ValueError(
-                    f"question {questions[at].question_id} and the system line alone exceed data.max_prompt_length "
-                    f"({limit} tokens); raise it"
-                )
+                    f"question {questions[at].question_id}: {error}; data.max_prompt_length is {limit}; raise it"
+                ) from None
             tally.too_long.update(
                 contexts_truncated=1, questions_truncated=len(questions), messages_dropped=cut.num_dropped
             )
+            if cut.num_cut:
+                tally.too_long["messages_cut"] += cut.num_cut
             parts, token_ids, tail_lengths = cut.parts, cut.token_ids, cut.tail_lengths
     if not questions:
         return None
     return TokenizedContext(
-        context_id=item.context_id, questions=questions, parts=parts, token_ids=token_ids, tail_lengths=tail_lengths
+        context_id=item.context_id,
+        questions=questions,
+        parts=parts,
+        token_ids=token_ids,
+        tail_lengths=tail_lengths,
+        digest=item.digest,
     )

@@ -11,7 +11,7 @@ import json
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,11 +22,17 @@ REMEDY = "correct it, or set data.bad_rows=skip to leave such rows out"
 
 
 class RecordError(ValueError):
-    """A row or a context that cannot be used; `reason` is the name it is counted under when rows are skipped."""
+    """A row or a context that cannot be used.
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(f"{message}; {REMEDY}")
+    Args:
+        reason: the name it is counted under when rows are skipped.
+        problem: what is wrong and where; the remedy is put behind it.
+    """
+
+    def __init__(self, reason: str, problem: str) -> None:
+        super().__init__(f"{problem}; {REMEDY}")
         self.reason = reason
+        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +99,19 @@ class Dataset(ABC):
         return shuffled_options(question, f"options of {question.question_id}")
 
     def fingerprint(self) -> str:
-        """Changes whenever questions or contexts do. This one reads all of them; file readers have a quicker one."""
-        found = hashlib.sha256()
-        for split in self.splits:
-            questions = self.split(split).questions
-            for item in (*questions, *map(self.context, dict.fromkeys(q.context_id for q in questions))):
-                found.update(repr(item).encode("utf-8", "surrogatepass"))
-        return found.hexdigest()
+        """Names what is cached of the data: changes whenever questions or contexts do. This one reads all of them; file
+        readers have a quicker one, which also changes when a file is copied. What a checkpoint keeps is
+        `content_fingerprint`, in the manifest of a split."""
+        splits = [self.split(split).questions for split in self.splits]
+        names = [name for questions in splits for name in dict.fromkeys(q.context_id for q in questions)]
+        return content_fingerprint([q for questions in splits for q in questions], map(self.digest_of, names))
+
+    def digest_of(self, context_id: str) -> str:
+        """`context_digest` of a context, or why it cannot be used."""
+        try:
+            return context_digest(self.context(context_id))
+        except RecordError as error:
+            return error.reason
 
     def check_split(self, name: str) -> None:
         """Raises ValueError for a split that the data set does not have."""
@@ -145,6 +157,29 @@ def check_cluster(context: Context, question: Question) -> None:
             f"question {question.question_id} belongs to {question.cluster}, but its context {context.context_id} says "
             f"it is of {context.cluster}",
         )
+
+
+def content_fingerprint(questions: Iterable[Question], context_digests: Iterable[str]) -> str:
+    """Changes when a question enters, leaves, changes or changes its place, and when a context does; with nothing else,
+    such as where files are or when they were written.
+
+    Args:
+        questions: in their order.
+        context_digests: `context_digest` of what they are about, in order of first appearance.
+    """
+    found = hashlib.sha256()
+    for question in questions:
+        found.update(json.dumps(asdict(question), sort_keys=True, default=repr).encode())
+    for digest in context_digests:
+        found.update(digest.encode())
+    return found.hexdigest()
+
+
+def context_digest(context: Context) -> str:
+    """Changes with anything that a context says."""
+    said = [*([context.profile] if context.profile else []), *context.messages]
+    texts = [context.context_id, context.cluster, context.profile is not None, [[m.role, m.content] for m in said]]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def files_fingerprint(paths: Iterable[Path], settings: Sequence[Any] = ()) -> str:

@@ -12,7 +12,7 @@ from rft.config import Config
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import Chunk, cut_chunks, last_message_of, turn_that_reads
 from rft.data.contexts import Tally, by_context, read_context
-from rft.data.dataset import Dataset
+from rft.data.dataset import Dataset, content_fingerprint, context_digest
 from rft.data.memory_prompts import MemoryPrompts
 from rft.data.prepare import rows_skipped
 from rft.data.prompts import Wording, shown_order
@@ -112,9 +112,11 @@ def load_memory_split(
     groups = by_context(split.questions)
     tally = Tally()
     kept: set[str] = set()
+    digests: list[str] = []
     for group in tqdm(groups.values(), desc=f"read {name}", unit="context", disable=len(groups) < 500):
-        _, questions = read_context(dataset, config.data.bad_rows, group, tally)
+        context, questions = read_context(dataset, config.data.bad_rows, group, tally)
         kept.update(question.question_id for question in questions)
+        digests += [context_digest(context)] if context is not None else []
     tally.warn()
     questions = [question for question in split.questions if question.question_id in kept]
     if not questions:
@@ -124,6 +126,7 @@ def load_memory_split(
         "num_questions": len(questions),
         "num_contexts": len({question.context_id for question in questions}),
         **split.manifest,
+        "fingerprint": content_fingerprint(questions, digests),
         "rows_skipped": rows_skipped(split, tally),
     }
     return MemorySplit(questions, contexts, option_order=dataset.option_order, wording=wording, manifest=manifest)

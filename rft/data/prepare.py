@@ -4,7 +4,8 @@
     prompt = data.prompt(0, data.eval_order(0))
 
 The cache is a folder per (data, settings, tokenizer, wording): contexts.arrow and questions.arrow, both memory-mapped,
-and manifest.json with what was read, left out and measured. It appears by one rename, so it is whole or absent.
+and manifest.json with what was read, left out and measured. It appears by one rename; one that was damaged later (cut,
+overwritten, emptied by a crash of the machine) is noticed by the hashes in its manifest and built again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,12 +35,15 @@ from transformers import PreTrainedTokenizerBase
 from rft.config import DataConfig, to_dict
 from rft.data.chat_template import ChatParts, ChatTemplate
 from rft.data.contexts import Rendering, Tally, TokenizedContext, tokenize_contexts
-from rft.data.dataset import Dataset, Split
+from rft.data.dataset import Dataset, Split, content_fingerprint
 from rft.data.prompts import Wording, shown_order, wording_text
 from rft.records import Message, Prompt, Question
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """Raised by whoever changes what is written for the same data, settings, tokenizer and wording."""
+
+MANIFEST = "manifest.json"
+TABLES = (CONTEXTS, QUESTIONS) = ("contexts.arrow", "questions.arrow")
 
 MESSAGE_TYPE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
@@ -73,14 +78,15 @@ CONTEXT_SCHEMA = pa.schema(
 class PreparedSplit:
     """The questions of a split, and their prompts on demand. Token ids of contexts stay on disk, memory-mapped.
 
-    `questions` is in the data set's order; `manifest` says what was read, left out and measured.
+    `questions` is in the data set's order; `manifest` says what was read, left out and measured, and has the
+    `fingerprint` of its content.
     """
 
     def __init__(self, folder: Path, rendering: Rendering) -> None:
-        self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        self.questions = read_questions(folder / "questions.arrow")
+        self.manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        self.questions = read_questions(folder / QUESTIONS)
         self._rendering = rendering
-        self._contexts = datasets.Dataset.from_file(str(folder / "contexts.arrow")).with_format("numpy")
+        self._contexts = datasets.Dataset.from_file(str(folder / CONTEXTS)).with_format("numpy")
         self._row_of = {context_id: row for row, context_id in enumerate(self._contexts["context_id"])}
         # Questions of one context come next to each other.
         self._context = lru_cache(maxsize=4)(self._read_context)
@@ -140,11 +146,54 @@ def prepare(
     identity = cache_identity(rendering, name)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = Path(data.cache_dir) / "prepared" / f"{name}-{key[:24]}"
-    make_folder(folder.parent)
-    with locked(Path(f"{folder}.lock")):
-        if not folder.is_dir():
-            build(rendering, name, folder, settings=identity)
+    if find_damage(folder, identity) is not None:
+        make_folder(folder.parent)
+        with locked(Path(f"{folder}.lock")):
+            # Another process may have built it meanwhile.
+            if (damage := find_damage(folder, identity)) is not None:
+                if os.path.lexists(folder):
+                    warnings.warn(f"{folder} is damaged ({damage}); it is removed and built again", stacklevel=2)
+                    remove(folder)
+                build(rendering, name, folder, settings=identity)
     return PreparedSplit(folder, rendering)
+
+
+def find_damage(folder: Path, identity: dict[str, Any]) -> str | None:
+    """What is wrong with a cache folder; None where it is as it was built."""
+    if not folder.is_dir():
+        return "it is no folder" if os.path.lexists(folder) else "it is absent"
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return f"{MANIFEST} cannot be read"
+    if not isinstance(manifest, dict) or manifest.get("cache_identity") != json.loads(json.dumps(identity)):
+        return f"{MANIFEST} is not the one that was written"
+    hashes = manifest.get("sha256")
+    for name in TABLES:
+        try:
+            found = hash_of(folder / name)
+        except OSError:
+            return f"{name} cannot be read"
+        if not isinstance(hashes, dict) or hashes.get(name) != found:
+            return f"{name} is not what was written"
+    return None
+
+
+def hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove(folder: Path) -> None:
+    try:
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+        else:
+            folder.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"data.cache_dir: {folder} is damaged and cannot be removed ({error.strerror}); remove it by hand"
+        ) from None
 
 
 @contextmanager
@@ -183,7 +232,7 @@ def make_folder(folder: Path) -> None:
 def cache_identity(rendering: Rendering, name: str) -> dict[str, Any]:
     """Everything that changes what `build` writes; the cache key is its hash."""
     settings = to_dict(rendering.data)
-    for key in ("questions_per_context", "permute_options", "cache_dir"):
+    for key in ("questions_per_context", "permute_options", "cache_dir", "follow_links"):
         del settings[key]
     return {
         "version": CACHE_VERSION,
@@ -197,15 +246,25 @@ def cache_identity(rendering: Rendering, name: str) -> dict[str, Any]:
 
 
 def build(rendering: Rendering, name: str, folder: Path, settings: dict[str, Any]) -> None:
-    """Writes the cache folder. What an interrupted build left behind is removed first."""
+    """Writes the cache folder. What an interrupted build left behind is removed first.
+
+    Raises:
+        ValueError: it cannot be written; or what `write_tables` raises.
+    """
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     try:
+        partial.mkdir()
         manifest = write_tables(rendering, name, partial)
         manifest |= {"tokenizer": rendering.chat.name, "cache_identity": settings}
-        (partial / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        manifest["sha256"] = {table: hash_of(partial / table) for table in TABLES}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         os.rename(partial, folder)
+    except OSError as error:
+        raise ValueError(
+            f"data.cache_dir: cannot write {partial} ({error.strerror or error}); name a folder that has room and "
+            "can be written"
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -216,8 +275,9 @@ def write_tables(rendering: Rendering, name: str, folder: Path) -> dict[str, Any
     tally = Tally()
     lengths = Lengths()
     kept: set[str] = set()
+    digests: list[str] = []
     with (
-        pa.OSFile(str(folder / "contexts.arrow"), "wb") as file,
+        pa.OSFile(str(folder / CONTEXTS), "wb") as file,
         pa.ipc.new_stream(file, CONTEXT_SCHEMA) as writer,
         tqdm(total=len({q.context_id for q in split.questions}), desc=f"tokenize {name}", unit="context") as bar,
     ):
@@ -225,6 +285,7 @@ def write_tables(rendering: Rendering, name: str, folder: Path) -> dict[str, Any
             writer.write_batch(context_batch(some))
             lengths.add(some)
             kept.update(question.question_id for context in some for question in context.questions)
+            digests += [item.digest for item in some]
             bar.update(len(some))
     questions = [question for question in split.questions if question.question_id in kept]
     if not questions:
@@ -232,9 +293,10 @@ def write_tables(rendering: Rendering, name: str, folder: Path) -> dict[str, Any
             f"no question of the {name} split is left: {dict(tally.bad_rows)}, {dict(tally.too_long)}; "
             f"correct the data or raise data.max_prompt_length ({rendering.data.max_prompt_length})"
         )
-    write_questions(folder / "questions.arrow", questions)
+    write_questions(folder / QUESTIONS, questions)
     tally.warn()
-    return make_manifest(split, questions, lengths, tally)
+    fingerprint = content_fingerprint(questions, digests)
+    return make_manifest(split, questions, lengths, tally) | {"fingerprint": fingerprint}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from typing import Literal, Protocol
 
 from rft.records import Context, Message, Question
 
+CUT_MARK = "[...]"
+"""Stands where a part of a message was left out."""
+
 LETTERS = tuple(string.ascii_lowercase)
 """Options are lettered from `a`; PersonaMem has four."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rft.chat.address import shown_address
 from rft.data import prompts
+from rft.eval.chosen_questions import ChosenQuestions
 from rft.eval.config import ComparisonConfig, EndpointConfig, JudgeConfig
 from rft.eval.material import Material
 from rft.eval.predictions import append_predictions, read_predictions
@@ -19,7 +20,7 @@ from rft.eval.systems import System
 from rft.jsonl import keep_whole_lines, whole_lines
 from rft.records import Question
 
-SETTINGS_VERSION = 3
+SETTINGS_VERSION = 5
 """Raised by whoever changes what is asked, or how it is read, for the same settings."""
 
 QUESTION_SETTINGS = (
@@ -37,11 +38,13 @@ SAMPLING_SETTINGS = ("rollout.top_p", "rollout.top_k", "train.seed")
 """And those that they depend on unless decoding is greedy."""
 
 
-def settings_of_answers(system: System, material: Material, split: str, identity: dict[str, Any]) -> dict[str, Any]:
+def settings_of_answers(
+    system: System, material: Material, chosen: ChosenQuestions, identity: dict[str, Any]
+) -> dict[str, Any]:
     """Everything that a prediction of this system depends on, as plain values.
 
     Args:
-        split: of the data set.
+        chosen: the questions that are asked.
         identity: of the model (`model_identity`).
     """
     config = material.config
@@ -49,7 +52,9 @@ def settings_of_answers(system: System, material: Material, split: str, identity
         "version": SETTINGS_VERSION,
         "system": system.name,
         "dataset": material.dataset.name,
-        "split": split,
+        "split": chosen.split,
+        # Question ids are often numbers of rows: other rows would get the answers of those that had their numbers.
+        "content of data.source": chosen.fingerprint,
         **values_of(config, QUESTION_SETTINGS),
     }
     if system.kind == "rule":

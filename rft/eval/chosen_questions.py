@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from rft.config import Config
 from rft.data.contexts import Tally, by_context, read_context
-from rft.data.dataset import Dataset
+from rft.data.dataset import Dataset, content_fingerprint
 from rft.data.prepare import rows_skipped
 from rft.data.subset import stratified_subset
 from rft.records import Question
@@ -21,12 +21,16 @@ class ChosenQuestions:
     """The questions of a comparison.
 
     Example:
-        ChosenQuestions(split="val", questions=(...), manifest={"split": "val", "rows_skipped": {"history_empty": 3}})
+        ChosenQuestions(split="val", questions=(...), fingerprint="9f86d0...",
+                        manifest={"split": "val", "rows_skipped": {"history_empty": 3}})
     """
 
     split: str
     questions: tuple[Question, ...]
     """Ordered by context; never empty."""
+    fingerprint: str
+    """`content_fingerprint` of all questions of the split, those that are not asked included: a larger part of it may
+    be asked later."""
     manifest: dict[str, Any]
     """What was read and left out, for results files."""
 
@@ -59,7 +63,8 @@ def choose_questions(config: Config, dataset: Dataset) -> ChosenQuestions:
         "rows_skipped": rows_skipped(split, tally),
         "odd_contexts": dict(sorted(tally.odd_contexts.items())),
     }
-    return ChosenQuestions(split=name, questions=tuple(chosen), manifest=manifest)
+    fingerprint = content_fingerprint(split.questions, ())
+    return ChosenQuestions(split=name, questions=tuple(chosen), fingerprint=fingerprint, manifest=manifest)
 
 
 def with_usable_context(

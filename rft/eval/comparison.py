@@ -146,7 +146,7 @@ class Comparison:
     def left_of(self, system: System, folder: Path) -> list[tuple[str, int]]:
         """Ids of the questions that the folder has no answer to, with the numbers of their samples."""
         merge_parts(folder, self.chosen.questions)  # of an interrupted run; the settings are still its own
-        check_answer_settings(folder, settings_of_answers(system, self.material, self.chosen.split, self.identity))
+        check_answer_settings(folder, settings_of_answers(system, self.material, self.chosen, self.identity))
         done = answers_to_keep(folder / "predictions.jsonl")
         left = left_to_ask(self.chosen.questions, self.num_samples(system), done)
         return [(question.question_id, sample) for question, sample in left]

@@ -99,10 +99,11 @@ def key_problems(config: ComparisonConfig) -> list[Problem]:
         "compare.endpoint": config.compare.endpoint,
         "compare.judge.endpoint": config.compare.judge.endpoint,
     }
+    has_address = bool(os.environ.get("OPENAI_BASE_URL", "").strip())
     keyless = not os.environ.get("OPENAI_API_KEY", "").strip()
     return [
         (
-            keyless and endpoint.model is not None and endpoint.base_url is None,
+            keyless and endpoint.model is not None and endpoint.base_url is None and not has_address,
             f"set OPENAI_API_KEY, or {key}.base_url for an endpoint that needs no key",
         )
         for key, endpoint in endpoints.items()

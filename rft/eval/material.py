@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from rft.data.chat_template import ChatTemplate
 from rft.data.dataset import Dataset
 from rft.data.prompts import context_messages
-from rft.data.truncation import TruncationPolicy, truncate
+from rft.data.truncation import DoesNotFitError, TruncationPolicy, truncate
 from rft.eval.config import ComparisonConfig
 from rft.eval.question_form import QuestionForm
 from rft.eval.retrieval import open_retriever
@@ -88,17 +88,27 @@ class Material:
         messages = self.whole(context_id).messages
         asked = [self.form.text_of(question) for question in self.asked_of[asked_of]]
         (tokens,) = self.chat.encode([self.chat.split(messages).history])
-        found = truncate(self.chat, messages, asked, len(tokens), limit, policy)
-        if found is None:
-            raise ValueError(f"{context_id}: its questions alone are longer than {limit} tokens; raise the limit")
+        try:
+            found = truncate(self.chat, messages, asked, len(tokens), limit, policy)
+        except DoesNotFitError as error:
+            raise ValueError(f"{context_id}: {error}, the limit is {limit}; raise it") from None
         return Shown(messages=tuple(found.messages), messages_dropped=found.num_dropped, context_id=context_id)
 
     @cached_property
     def questions_to_fit(self) -> Sequence[Question]:
-        """Those of the train split, for systems that are fitted to something; the asked ones where there is none."""
+        """Those of the train split, for systems that are fitted to something; the asked ones where there is none.
+
+        Raises:
+            ValueError: the train split cannot be read.
+        """
         if "train" not in self.dataset.splits:
             return self.questions
-        return self.dataset.split("train").questions
+        try:
+            return self.dataset.split("train").questions
+        except ValueError as error:
+            raise ValueError(
+                f"majority_letter is fitted to the train split: {error}; or leave majority_letter out of system"
+            ) from None
 
 
 def strangers(questions: Sequence[Question]) -> dict[str, str]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from rft import progress
 from rft.config import Config
 from rft.data.dataset import Dataset
 from rft.data.formats import open_dataset
 from rft.grpo.forest_attention import check_supported
 from rft.models import check_positions, load_tokenizer
-from rft.records import Context, Question
 from rft.tasks.registry import engine_window, task_class
 from rft.tasks.task import PromptSplit, Task
 
@@ -34,9 +30,10 @@ class Data:
     train: PromptSplit
     evaluation: PromptSplit
 
-    def fingerprint(self) -> str:
-        """Changes with every question that is trained on, its context, and their order. Reads all of them."""
-        return content_fingerprint(self.train.questions, self.dataset.context)
+    def fingerprint(self) -> str | None:
+        """Changes with every question that is trained on, its context, and their order. None where a task of one's own
+        does not say."""
+        return self.train.manifest.get("fingerprint")
 
 
 def load_data(config: Config) -> Data:
@@ -61,12 +58,3 @@ def check_model(config: Config) -> None:
     settings = check_positions(config.model, engine_window(config))
     if config.train.shared_prefix:
         check_supported(settings)
-
-
-def content_fingerprint(questions: Sequence[Question], context: Callable[[str], Context]) -> str:
-    """A hash of questions and their contexts by what they say, wherever and whenever their files were written."""
-    found = hashlib.sha256()
-    for item in (*questions, *map(context, dict.fromkeys(question.context_id for question in questions))):
-        found.update(repr(item).encode("utf-8", "surrogatepass"))
-        progress.moved()
-    return found.hexdigest()

@@ -104,7 +104,7 @@ def build_run(
     engine = start_engine(config, policy, tokenizer) if replayed is None else None
     optimizer, scheduler = make_optimizer(config, policy, size)
     policy, optimizer = accelerator.prepare(policy, optimizer)
-    state = TrainerState(data=data.fingerprint() if data is not None and accelerator.is_main_process else None)
+    state = TrainerState(data=data.fingerprint() if data is not None else None)
     if resume_from is not None:
         accelerator.load_state(str(resume_from / "state"))
         state = read_state(resume_from)

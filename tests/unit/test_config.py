@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,6 +86,17 @@ OUT_OF_RANGE = {
     'output_dir="a\\0b"': "no NUL",
     'task_options={deep: {text: "a\\0b"}}': "no NUL",
     "data.options={deep: [.inf]}": "finite",
+    'output_dir="a\\ud83d"': "valid Unicode",
+    'data.options={deep: ["\\ud83d"]}': "valid Unicode",
+    'data.options={"a\\0b": 1}': "no NUL",
+    "data.options={null: 1}": "texts as keys, got None",
+    "data.options={deep: {~: 1}}": "texts as keys",
+    "hooks.wait_s=1e23": "less than or equal to",
+    "train.max_steps=1e23": "exceeded maximum size",
+    "train.num_iterations=9007199254740993": "less than or equal to",
+    "train.max_steps=010": "a decimal number, got 010, which yaml reads as 8",
+    "train.learning_rate=1:30": "a decimal number, got 1:30, which yaml reads as 90",
+    "data.options={deep: [010]}": "a decimal number",
 }
 
 
@@ -112,14 +126,59 @@ def test_the_other_trees_have_ranges_too(empty: Path, schema: type, override: st
     assert override.partition("=")[0] in str(caught.value)
 
 
+MAY_BE_NEGATIVE = {"train.max_steps=-1"}
+
+
+@pytest.mark.parametrize("schema", [Config, SftConfig, ComparisonConfig], ids=lambda schema: schema.__name__)
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e999", "-1", "-0.5", '"a\\0b"'])
+def test_nan_inf_negative_numbers_and_nul_are_refused_anywhere_in_the_config(empty: Path, schema: type, value: str):
+    for dotted, kind in fields_of(schema):
+        options = typing.get_args(kind) if typing.get_origin(kind) is types.UnionType else (kind,)
+        is_number = bool({int, float} & set(options))
+        if f"{dotted}={value}" in MAY_BE_NEGATIVE or not (is_number or "\\0" in value):
+            continue  # other fields take `.nan` as the text it is
+        with pytest.raises(
+            ValueError, match=f"^config key '{dotted}'|^config key '{dotted.partition('.')[0]}"
+        ) as caught:
+            parse_config(schema, empty, [f"{dotted}={value}"])
+        assert "\n" not in str(caught.value)
+
+
+def fields_of(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and types, without what is annotated."""
+    for name, kind in typing.get_type_hints(schema).items():
+        if dataclasses.is_dataclass(kind):
+            yield from fields_of(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name, kind
+
+
 def test_a_section_made_in_code_is_checked_as_well():
     with pytest.raises(ValueError, match="top_p"):
         RolloutConfig(top_p=2.0)
 
 
-@pytest.mark.parametrize("text", ["2026-11-25", "3", "1_000", "3.10", "1:30", "true", "no", "1e-3", "'3'"])
-def test_text_is_what_was_written(empty: Path, text: str):
-    assert load_config(empty, [f"log.run_name={text}"]).log.run_name == text.strip("'")
+WRITTEN = [
+    "2026-11-25", "2026-11-25T10:00:00", "3", "1_000", "010", "3.10", "1:30", "0x1F", ".nan", ".inf", "1e-3", "'3'",
+    "true", "False", "yes", "no", "on", "OFF", "y", "n", "'null'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_text_is_what_was_written_although_yaml_reads_a_date_a_number_or_a_truth_value(empty: Path, text: str):
+    for dotted, kind in fields_of(Config):
+        if str in (kind, *typing.get_args(kind)) and typing.get_origin(kind) is not dict:
+            found: Any = load_config(empty, [f"{dotted}={text}"])
+            for part in dotted.split("."):
+                found = getattr(found, part)
+            assert found == text.strip("'"), dotted
+
+
+@pytest.mark.parametrize("text", ["null", "~", ""])
+def test_null_is_none_where_a_text_may_be_absent_and_refused_where_not(empty: Path, text: str):
+    assert load_config(empty, [f"log.run_name={text}"]).log.run_name is None
+    with pytest.raises(ValueError, match="config key 'log.project': Input should be a valid string, got None"):
+        load_config(empty, [f"log.project={text}"])
 
 
 def test_words_that_yaml_takes_for_truth_values_are_choices_where_a_choice_is_asked_for(empty: Path):

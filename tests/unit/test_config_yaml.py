@@ -57,6 +57,17 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str, message: str):
     assert "run.yaml" in line
 
 
+def test_a_chain_of_many_bases_is_one_line(tmp_path: Path):
+    for number in range(2000):
+        write(tmp_path, f"{number}.yaml", f"base: {number + 1}.yaml\n")
+    assert "more than 20 files refine each other" in refused(tmp_path / "0.yaml")
+
+
+@pytest.mark.parametrize("base", ["true", "{a: 1}", "2026.5", "[[a]]", ".nan", "!!int 5"])
+def test_a_base_that_is_no_path_is_one_line(tmp_path: Path, base: str):
+    assert "'base' must be the path of one yaml file" in refused(write(tmp_path, "run.yaml", f"base: {base}\n"))
+
+
 def test_a_file_in_another_encoding_is_named(tmp_path: Path):
     path = tmp_path / "run.yaml"
     path.write_bytes("train: {seed: 1}".encode("utf-16"))

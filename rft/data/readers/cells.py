@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from rft.records import Message, Role
+
+LARGEST_COUNT = 2**53
+"""Beyond it a float is not the number that was written."""
+
+MOST_LEVELS = 100
+"""Of lists and objects inside each other, in a value that is kept as it is."""
 
 
 class CellError(ValueError):
@@ -43,6 +50,8 @@ def parse_count(text: str) -> int:
         number = float("nan")
     if not number.is_integer():
         raise CellError(f"is not a whole number but {text[:40]!r}")
+    if abs(number) > LARGEST_COUNT:
+        raise CellError(f"is {text[:40]!r}, which counts nothing that there is")
     return int(number)
 
 
@@ -92,9 +101,26 @@ def text_of(item: Mapping[str, Any], key: str) -> str:
     value = item[key]
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise CellError(f"{key} is neither text nor a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CellError(f"{key} is {value}, which is no number and no text")
     if not str(value).strip():
         raise CellError(f"{key} is empty")
     return encodable(str(value))
+
+
+def check_levels(value: Any) -> None:
+    """Raises CellError for a parsed JSON value whose nesting code that walks it could not follow."""
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        if not level:
+            return
+        level = [
+            below
+            for found in level
+            for below in (found.values() if isinstance(found, dict) else found if isinstance(found, list) else ())
+        ]
+    if level:
+        raise CellError(f"has lists or objects more than {MOST_LEVELS} levels deep")
 
 
 def encodable(text: str) -> str:

@@ -6,28 +6,39 @@ from pathlib import Path
 from typing import Any
 
 from rft.data.readers.cells import CellError, parse_json
+from rft.data.readers.data_files import SourceFolder, beside, check_text_file, looked_in, source_path
 
 
-def find_release(source: str, prefix: str) -> Path:
-    """The file of a release: `source` itself, or the one file in that folder whose name begins with `prefix` and ends
-    with `.json` or has no ending.
+def find_release(source: str, prefix: str, *, follow_links: bool = False) -> Path:
+    """The file of a release: `source` itself, also without its `.json`, or the one file in that folder whose name
+    begins with `prefix` and ends with `.json` or has no ending.
+
+    Args:
+        follow_links: take a file of the folder that is a link out of it.
 
     Raises:
-        ValueError: nothing there, no such file in the folder, or several.
+        ValueError: nothing there, no such file in the folder, or several; a link that may not be followed.
     """
-    place = Path(source).expanduser()
-    if place.is_file():
-        return place
+    place = source_path(source)
+    for path in (place, Path(f"{place}.json")):
+        if path.is_file():
+            return path
     if not place.is_dir():
-        raise ValueError(f"data.source {source} does not exist; name a {prefix} file or the folder that holds it")
+        raise ValueError(
+            f"data.source {source} does not exist{looked_in(place)}{beside(place)}; name a {prefix} file or the folder "
+            "that holds it"
+        )
     files = sorted(path for path in place.iterdir() if is_release(path, prefix))
     if not files:
-        raise ValueError(f"data.source {place} holds no {prefix}*.json; fetch it, or set data.source to the file")
+        others = sorted(path.name for path in place.iterdir() if path.name.lower().startswith(prefix))
+        held = f", but {', '.join(others[:3])}" if others else ""
+        raise ValueError(f"data.source {place} holds no {prefix}*.json{held}; fetch it, or set data.source to the file")
     if len(files) > 1:
         raise ValueError(
             f"data.source {place} holds {len(files)} files, {', '.join(path.name for path in files)}; choose one: set "
             f"data.source to it, such as {files[0]}"
         )
+    SourceFolder(place, follow_links=follow_links).check(files[0])
     return files[0]
 
 
@@ -44,6 +55,7 @@ def read_list(path: Path, what: str) -> list[Any]:
     Raises:
         ValueError: not UTF-8, not JSON, no list, or an empty one.
     """
+    check_text_file(path)
     try:
         items = parse_json(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError:

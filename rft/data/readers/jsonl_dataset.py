@@ -36,10 +36,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from rft.config import DataConfig
 from rft.data.dataset import Dataset, RecordError, Split, files_fingerprint, held_out_clusters
+from rft.data.readers.data_files import SourceFolder, beside, check_text_file, looked_in, source_path
 from rft.data.readers.format_options import check_options
 from rft.data.readers.jsonl_records import (
     ContextIndex,
@@ -50,7 +50,7 @@ from rft.data.readers.jsonl_records import (
     parse_context,
     with_all_columns,
 )
-from rft.data.readers.jsonl_rows import check_readable, read_jsonl, read_line_at
+from rft.data.readers.jsonl_rows import read_jsonl, read_line_at
 from rft.data.readers.rows import read_rows
 from rft.records import Context, Question
 
@@ -84,22 +84,29 @@ class JsonlDataset(Dataset):
     """See the module's text for the layout. Questions are held in memory, contexts are read one at a time.
 
     Raises:
-        ValueError: no folder, no questions.jsonl in it, a file that is only a Git LFS pointer.
+        ValueError: no folder, no questions.jsonl in it, a file that may not be read or is no text in UTF-8.
     """
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
         check_options(config.options, (), "jsonl")
-        self.folder = Path(config.source).expanduser()
+        self.folder = source_path(config.source)
         self.questions_path = self.folder / "questions.jsonl"
         self.contexts_path = self.folder / "contexts.jsonl"
         if not self.folder.is_dir():
-            raise ValueError(f"data.source '{config.source}' is not a folder; name one that holds questions.jsonl")
+            raise ValueError(
+                f"data.source '{config.source}' is not a folder{looked_in(self.folder)}; name one that holds "
+                "questions.jsonl"
+            )
         if not self.questions_path.exists():
-            raise ValueError(f"{self.questions_path} does not exist; data.format jsonl needs it in data.source")
-        check_readable(self.questions_path)
+            raise ValueError(
+                f"{self.questions_path} does not exist{beside(self.questions_path)}; data.format jsonl needs it in "
+                "data.source"
+            )
+        folder = SourceFolder(self.folder, follow_links=config.follow_links)
+        check_text_file(self.questions_path, folder)
         if self.contexts_path.exists():
-            check_readable(self.contexts_path)
+            check_text_file(self.contexts_path, folder)
 
     @property
     def name(self) -> str:

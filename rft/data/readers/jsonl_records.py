@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rft.data.dataset import RecordError
-from rft.data.readers.cells import CellError, encodable, to_messages
+from rft.data.readers.cells import CellError, check_levels, encodable, to_messages
 from rft.data.readers.jsonl_rows import JsonlRow, Parser, kind_of, name_value, read_jsonl, text_value
 from rft.data.readers.rows import read_rows
 from rft.data.readers.tags import yes_or_no
@@ -61,10 +61,8 @@ def named_value(name: str, parser: Parser, value: Any) -> Any:
 def column_values(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CellError(f"is {kind_of(value)} instead of an object")
-    try:
-        encodable(json.dumps(value, ensure_ascii=False))
-    except RecursionError:
-        raise CellError("is nested too deeply to be used") from None
+    check_levels(value)
+    encodable(json.dumps(value, ensure_ascii=False))
     return value
 
 
@@ -160,7 +158,7 @@ def parse_context(row: JsonlRow) -> Context:
         raise row.bad("messages_or_text", "must have either 'messages' or 'text'")
     stored = values["messages"] if "messages" in values else [Message(role="user", content=values["text"])]
     messages = tuple(message for message in stored if message is not None)
-    left_out = f"{row.place}: {len(stored) - len(messages)} messages without text are left out"
+    left_out = f"{row.path.name} line {row.number}: {len(stored) - len(messages)} messages without text are left out"
     return Context(
         context_id=values["context_id"],
         messages=messages,

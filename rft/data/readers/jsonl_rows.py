@@ -16,7 +16,6 @@ from typing import Any
 from rft.data.dataset import RecordError
 from rft.data.readers.cells import CellError, encodable, parse_json, parse_text
 
-LFS_POINTER = b"version https://git-lfs."
 SHOWN_CHARS = 40
 """How much of a wrong key is shown."""
 
@@ -96,17 +95,6 @@ def read_line_at(path: Path, number: int, offset: int) -> JsonlRow:
     with path.open("rb") as file:
         file.seek(offset)
         return JsonlRow(path=path, number=number, offset=offset, data=file.readline())
-
-
-def check_readable(path: Path) -> None:
-    """Raises ValueError for a file that cannot be opened or that only says where Git LFS keeps its content."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(LFS_POINTER))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); data.source must name a folder with it") from None
-    if start == LFS_POINTER:
-        raise ValueError(f"{path} is a Git LFS pointer, not the data it stands for; run `git lfs pull` in its folder")
 
 
 def nearest(key: str, known: Mapping[str, Any]) -> str:

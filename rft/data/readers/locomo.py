@@ -68,7 +68,7 @@ class Locomo(Dataset):
         super().__init__(config)
         check_options(config.options, ("num_options",), "locomo")
         self.num_options = num_options_of(config.options)
-        self.path = find_release(config.source, "locomo")
+        self.path = find_release(config.source, "locomo", follow_links=config.follow_links)
 
     @property
     def name(self) -> str:

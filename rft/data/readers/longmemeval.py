@@ -36,7 +36,7 @@ class LongMemEval(Dataset):
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
         check_options(config.options, (), "longmemeval")
-        self.path = find_release(config.source, "longmemeval")
+        self.path = find_release(config.source, "longmemeval", follow_links=config.follow_links)
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
 """The rows of PersonaMem-v2 (arXiv 2512.06688) as questions.
 
     benchmark/text/{train,val,benchmark}.csv            27 columns, one question a row
+    data/{train,val,benchmark}_text-*.parquet           the same, as the hub converts it; read where there is no CSV
 
 The release is not spotless (revision 0622e56d, as others report it). Refused as bad rows: one without incorrect
 answers, one that repeats the correct answer among them. Left out: null entries among the incorrect answers. Of more
@@ -9,7 +10,6 @@ than three incorrect answers the first three count, as in the paper's code.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -27,6 +27,8 @@ from rft.data.readers.cells import (
     parse_text,
 )
 from rft.data.readers.csv_rows import CsvRow, read_csv
+from rft.data.readers.data_files import SourceFolder
+from rft.data.readers.parquet_rows import find_shards, read_parquet
 from rft.data.readers.rows import read_rows
 from rft.data.readers.tags import distance_bucket, yes_or_no
 from rft.records import Question
@@ -35,6 +37,19 @@ CsvName = Literal["train", "val", "benchmark"]
 Window = Literal["32k", "128k"]
 
 NUM_INCORRECT = 3
+
+PARQUET_PLACES = (
+    "benchmark/text/{name}.parquet",
+    "benchmark/text/{name}-*.parquet",
+    "data/{name}_text-*.parquet",
+    "data/{name}-*.parquet",
+    "*/{name}_text/*.parquet",
+    "*/{name}/*.parquet",
+    "{name}_text*.parquet",
+    "{name}.parquet",
+)
+"""Where a table is looked for that is no CSV file: beside the CSV files, as `datasets` writes it, as the hub converts
+it (`default/train_text/0000.parquet`)."""
 
 
 # ------------------------------------------------------------------------------------------------------------ cells
@@ -101,47 +116,58 @@ def csv_path(root: Path, csv_name: str) -> Path:
     return root / "benchmark" / "text" / f"{csv_name}.csv"
 
 
-def rows_of(root: Path, csv_name: CsvName, columns: Sequence[str] = tuple(COLUMNS)) -> Iterator[CsvRow]:
-    """The rows that are released under one name. Another kind of file with the same columns would be read here."""
-    return read_csv(csv_path(root, csv_name), columns, "PersonaMem-v2")
+def table_files(root: Path, csv_name: str) -> list[Path]:
+    """The files that hold the rows released under one name; empty where there is none.
+
+    Raises:
+        ValueError: only a part of them is there.
+    """
+    path = csv_path(root, csv_name)
+    return [path] if path.exists() else find_shards(root, [place.format(name=csv_name) for place in PARQUET_PLACES])
+
+
+def rows_of(folder: SourceFolder, csv_name: CsvName, columns: Sequence[str] = tuple(COLUMNS)) -> Iterator[CsvRow]:
+    """The rows that are released under one name, whatever kind of file holds them."""
+    files = table_files(folder.path, csv_name)
+    if files and files[0].suffix == ".parquet":
+        return read_parquet(files, columns, "PersonaMem-v2", folder=folder)
+    return read_csv(csv_path(folder.path, csv_name), columns, "PersonaMem-v2", folder=folder)
 
 
 def read_questions(
-    root: Path, csv_name: CsvName, window: Window, bad_rows: Literal["error", "skip"]
+    folder: SourceFolder, csv_name: CsvName, window: Window, bad_rows: Literal["error", "skip"]
 ) -> tuple[list[Question], dict[str, int]]:
-    """The questions of one CSV in file order, and how many rows were skipped, by reason.
+    """The questions of one table in file order, and how many rows were skipped, by reason. Histories are not looked at.
 
     A row is a duplicate when it repeats an earlier row's history, query and four answers, or its `ID_COLUMNS` value.
 
     Raises:
-        ValueError: the file is absent, not UTF-8, not CSV or lacks a column, whatever `bad_rows` says.
+        ValueError: the table is absent, no whole CSV or Parquet or lacks a column, whatever `bad_rows` says.
         RecordError: a row that cannot be used, with `bad_rows="error"`.
     """
-    questions, skipped = read_rows(rows_of(root, csv_name), RowReader(root, csv_name, window).read, bad_rows)
+    questions, skipped = read_rows(rows_of(folder, csv_name), RowReader(csv_name, window).read, bad_rows)
     if not questions:
-        path = csv_path(root, csv_name)
+        path = table_files(folder.path, csv_name)[0]
         raise ValueError(f"{path} holds no usable row ({sum(skipped.values())} skipped); check that the file is whole")
     return questions, skipped
 
 
-def read_personas(root: Path, csv_name: CsvName) -> set[str]:
-    """The personas of one CSV, those of rows that are otherwise unusable included; no other column is needed."""
+def read_personas(folder: SourceFolder, csv_name: CsvName) -> set[str]:
+    """The personas of one table, those of rows that are otherwise unusable included; no other column is needed."""
     personas = set()
-    for row in rows_of(root, csv_name, ["persona_id"]):
+    for row in rows_of(folder, csv_name, ["persona_id"]):
         with suppress(CellError, IndexError):
             personas.add(str(parse_count(row.cells[row.column_at["persona_id"]])))
     return personas
 
 
 class RowReader:
-    """Turns the rows of one CSV into questions, remembering what it has seen so that repeats are found."""
+    """Turns the rows of one table into questions, remembering what it has seen so that repeats are found."""
 
-    def __init__(self, root: Path, csv_name: CsvName, window: Window) -> None:
-        self.root = root
+    def __init__(self, csv_name: CsvName, window: Window) -> None:
         self.csv_name = csv_name
         self.window = window
         self.seen: dict[tuple[object, ...], int] = {}
-        self.history_exists: dict[str, bool] = {}
 
     def read(self, row: CsvRow) -> Question:
         """Raises RecordError when the row cannot be used."""
@@ -189,10 +215,6 @@ class RowReader:
         folder = f"data/chat_history_{self.window}"
         if PurePosixPath(history).parent != PurePosixPath(folder):
             raise row.bad("history_link", column, f"links {history!r}, no file of {folder}")
-        if history not in self.history_exists:
-            self.history_exists[history] = os.path.isfile(self.root / history)
-        if not self.history_exists[history]:
-            raise row.bad("history_absent", column, f"links {history}, which does not exist")
 
     def check_repeats(self, row: CsvRow, question: Question) -> None:
         content = (question.context_id, question.query, question.correct_answer, question.incorrect_answers)

@@ -20,7 +20,9 @@ from rft.data.dataset import Dataset, RecordError, Split, files_fingerprint
 from rft.data.prompts import LETTERS
 from rft.data.readers.cells import CellError, encodable, parse_count, parse_json, parse_python, parse_text, to_messages
 from rft.data.readers.csv_rows import CsvRow, read_csv
+from rft.data.readers.data_files import SourceFolder, beside, check_text_file, looked_in, source_path
 from rft.data.readers.format_options import check_options
+from rft.data.readers.parquet_rows import find_shards, read_parquet
 from rft.data.readers.rows import read_rows
 from rft.data.readers.tags import distance_bucket
 from rft.records import Context, Message, Question
@@ -39,6 +41,14 @@ COLUMNS = (
 )
 """Those of the 15 that are read."""
 
+PARQUET_PLACES = (
+    "questions_{window}.parquet",
+    "questions_{window}-*.parquet",
+    "data/{window}-*.parquet",
+    "*/{window}/*.parquet",
+)
+"""Where the questions are looked for that are no CSV file, as in personamem_csv.py."""
+
 LABELS = LETTERS[:4]
 """A question has four options."""
 
@@ -54,13 +64,19 @@ class PersonaMemV1(Dataset):
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
         check_options(config.options, (), "personamem_v1")
-        root = Path(config.source).expanduser()
-        self.questions_path = root / f"questions_{config.window}.csv"
-        if not self.questions_path.is_file():
+        root = source_path(config.source)
+        if not root.is_dir():
+            raise ValueError(f"data.source '{config.source}' is not a folder{looked_in(root)}; name the folder of v1")
+        self.folder = SourceFolder(root, follow_links=config.follow_links)
+        csv_path = root / f"questions_{config.window}.csv"
+        places = [place.format(window=config.window) for place in PARQUET_PLACES]
+        self.question_files = [csv_path] if csv_path.exists() else find_shards(root, places)
+        if not self.question_files:
             raise ValueError(
-                f"{self.questions_path} does not exist; data.source must hold it, as the released PersonaMem v1 does"
+                f"{csv_path} does not exist{beside(csv_path)}; data.source must hold it, as the released PersonaMem v1 "
+                "does"
             )
-        self.contexts = SharedContexts(root / f"shared_contexts_{config.window}.jsonl")
+        self.contexts = SharedContexts(root / f"shared_contexts_{config.window}.jsonl", self.folder)
 
     @property
     def name(self) -> str:
@@ -68,13 +84,17 @@ class PersonaMemV1(Dataset):
 
     def split(self, name: str) -> Split:
         self.check_split(name)
-        rows = read_csv(self.questions_path, COLUMNS, "PersonaMem v1")
-        questions, skipped = read_rows(rows, RowReader().read, self.config.bad_rows)
+        questions, skipped = read_rows(self.rows(), RowReader().read, self.config.bad_rows)
         if not questions:
-            raise ValueError(f"{self.questions_path} holds no usable question; check that the file is whole")
+            raise ValueError(f"{self.question_files[0]} holds no usable question; check that the file is whole")
         repeated = sum(question.correct_answer in question.incorrect_answers for question in questions)
         manifest = {"correct_option_repeated": repeated, "rows_skipped": skipped}
         return Split(name=name, questions=tuple(questions), manifest=manifest)
+
+    def rows(self) -> Iterator[CsvRow]:
+        if self.question_files[0].suffix == ".parquet":
+            return read_parquet(self.question_files, COLUMNS, "PersonaMem v1", folder=self.folder)
+        return read_csv(self.question_files[0], COLUMNS, "PersonaMem v1", folder=self.folder)
 
     def context(self, context_id: str) -> Context:
         """The first messages of a shared context, by `CONTEXT:END`; its leading system message is the profile."""
@@ -96,7 +116,8 @@ class PersonaMemV1(Dataset):
         return tuple(order)
 
     def fingerprint(self) -> str:
-        return files_fingerprint([self.questions_path, self.contexts.path], [self.config.window, self.config.bad_rows])
+        files = [*self.question_files, self.contexts.path]
+        return files_fingerprint(files, [self.config.window, self.config.bad_rows])
 
 
 class RowReader:
@@ -163,8 +184,9 @@ def parse_options(text: str) -> list[str]:
 class SharedContexts:
     """The lines of a file of contexts, each read when it is first asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, folder: SourceFolder) -> None:
         self.path = path
+        self.folder = folder
         self._offsets: dict[str, int] | None = None
         self._last: tuple[str, tuple[Message | None, ...]] = ("", ())
 
@@ -196,8 +218,11 @@ class SharedContexts:
 
     def _index(self) -> Iterator[tuple[str, int]]:
         """Each context's id and the position of its line; blank lines are left out."""
-        if not self.path.is_file():
-            raise ValueError(f"{self.path} does not exist; it is released beside the questions of PersonaMem v1")
+        if not self.path.exists():
+            raise ValueError(
+                f"{self.path} does not exist{beside(self.path)}; it is released beside the questions of PersonaMem v1"
+            )
+        check_text_file(self.path, self.folder)
         position = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):

@@ -163,5 +163,7 @@ def test_truncation_is_once_per_context_for_its_longest_question(
 
 def test_a_question_too_long_for_any_context_is_refused(tmp_path: Path, chat: ChatTemplate) -> None:
     write_dataset(tmp_path, {"benchmark": (1,)})
-    with pytest.raises(ValueError, match=r"question benchmark/\d and the system line alone exceed"):
+    with pytest.raises(
+        ValueError, match=r"question benchmark/\d: .*alone have \d+ tokens; data.max_prompt_length is 50; raise"
+    ):
         tokenize(tmp_path, chat, max_prompt_length=50, length_policy="truncate_oldest")

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -242,7 +244,7 @@ def test_a_split_that_is_not_there_is_refused_by_name(dataset: Path, chatml: Pre
 
 def test_another_window_reads_other_files(dataset: Path, chatml: PreTrainedTokenizerFast, builds: list[Path]) -> None:
     prepared(make_config(dataset), chatml, "benchmark")
-    with pytest.raises(ValueError, match="chat_history_128k_link"):
+    with pytest.raises(ValueError, match="question benchmark/0: .*chat_history_128k/.* does not exist"):
         prepared(make_config(dataset, window="128k"), chatml, "benchmark")
     os.rename(dataset / "data" / "chat_history_32k", dataset / "data" / "chat_history_128k")
     data = prepared(make_config(dataset, window="128k"), chatml, "benchmark")
@@ -261,7 +263,7 @@ def test_an_interrupted_build_leaves_nothing_that_counts(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(prepare, "write_questions", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(ValueError, match=r"data\.cache_dir: cannot write .* \(disk full\); name a folder"):
             prepared(make_config(dataset), chatml, "train")
     cache = dataset / "cache" / "prepared"
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
@@ -320,3 +322,121 @@ def test_a_place_that_cannot_be_locked_is_one_line(tmp_path: Path):
 def test_an_error_under_the_lock_is_not_taken_for_one_of_it(tmp_path: Path):
     with pytest.raises(OSError, match="No space left"), prepare.locked(tmp_path / "train.lock"):
         raise OSError(28, "No space left on device")
+
+
+# --------------------------------------------------------------------------------------------------- a damaged cache
+
+
+def cut(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def zero(path: Path) -> None:
+    """What a crash of the machine can leave of a file that was just written."""
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def replace_with_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def rewrite_manifest(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "contexts cut": lambda folder: cut(folder / "contexts.arrow", 0.5),
+    "contexts cut at the end": lambda folder: cut(folder / "contexts.arrow", 0.98),
+    "contexts empty": lambda folder: cut(folder / "contexts.arrow", 0),
+    "contexts absent": lambda folder: (folder / "contexts.arrow").unlink(),
+    "contexts zeroed": lambda folder: zero(folder / "contexts.arrow"),
+    "one bit of contexts": lambda folder: flip(folder / "contexts.arrow"),
+    "contexts a folder": lambda folder: replace_with_folder(folder / "contexts.arrow"),
+    "questions cut": lambda folder: cut(folder / "questions.arrow", 0.5),
+    "questions empty": lambda folder: cut(folder / "questions.arrow", 0),
+    "questions absent": lambda folder: (folder / "questions.arrow").unlink(),
+    "manifest cut": lambda folder: cut(folder / "manifest.json", 0.5),
+    "manifest empty": lambda folder: cut(folder / "manifest.json", 0),
+    "manifest absent": lambda folder: (folder / "manifest.json").unlink(),
+    "manifest zeroed": lambda folder: zero(folder / "manifest.json"),
+    "manifest nested deeply": lambda folder: (folder / "manifest.json").write_text("[" * 200_000),
+    "manifest a list": lambda folder: (folder / "manifest.json").write_text("[]"),
+    "manifest without hashes": lambda folder: rewrite_manifest(folder / "manifest.json", sha256=None),
+    "manifest of another cache": lambda folder: rewrite_manifest(folder / "manifest.json", cache_identity={}),
+    "folder empty": lambda folder: [path.unlink() for path in folder.iterdir()],
+    "folder a file": lambda folder: (shutil.rmtree(folder), folder.write_text("x")),
+    "folder a broken link": lambda folder: (shutil.rmtree(folder), folder.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_prepared_cache_that_is_cut_or_changed_is_built_again_and_said(
+    dataset: Path, chatml: PreTrainedTokenizerFast, builds: list[Path], damage: str
+) -> None:
+    before = prepared(make_config(dataset), chatml, "train")
+    expected = [before.prompt(i, before.eval_order(i)) for i in range(len(before))]
+    del before
+    DAMAGES[damage](builds[0])
+    with pytest.warns(UserWarning, match=f"{builds[0]} is damaged .*; it is removed and built again") as said:
+        after = prepared(make_config(dataset), chatml, "train")
+    assert "\n" not in str(said[0].message)
+    assert len(builds) == 2
+    assert [after.prompt(i, after.eval_order(i)) for i in range(len(after))] == expected
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepared(make_config(dataset), chatml, "train")
+    assert len(builds) == 2
+
+
+def test_a_damaged_cache_is_built_again_once_for_all_that_want_it(
+    dataset: Path, chatml: PreTrainedTokenizerFast, builds: list[Path]
+) -> None:
+    prepared(make_config(dataset), chatml, "train")
+    cut(builds[0] / "questions.arrow", 0.5)
+    with warnings.catch_warnings(), ThreadPoolExecutor(4) as pool:
+        warnings.simplefilter("ignore")
+        splits = list(pool.map(lambda _: prepared(make_config(dataset), chatml, "train"), range(4)))
+    assert len(builds) == 2
+    assert len({len(split) for split in splits}) == 1
+
+
+# ------------------------------------------------------------------------------------------------ content fingerprint
+
+
+def test_the_fingerprint_of_a_split_follows_its_rows_and_contexts_and_nothing_else(
+    dataset: Path, tmp_path_factory: pytest.TempPathFactory, chatml: PreTrainedTokenizerFast
+) -> None:
+    def fingerprint(root: Path, **data: Any) -> str:
+        return str(prepared(make_config(root, train_split="paper", **data), chatml, "train").manifest["fingerprint"])
+
+    rows = [make_row(persona, number) for number in (0, 1) for persona in (1, 2, 3)]
+    write_csv(dataset, "train", rows)
+    before = fingerprint(dataset)
+    copy = tmp_path_factory.mktemp("copy") / "elsewhere"
+    shutil.copytree(dataset, copy, ignore=shutil.ignore_patterns("cache"))
+    write_csv(copy, "train", rows)
+    assert fingerprint(copy) == before
+    assert fingerprint(copy, follow_links=True, questions_per_context=2) == before
+    found = [before]
+    for changed in (
+        rows[:-1],
+        [*rows, make_row(4, 0)],
+        rows[::-1],
+        [rows[1], rows[0], *rows[2:]],
+        [rows[0] | {"correct_answer": "Another one."}, *rows[1:]],
+        [rows[0] | {"preference": "Another one."}, *rows[1:]],
+    ):
+        write_csv(copy, "train", changed)
+        found.append(fingerprint(copy))
+    write_csv(copy, "train", rows)
+    write_history(copy, 2, make_history(2, num_messages=13))
+    found.append(fingerprint(copy))
+    assert len(set(found)) == len(found)

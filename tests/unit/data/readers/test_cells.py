@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rft.data.readers.cells import (
     CellError,
+    check_levels,
     encodable,
     one_line,
     parse_bool,
@@ -134,3 +135,40 @@ def test_what_utf_8_can_hold_is_encodable(text: str) -> None:
 
 def test_an_error_of_many_lines_becomes_one() -> None:
     assert one_line(ValueError("a\n  b\n" + "c" * 500)) == "a b " + "c" * 296
+
+
+@pytest.mark.parametrize("depth", [5_000, 200_000])
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":['])
+@pytest.mark.parametrize("parser", [parse_json, parse_python, parse_messages])
+def test_json_nested_200_000_deep_is_one_line(parser: Callable[[str], Any], opening: str, depth: int) -> None:
+    with pytest.raises(CellError) as caught:
+        parser(opening * depth)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1e23", "-1e23", "9" * 400, "1e308", "9007199254740993e3"])
+def test_a_distance_of_1e23_is_no_count(text: str) -> None:
+    with pytest.raises(CellError, match="counts nothing that there is|not a whole number"):
+        parse_count(text)
+
+
+def test_counts_up_to_the_largest_are_read() -> None:
+    assert [parse_count(text) for text in ("0", "12.0", str(2**53), "-3")] == [0, 12, 2**53, -3]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, None, [], {}, " "])
+def test_a_text_that_json_spells_as_nan_or_as_no_text_is_refused(value: Any) -> None:
+    with pytest.raises(CellError, match="^answer is "):
+        text_of({"answer": value}, "answer")
+
+
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}])
+def test_values_that_are_kept_have_a_bounded_depth(wrap: Callable[[Any], Any]) -> None:
+    value: Any = 1
+    for _ in range(99):
+        value = wrap(value)
+    check_levels(value)
+    for _ in range(100_000):
+        value = wrap(value)
+    with pytest.raises(CellError, match="more than 100 levels deep"):
+        check_levels(value)

@@ -36,10 +36,28 @@ def test_of_several_files_one_must_be_chosen(tmp_path: Path) -> None:
     assert str(tmp_path / "longmemeval_m.json") in str(caught.value)
 
 
+def test_one_of_several_files_is_chosen_by_name_with_or_without_its_ending(tmp_path: Path) -> None:
+    for name in ("longmemeval_m.json", "longmemeval_s", "longmemeval_oracle.json"):
+        (tmp_path / name).write_text("[1]", encoding="utf-8")
+    for name in ("longmemeval_m.json", "longmemeval_s", "longmemeval_oracle.json"):
+        assert find_release(str(tmp_path / name), "longmemeval").name == name
+    assert find_release(str(tmp_path / "longmemeval_m"), "longmemeval").name == "longmemeval_m.json"
+
+
+def test_a_file_of_another_ending_is_told(tmp_path: Path) -> None:
+    (tmp_path / "longmemeval_s.json.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(ValueError, match=r"does not exist .*\(the folder holds longmemeval_s\.json\.gz\)"):
+        find_release(str(tmp_path / "longmemeval_s.json"), "longmemeval")
+    with pytest.raises(ValueError, match=r"holds no longmemeval\*\.json, but longmemeval_s\.json\.gz; fetch it"):
+        find_release(str(tmp_path), "longmemeval")
+
+
 def test_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no longmemeval\*\.json"):
         find_release(str(tmp_path), "longmemeval")
-    with pytest.raises(ValueError, match="owner/name does not exist; name a longmemeval file or the folder"):
+    with pytest.raises(
+        ValueError, match=r"owner/name does not exist \(looked in /.*\); name a longmemeval file or the"
+    ):
         find_release("owner/name", "longmemeval")
 
 

@@ -338,7 +338,11 @@ def test_only_the_needed_files_are_downloaded(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(personamem_v2, "snapshot_download", snapshot)
     assert resolve_source("owner/name", "a" * 40, "128k") == tmp_path
     assert asked["revision"] == "a" * 40
-    assert asked["allow_patterns"] == ["benchmark/text/*.csv", "data/chat_history_128k/*.json"]
+    assert asked["allow_patterns"] == [
+        "benchmark/text/*.csv",
+        "data/*_text-*.parquet",
+        "data/chat_history_128k/*.json",
+    ]
 
 
 def assert_one_line(error: BaseException, *parts: str) -> None:
