@@ -327,7 +327,8 @@ def check_kv_cache(model: ModelConfig, rollout: RolloutConfig, window: int) -> N
     if needed > rollout.vllm_kv_cache_gb:
         raise ValueError(
             f"rollout.vllm_kv_cache_gb = {rollout.vllm_kv_cache_gb:g} holds no sequence of {window} tokens, which "
-            f"takes {needed:.2g} GiB; raise it to {math.ceil(needed * 10) / 10:g} at least, or lower data.max_prompt_length"
+            f"takes {needed:.2g} GiB; raise it to {math.ceil(needed * 10) / 10:g} at least, or lower "
+            "data.max_prompt_length"
         )
 
 
