@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from planning_page import write_table
+
 from rft.config import load_config
 from rft.parallel import parallel_mode
 from rft.planning.cards import CARDS, GIB
@@ -23,8 +25,6 @@ from rft.telemetry.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench/results/plan_table.json"
-DOCS = ROOT / "docs/planning.md"
-BEGIN, END = "<!-- table: python bench/plan_table.py -->", "<!-- end of table -->"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +111,7 @@ def main() -> None:
             rows.append(row(run, machine))
             print(line(rows[-1]), flush=True)
     RESULTS.write_text(json.dumps({"provenance": provenance(), "rows": rows}, indent=2) + "\n", encoding="utf-8")
-    text = DOCS.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    DOCS.write_text("\n".join([f"{head}{BEGIN}", HEADER, *map(line, rows), f"{END}{tail}"]), encoding="utf-8")
+    write_table("bench/plan_table.py", [HEADER, *map(line, rows)])
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@
 
 A conversation is a JSON file, or the zip file of an export, in any of these formats, told by what it holds:
 
-    exports     ChatGPT, Claude, DeepSeek, Grok, Le Chat, Open WebUI, LM Studio, Character.AI, SillyTavern,
-                Gemini (Google Takeout, AI Studio), GitHub Copilot in VS Code, Claude Code sessions
-    messages    a list of {"role", "content"}, {"messages": [...]}, OpenAI fine-tuning files, bodies of the OpenAI,
-                Anthropic and Gemini APIs, Assistants threads, LangChain, Vercel AI SDK, ShareGPT; as one JSON value or
-                as JSON lines; lists of sessions
+    exports     ChatGPT, Claude, DeepSeek, Grok, Le Chat, Open WebUI, LibreChat, LM Studio, Character.AI, SillyTavern,
+                Gemini (Google Takeout, AI Studio), GitHub Copilot in VS Code, sessions of Claude Code and Codex
+    messages    a list of {"role", "content"}, {"messages": [...]}, OpenAI fine-tuning files, bodies of the OpenAI
+                (chat, responses, batches), Anthropic, Gemini, Bedrock and Cohere APIs, Assistants threads, LangChain,
+                Vercel AI SDK, ShareGPT; as one JSON value or as JSON lines; lists of sessions; questions with answers
     data sets   histories of PersonaMem-v2, LongMemEval, LoCoMo
 
 Parts of a message become text, pictures and files are named in brackets; thoughts, tool turns, system messages and
@@ -117,8 +117,25 @@ def add_model_arguments(command: argparse.ArgumentParser) -> None:
     defaults = MemoryConfig()
     command.add_argument("--model", required=True, help="a checkpoint folder, a hub id, or its name there")
     command.add_argument("--revision", help="of a hub model")
-    command.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible endpoint, such as vllm serve")
+    command.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="an OpenAI-compatible endpoint, such as vllm serve; its key is read from OPENAI_API_KEY",
+    )
     command.add_argument("--tokenizer", help="with --endpoint: what counts tokens, if not the model's name")
+    command.add_argument(
+        "--api-key-header",
+        type=header_name,
+        metavar="NAME",
+        help="with --endpoint: the header of the key, such as api-key of Azure; default: Authorization",
+    )
+    for option, text in (
+        ("--no-temperature", "it takes no temperature of 0, and samples as it likes"),
+        ("--no-system-role", "it has none; that text stands at the beginning of the user's message"),
+        ("--alternating-roles", "it needs user and assistant in turn"),
+        ("--stream", "it only streams"),
+    ):
+        command.add_argument(option, action="store_true", help=f"with --endpoint: {text}; learned where it says so")
     command.add_argument("--chunk-tokens", type=positive_count, default=defaults.chunk_tokens)
     command.add_argument("--max-memory-tokens", type=positive_count, default=defaults.max_memory_tokens)
     command.add_argument(
@@ -127,6 +144,15 @@ def add_model_arguments(command: argparse.ArgumentParser) -> None:
         help="of a reply, for models that think first; default: the memory's",
     )
     command.add_argument("--max-answer-length", type=positive_count, default=1024)
+
+
+ENDPOINT_OPTIONS = ("api_key_header", "no_temperature", "no_system_role", "alternating_roles", "stream", "tokenizer")
+
+
+def header_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a header")
+    return text
 
 
 def positive_count(text: str) -> int:
@@ -364,17 +390,29 @@ def open_memory_model(arguments: argparse.Namespace) -> MemoryModel:
     # Only here, so that a mistake at the command line costs no half minute of imports.
     from rft.chat.endpoint import Endpoint
     from rft.chat.memory_models import EndpointMemoryModel, LocalMemoryModel
+    from rft.chat.server_habits import Habits
 
     memory = MemoryConfig(
         chunk_tokens=arguments.chunk_tokens,
         max_memory_tokens=arguments.max_memory_tokens,
         max_update_length=arguments.max_update_length or arguments.max_memory_tokens,
     )
+    if arguments.endpoint and arguments.revision:
+        raise ValueError("--revision is about a hub model, and --endpoint names a server; leave one of them out")
     if arguments.endpoint:
-        endpoint = Endpoint(arguments.endpoint, arguments.model)
+        habits = Habits(
+            temperature=not arguments.no_temperature,
+            system_role=not arguments.no_system_role,
+            alternating_roles=arguments.alternating_roles,
+            stream=arguments.stream,
+        )
+        endpoint = Endpoint(arguments.endpoint, arguments.model, api_key_header=arguments.api_key_header, habits=habits)
         return EndpointMemoryModel(
             endpoint, arguments.tokenizer or arguments.model, memory, arguments.max_answer_length
         )
+    unused = [f"--{name.replace('_', '-')}" for name in ENDPOINT_OPTIONS if getattr(arguments, name)]
+    if unused:
+        raise ValueError(f"{', '.join(unused)} is about an endpoint; name it with --endpoint, or leave it out")
     model = ModelConfig(model_name_or_path=arguments.model, model_revision=arguments.revision)
     return LocalMemoryModel(model, memory, arguments.max_answer_length)
 

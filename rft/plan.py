@@ -4,8 +4,8 @@
     python rft/plan.py configs/qwen3_4b_128k.yaml --gpus 8 --nodes 2 --gpu h200 plan.num_questions=18549
     python rft/plan.py configs/qwen3_4b.yaml --gpus 8 --gpu h100 --memory-gib 60 train.tiled_mlp=true
 
-It needs no GPU, no weights and no network, and takes seconds. Exit status 0 if the run is expected to fit, 1 if not, 2
-and one line on a user's mistake.
+It needs no GPU, no weights and no network, and takes seconds; a minute or two where a run does not fit, since ways out
+are found by trying them. Exit status 0 if the run is expected to fit, 1 if not, 2 and one line on a user's mistake.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import NoReturn
 
 from rft.config import Config, load_config
 from rft.parallel import parallel_mode
@@ -33,35 +34,43 @@ def main(argv: list[str] | None = None) -> int:
         return USERS_MISTAKE
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USERS_MISTAKE, f"error: {message}\n")
+
+
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What a run will need of memory and time.")
+    parser = OneLineParser(description="What a run will need of memory and time.")
     parser.add_argument("config", help="a yaml file, such as configs/qwen3_4b.yaml")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings laid over the file")
     parser.add_argument("--gpus", type=positive, default=8, help="of each machine (default: 8)")
     parser.add_argument("--nodes", type=positive, default=1, help="machines (default: 1)")
-    parser.add_argument("--gpu", help="a100-80, h100, h200 or b200; plan.gpu of the config, else h100")
+    parser.add_argument(
+        "--gpu", help="a100-80, h100, h200 or b200 (default: plan.gpu of the config, else this machine's, else h100)"
+    )
     parser.add_argument("--memory-gib", type=float, help="of each GPU, in place of what such a card has")
     return parser.parse_intermixed_args(argv)
 
 
 def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
 
 
 def print_plan(config: Config, arguments: argparse.Namespace) -> int:
     # A plan touches no GPU, and DeepSpeed, which others import, would otherwise say that it looked for one.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     # These import torch and transformers, which takes seconds; a wrong key is told before.
-    from rft.planning.cards import DEFAULT_CARD, card_named
+    from rft.planning.cards import planned_card
     from rft.planning.planner import Machine, plan_run
     from rft.planning.remedies import ways_out
     from rft.planning.report import full_report
     from rft.planning.shape import model_shape
 
-    card = card_named(arguments.gpu or config.plan.gpu or DEFAULT_CARD, arguments.memory_gib)
+    card = planned_card(arguments.gpu or config.plan.gpu, arguments.memory_gib)
     machine = Machine(card=card, num_gpus=arguments.gpus, num_nodes=arguments.nodes)
     check(config, machine.num_ranks)
     mode = parallel_mode(config, machine.num_ranks, {})

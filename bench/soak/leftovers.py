@@ -80,7 +80,8 @@ def same_file(ours: Path, theirs: Path) -> bool:
 
 
 def load(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=False)  # of this bench's own runs
+    # Of this bench's own runs.
+    return torch.load(path, map_location="cpu", weights_only=False)  # nosec B614
 
 
 def equal(a: Any, b: Any) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
+from rft.plain_text import without_control_sequences
+
 PUBLIC_QUERY = frozenset({"api-version", "api_version", "version", "region"})
 """Query fields that are shown; any other may be a key."""
 
@@ -46,6 +48,9 @@ def parse_address(text: str) -> Address:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")  # as the client does it, at the first request
+        if not text.isprintable() or "\\" in text:
+            raise ValueError("no address holds such characters")
     except ValueError:
         raise ValueError(f"{hidden_login(text)} is no address; write it as http://HOST:PORT/v1") from None
     if parts.scheme not in ("http", "https") or not host:
@@ -79,12 +84,14 @@ def login_secrets(user: str | None, password: str | None) -> list[str]:
     raw = f"{user or ''}:{password or ''}"
     plain = unquote(raw)
     encoded = base64.b64encode(plain.encode("utf-8", "surrogatepass")).decode()
-    return [raw, plain, encoded, password or "", unquote(password or "")]
+    secret = password or user or ""  # a name without a password is a token
+    return [raw, plain, encoded, secret, unquote(secret)]
 
 
 def hidden_login(text: str) -> str:
-    """An address that cannot be taken apart, without what may be a password."""
-    return text.rpartition("@")[2]
+    """An address that cannot be taken apart, without what may be a password or a key."""
+    shown, sign, _ = text.rpartition("@")[2].partition("?")
+    return without_control_sequences(shown + sign + ("***" if sign else ""))
 
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:

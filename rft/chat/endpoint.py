@@ -59,8 +59,8 @@ class Endpoint:
     """Asks for replies; several threads may share one.
 
     Args:
-        base_url: such as http://localhost:8000/v1; None is the client's own default. Its query, such as
-            `?api-version=...`, is sent with each request.
+        base_url: such as http://localhost:8000/v1; None is OPENAI_BASE_URL, or the client's own default. Its query,
+            such as `?api-version=...`, is sent with each request.
         model: the name the endpoint knows it by.
         timeout: seconds one attempt may take.
         max_retries: further attempts after a timeout, a lost connection, a rate limit or a server error; the client
@@ -91,6 +91,8 @@ class Endpoint:
         patience: int = 16,
     ) -> None:
         key = read_key()
+        if base_url is None:
+            base_url = os.environ.get("OPENAI_BASE_URL", "").strip() or None  # where the client looks too
         if key is None and base_url is None:
             raise ValueError("set OPENAI_API_KEY, or name the endpoint that needs no key")
         address = parse_address(base_url) if base_url is not None else None

@@ -53,10 +53,13 @@ class FailedReply(ValueError):
 
 FILTER = re.compile(
     r"content[ _]?(filter|policy|management)|responsible ?ai|moderat|flagged|inappropriate|safety|data_inspection"
-    r"|prohibited content|guardrail|sensitive"
+    r"|prohibited content|guardrail|sensitive|high risk|content exists risk|risk[ _]control|usage polic|harmful|unsafe"
+    r"|敏感|不安全|违规|違規"
 )
 TOO_LONG = re.compile(
-    r"context[ _](length|window|size)|(prompt|input|request|messages?) (is |are )?too (long|large)"
+    r"context[ _](length|window|size|limit)|(prompt|input|request|messages?|body) (is |are )?too (long|large)"
+    r"|input length|token count.{0,40}exceed|exceeds? the maximum number of (input )?tokens|max_new_tokens must be"
+    r"|tokens?_limit_reached"
     r"|too many (input )?tokens|reduce the length|string_above_max_length"
 )
 NO_CREDIT = re.compile(
@@ -66,6 +69,11 @@ NO_CREDIT = re.compile(
 NOT_ALLOWED = re.compile(
     r"(invalid|incorrect|missing|no|wrong)[ _](api[ _]?)?key|unauthori[sz]ed|authentication|permission[ _]denied"
 )
+NEVER = re.compile(
+    r"(invalid|incorrect|missing|wrong|expired)[ _]api[ _]?key|api[ _]?key (is )?(not valid|invalid|missing|expired)"
+    r"|\bmodel\b[^.]{0,80}?(does not exist|not exist\b|not found)|(no such|unknown|invalid)[ _]model\b|model_not_found"
+)
+"""Words with which some servers say in a 400 what others say in a 401 or a 404."""
 OVERLOAD = re.compile(
     r"overload|rate[ _]?limit|too many requests|capacity|\bbusy\b|unavailable|resource[ _]exhausted|try again|throttl"
 )
@@ -81,15 +89,17 @@ def failure_of(status: int | None, words: str) -> ReplyFailure | None:
     words = words.lower()
     if status in (None, 400, 403, 422, 451) and FILTER.search(words):
         return ReplyFailure.CONTENT_FILTER
-    if status == 413 or (status in (None, 400, 422) and TOO_LONG.search(words)):
+    if status == 413 or (status in (None, 400, 422, 500) and TOO_LONG.search(words)):
         return ReplyFailure.OVER_CONTEXT_LENGTH
+    if status in (400, 422) and NEVER.search(words):
+        return None
     if NO_CREDIT.search(words) or status in (401, 402, 403, 404, 405, 407, 410):
         return None
     if status is None:
         if NOT_ALLOWED.search(words):
             return None
         return ReplyFailure.OVERLOADED if OVERLOAD.search(words) else ReplyFailure.SERVER_ERROR
-    if status in (429, 503, 529) or (status >= 500 and OVERLOAD.search(words)):
+    if status in (409, 425, 429, 503, 529) or (status >= 500 and OVERLOAD.search(words)):
         return ReplyFailure.OVERLOADED
     if status in (408, 504, 524):
         return ReplyFailure.TIMEOUT

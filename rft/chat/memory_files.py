@@ -70,6 +70,9 @@ class MemoryFile:
     def read(self) -> str:
         """The memory without spaces around it and without a byte order mark."""
         with one_line_errors(self.path):
+            if self.target.exists() and not self.target.is_file():  # a pipe would be waited for
+                kind = "is a folder; name a file in it" if self.target.is_dir() else "is no ordinary file"
+                raise ValueError(f"{self.path} {kind}")
             data = self.target.read_bytes()
         try:
             return clean_memory(data.decode("utf-8-sig")).strip()

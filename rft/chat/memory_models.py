@@ -62,9 +62,11 @@ class LocalMemoryModel:
     def __init__(self, model: ModelConfig, memory: MemoryConfig, max_answer_length: int) -> None:
         from transformers import AutoConfig
 
+        from rft.model_folder import check_model_place
         from rft.models import load_tokenizer
 
         try:
+            check_model_place(model.model_name_or_path, model.model_revision)
             settings = AutoConfig.from_pretrained(model.model_name_or_path, revision=model.model_revision)
             tokenizer = load_tokenizer(model)
         except (OSError, ValueError) as error:

@@ -97,9 +97,12 @@ def read_completion(found: Any) -> ReadReply | ReadError:
     if error := found.get("error") or (choice and choice.get("error")):
         return read_error(None, error)
     if choice is None:
+        base = found.get("base_resp")
+        if isinstance(base, Mapping) and base.get("status_code"):
+            return read_error(None, found)
         if "choices" in found:
             return no_message(found)
-        if any(found.get(key) for key in ERROR_KEYS):
+        if any(found.get(key) and not is_message(found[key]) for key in ERROR_KEYS):
             return read_error(None, found)
         raise NoCompletion("it answers, but not with a chat completion; an address often ends in /v1")
     return read_choice(choice, found)
@@ -112,18 +115,20 @@ def read_choice(choice: Mapping[str, Any], found: Mapping[str, Any]) -> ReadRepl
     if not isinstance(message, Mapping):
         # The older completions have their text here, and no message.
         if not isinstance(choice.get("text"), str):
-            return no_message(found, choice.get("finish_reason"))
+            return no_message(found, finish_reason_of(choice))
         message = {"content": choice["text"]}
     text = without_half_surrogates(text_of(message.get("content")))[0]
     refusal = text_of(message.get("refusal")) or refusal_in(message.get("content"))
-    cut_off, failure = read_finish_reason(choice.get("finish_reason"))
+    cut_off, failure = read_finish_reason(finish_reason_of(choice))
     if failure is None and not text.strip() and refusal:
         failure = ReplyFailure.REFUSAL
+    if failure is None and not text.strip() and was_filtered(choice.get("content_filter_results")):
+        failure = ReplyFailure.CONTENT_FILTER
     if failure is None and not text.strip() and (message.get("tool_calls") or message.get("function_call")):
         failure = ReplyFailure.TOOL_CALLS
     words = ""
     if failure is not None:
-        words = shortened(refusal) or f"finish reason {shortened(str(choice.get('finish_reason')))}"
+        words = shortened(refusal) or f"finish reason {shortened(str(finish_reason_of(choice)))}"
     prompt_tokens, completion_tokens = read_usage(found.get("usage"))
     return ReadReply(
         text=text,
@@ -133,6 +138,28 @@ def read_choice(choice: Mapping[str, Any], found: Mapping[str, Any]) -> ReadRepl
         completion_tokens=completion_tokens,
         words=words,
     )
+
+
+def is_message(value: Any) -> bool:
+    """Whether it is the message of another API, and none about an error."""
+    return isinstance(value, Mapping) and "content" in value
+
+
+def finish_reason_of(choice: Mapping[str, Any]) -> Any:
+    """Why a reply ended, under the names that servers give it where the usual one is absent or null."""
+    reason = choice.get("finish_reason")
+    if reason is None:
+        details = choice.get("finish_details")
+        others = (choice.get(key) for key in ("native_finish_reason", "finishReason", "stop_reason"))
+        named = [details.get("type") if isinstance(details, Mapping) else None, *others]
+        reason = next((one for one in named if isinstance(one, str) and one), None)
+    return reason
+
+
+def was_filtered(results: Any) -> bool:
+    """Whether a server that names its filters says that one of them took the text away."""
+    found = results.values() if isinstance(results, Mapping) else ()
+    return any(isinstance(one, Mapping) and one.get("filtered") is True for one in found)
 
 
 def no_message(found: Mapping[str, Any], finish_reason: Any = None) -> ReadReply:
@@ -184,22 +211,22 @@ def refusal_in(content: Any) -> str:
     return "".join(str(part.get("refusal") or part.get("text") or "refusal") for part in parts)
 
 
-FINISHED = {"", "none", "null"}
+FINISHED = {"", "none", "null", "ok", "eot", "success", "succeeded"}
 FINISH_REASONS: tuple[tuple[ReplyFailure | str, tuple[str, ...]], ...] = (
     (ReplyFailure.TOOL_CALLS, ("tool", "function")),
     (
         ReplyFailure.CONTENT_FILTER,
         (
             "filter", "safety", "block", "prohibit", "moderat", "guard", "sensitive", "recitation", "spii", "toxic",
-            "violat", "flagged",
+            "violat", "flagged", "policy", "censor", "risk", "harm",
         ),
     ),
     (ReplyFailure.REFUSAL, ("refus",)),
-    (ReplyFailure.OVERLOADED, ("resource", "overload")),
-    (ReplyFailure.TIMEOUT, ("timeout",)),
-    (ReplyFailure.SERVER_ERROR, ("error", "fail", "abort", "cancel", "network", "interrupt")),
-    ("length", ("length", "max_", "maxtok", "limit", "truncat", "window", "exceed", "incomplete", "cut_off")),
-    ("stop", ("stop", "eos", "end", "complete", "finish", "done", "normal")),
+    (ReplyFailure.OVERLOADED, ("resource", "overload", "rate_limit")),
+    (ReplyFailure.TIMEOUT, ("timeout", "time_limit")),
+    (ReplyFailure.SERVER_ERROR, ("error", "fail", "abort", "cancel", "network", "interrupt", "preempt")),
+    ("length", ("length", "max_", "maxtok", "limit", "truncat", "window", "exceed", "incomplete", "cut", "partial")),
+    ("stop", ("stop", "eos", "end", "complete", "finish", "done", "normal", "halt")),
 )  # fmt: skip
 """What the reasons of servers contain, in the order in which they are tried: `STOP`, `end_turn`, `stop_sequence`, `eos`
 are stop; `MAX_TOKENS`, `model_context_window_exceeded` are length; `SAFETY`, `sensitive` are the filter."""
@@ -271,7 +298,7 @@ def joined_chunks(text: str) -> dict[str, Any]:
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, Mapping):
             continue
-        reason = choice.get("finish_reason") or reason
+        reason = finish_reason_of(choice) or reason
         delta = choice.get("delta")
         if isinstance(delta, Mapping):
             pieces.append(text_of(delta.get("content")))

@@ -128,16 +128,17 @@ ALMOST_GREEDY = 0.01
 NEEDS_POSITIVE = re.compile(r"positive|greater than 0|> ?0|above 0|larger than 0|[(\]]0(\.0)?,")
 STREAM = re.compile(
     r"(only|must|requires?|enable|set to true)\b.{0,60}\bstream|stream\w*.{0,60}\b(only|must|required|requires?|true\b)"
-    r"|non-?\s?stream"
+    r"|non-?\s?stream|stream\s*=\s*false|please (use|enable|set) stream"
 )
 ALTERNATING = re.compile(
     r"alternat|consecutive|same role|system message must be|must (start|begin) with|(first|last) message must"
-    r"|at the (very )?beginning"
+    r"|at the (very )?beginning|ends? with a \W?user|user after user|assistant after assistant"
 )
 SYSTEM_ROLE = re.compile(
     r"system.{0,80}\b(not|unsupported|invalid|unexpected|unknown|unrecognized)\b"
     r"|(\bnot\b|n't\b|unsupported|invalid|unexpected|unknown|unrecognized).{0,80}\bsystem"
-    r"|developer instruction is not enabled|should be 'user' or 'assistant'"
+    r"|developer instruction is not enabled|got \W?system\b"
+    r"|(?:only|one of|should be)\W+user\W+(?:and\W+|or\W+)?(?:assistant|model)\b"
 )
 
 

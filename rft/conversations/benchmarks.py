@@ -67,7 +67,13 @@ def is_locomo_sample(item: Any) -> bool:
 
 
 def is_locomo(payload: Any) -> bool:
-    return any(is_locomo_sample(item) for item in items_of(payload)[:3])
+    return any(is_locomo_sample(item) for item in locomo_items(payload)[:3])
+
+
+def locomo_items(payload: Any) -> list[Any]:
+    """The samples of a file, also where it is the conversation of one."""
+    alone = isinstance(payload, dict) and "speaker_a" in payload
+    return [{"conversation": payload}] if alone else items_of(payload)
 
 
 def read_locomo(payload: Any) -> list[Conversation]:
@@ -79,4 +85,4 @@ def read_locomo(payload: Any) -> list[Conversation]:
         transcript = Transcript(messages=list(found.context.messages))
         return transcript.conversation(conversation_id=item.get("sample_id"), title=" and ".join(map(str, names)))
 
-    return read_each(payload, is_locomo_sample, read)
+    return read_each(locomo_items(payload), is_locomo_sample, read)

@@ -16,6 +16,7 @@ def active_branch(nodes: Nodes, leaf: object, parent_key: str) -> list[str]:
         leaf: the id of the last message that is shown.
         parent_key: of a node, what holds its parent's id.
     """
+    nodes = with_parents(nodes, parent_key)
     place = leaf if isinstance(leaf, str) and leaf in nodes else newest_leaf(nodes, parent_key)
     path: list[str] = []
     seen: set[str] = set()
@@ -24,6 +25,20 @@ def active_branch(nodes: Nodes, leaf: object, parent_key: str) -> list[str]:
         path.append(place)
         place = nodes[place].get(parent_key)
     return path[::-1]
+
+
+def with_parents(nodes: Nodes, parent_key: str) -> Nodes:
+    """The nodes with their parents, also where a program has written down only their children."""
+    if any(isinstance(node.get(parent_key), str) for node in nodes.values()):
+        return nodes
+    parents = {
+        child: name
+        for name, node in nodes.items()
+        for key in ("children", "childrenIds")
+        for child in (node[key] if isinstance(node.get(key), list) else ())
+        if isinstance(child, str)
+    }
+    return {name: {**node, parent_key: parents.get(name)} for name, node in nodes.items()}
 
 
 def newest_leaf(nodes: Nodes, parent_key: str) -> str | None:

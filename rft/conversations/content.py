@@ -14,21 +14,31 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rft.data.readers.cells import CellError
+from rft.reward.thoughts import split_thought, tags_in
 
 MAX_DEPTH = 8
 """Parts within parts."""
 
-THOUGHT_PARTS = ("thinking", "reasoning", "thought", "redacted")
+THOUGHT_PARTS = ("think", "reasoning", "thought", "redacted")
 TOOL_PARTS = ("tool", "function", "mcp", "code_execution", "executable", "web_search", "browsing", "execution_output",
               "_call", "-call")  # fmt: skip
 FILE_PARTS = ("image", "audio", "video", "file", "document", "attachment", "media", "pdf")
 """Words of types; a file is named by the first that fits."""
-QUIET_PARTS = ("step-start", "step-finish", "source", "citation", "flag")
+SYSTEM_PARTS = ("system-prompt", "editable_context")
+"""What a program tells the model, such as a person's custom instructions in ChatGPT."""
+QUIET_PARTS = ("step-start", "step-finish", "source", "citation", "flag", "token_budget", "cachepoint")
 """Types that stand for nothing a person said."""
 FILE_NAMES = ("file_name", "filename", "name", "title")
+TYPE_KEYS = ("type", "content_type", "kind", "part_kind", "block_type", "pt")
 TYPED_KEYS = ("inlineData", "inline_data", "fileData", "file_data", "functionCall", "function_call", "functionResponse",
-              "function_response", "executableCode", "codeExecutionResult")  # fmt: skip
-"""Parts of Gemini say what they are by the key of what they hold."""
+              "function_response", "executableCode", "codeExecutionResult", "toolUse", "toolResult", "reasoningContent",
+              "cachePoint", "image", "document", "video", "audio")  # fmt: skip
+"""Parts of Gemini and of Bedrock say what they are by the key of what they hold."""
+TEXT_KEYS = ("text", "refusal", "parts", "content", "value", "part")
+
+
+STORED_THOUGHT = re.compile(r"<details\s+type=\"reasoning\"[^<>]{0,300}>.*?</details>", re.DOTALL)
+"""How Open WebUI stores a thought before its answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +65,21 @@ def content_of(value: object) -> Content:
     return Content(text="\n".join(text for text in texts if text.strip()).strip(), left_out=left_out)
 
 
+def without_thought(content: Content) -> Content:
+    """A reply without the thought that it begins with, where a program has stored both as one text."""
+    text = content.text
+    if found := STORED_THOUGHT.match(text):
+        answer = text[found.end() :]
+    elif (tag := next(tags_in(text), None)) is not None and tag.start() == 0:
+        answer = split_thought(text)[1] or ""
+    else:
+        return content
+    # A thought without an end stays: the rest of the reply may be in it.
+    if not answer.strip():
+        return content
+    return Content(text=answer.strip(), left_out=content.left_out + Counter({"thoughts": 1}))
+
+
 def read_part(value: object, left_out: Counter[str], depth: int) -> list[str]:
     if depth > MAX_DEPTH:
         raise CellError(f"has parts in more than {MAX_DEPTH} levels")
@@ -64,6 +89,8 @@ def read_part(value: object, left_out: Counter[str], depth: int) -> list[str]:
         return [value]
     if isinstance(value, bool) or not isinstance(value, int | float | list | dict):
         raise CellError(f"has a content that is not text but {str(value).lower()}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CellError("has a content that is not text but a number beyond what a computer counts with")
     if isinstance(value, int | float):
         return [number_text(value)]
     if isinstance(value, list):
@@ -78,17 +105,20 @@ def read_typed_part(part: Mapping[str, object], left_out: Counter[str], depth: i
         return []
     if has_word(kind, QUIET_PARTS):
         return []
+    if has_word(kind, SYSTEM_PARTS):
+        left_out["system messages"] += 1
+        return []
     if has_word(kind, TOOL_PARTS):
         left_out["tool calls and results"] += 1
         return []
-    for key in ("text", "refusal", "parts", "content", "value"):
+    for key in TEXT_KEYS:
         found = part.get(key)
         # Of a file only what was said in it is text: a transcript, not its bytes.
         if found is not None and not (key != "text" and has_word(kind, FILE_PARTS)):
             return read_part(found, left_out, depth + 1)
     if has_word(kind, FILE_PARTS):
         return [file_text(part, kind)]
-    if not part or any(key in part for key in ("text", "refusal", "parts", "content", "value")):
+    if not part or any(key in part for key in TEXT_KEYS):
         return []
     if kind:
         left_out[f"parts of the type {kind[:40]!r}"] += 1
@@ -98,7 +128,7 @@ def read_typed_part(part: Mapping[str, object], left_out: Counter[str], depth: i
 
 def kind_of(part: Mapping[str, object]) -> str:
     """What a part calls itself, lower case; empty where it does not."""
-    for key in ("type", "content_type", "kind"):
+    for key in TYPE_KEYS:
         if isinstance(found := part.get(key), str):
             return found.lower()
     for key in TYPED_KEYS:

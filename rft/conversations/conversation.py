@@ -6,25 +6,34 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rft.conversations.content import Content, content_of, read_time
+from rft.conversations.content import Content, content_of, read_time, without_thought
 from rft.data.readers.cells import CellError
 from rft.records import Message, Role
 
 ROLES: dict[str, str] = {
-    **dict.fromkeys(("user", "human", "humanmessage", "prompter", "customer", "you", "me", "request"), "user"),
+    **dict.fromkeys(
+        (
+            "user", "human", "humanmessage", "prompter", "customer", "you", "me", "request", "benutzer", "nutzer",
+            "utilisateur", "utilisatrice", "usuario", "usuaria", "usuário", "utente", "gebruiker", "użytkownik",
+            "пользователь", "用户", "用戶", "使用者", "ユーザー", "ユーザ", "사용자", "المستخدم",
+        ),
+        "user",
+    ),
     **dict.fromkeys(
         (
             "assistant", "ai", "aimessage", "aimessagechunk", "model", "bot", "chatbot", "llm", "gpt", "chatgpt",
-            "claude", "gemini", "bard", "bing", "copilot", "grok", "response",
+            "claude", "gemini", "bard", "bing", "copilot", "grok", "response", "agent", "assistent", "asistente",
+            "assistente", "asystent", "ассистент", "помощник", "助手", "アシスタント", "어시스턴트", "المساعد",
         ),
         "assistant",
     ),
-    **dict.fromkeys(("system", "developer", "systemmessage", "instruction", "instructions"), "system"),
+    **dict.fromkeys(("system", "developer", "systemmessage", "instruction", "instructions", "root"), "system"),
+    **dict.fromkeys(("reasoning", "thinking", "thought", "analysis"), "thought"),
     **dict.fromkeys(
         (
             "tool", "toolmessage", "function", "functionmessage", "observation", "ipython", "function_call",
             "function_response", "function_result", "tool_call", "tool_calls", "tool_response", "tool_result",
-            "function_call_output", "function-call", "plugin", "environment",
+            "function_call_output", "function-call", "plugin", "environment", "item_reference",
         ),
         "tool",
     ),
@@ -84,28 +93,32 @@ class Transcript:
         if not isinstance(role, str):
             raise CellError(f"message {number} has no role")
         speaker = speaker_of(role)
-        try:
-            found = content_of(content)
-        except CellError as error:
-            raise CellError(f"message {number} {error}") from None
         if speaker in ("user", "assistant"):
+            try:
+                found = content_of(content)
+            except CellError as error:
+                raise CellError(f"message {number} {error}") from None
             self.add(speaker, found, calls_tools)
         elif speaker == "tool":
             self.left_out["tool turns"] += 1
+        elif speaker == "thought":
+            self.left_out["thoughts"] += 1
         elif speaker == "system":
-            self.left_out["system messages"] += bool(found.text)
+            self.left_out["system messages"] += content not in (None, "", [])
         else:
             self.left_out[f"messages of the role {shortened(role)!r}"] += 1
         if self.first_time is None:
             self.first_time = read_time(time)
 
     def add(self, role: Role | str, found: Content, calls_tools: bool) -> None:
+        if role == "assistant":
+            found = without_thought(found)
         if found.text:
             self.messages.append(Message(role="user" if role == "user" else "assistant", content=found.text))
         elif calls_tools or found.left_out["tool calls and results"]:
             self.left_out["tool turns"] += 1
             return
-        elif not found.left_out["thoughts"]:
+        elif not found.left_out:
             self.left_out["messages without text"] += 1
         self.left_out += found.left_out
 
@@ -124,8 +137,10 @@ class Transcript:
 
 
 def speaker_of(role: str) -> str | None:
-    """`user`, `assistant`, `system` or `tool`; None for anybody else."""
+    """`user`, `assistant`, `system`, `tool` or `thought`; None for anybody else."""
     name = role.strip().casefold()
+    if name.endswith(("_call", "_call_output")):  # items of the Responses API
+        return "tool"
     if name.startswith(("gpt-", "claude-", "gemini-")):
         return "assistant"
     return ROLES.get(name)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rft.conversations.branches import active_branch, nodes_by_id
 from rft.conversations.content import content_of, read_time
 from rft.conversations.conversation import Conversation, Transcript, speaker_of
-from rft.conversations.turns import first_of, is_turns, items_of, read_each, read_turns, say_turn
+from rft.conversations.turns import first_of, is_turns, items_of, named_files, read_each, read_turns, say_turn
 
 OTHER_BRANCHES = "messages on other branches"
 
@@ -53,7 +53,10 @@ def say_chatgpt(transcript: Transcript, message: Mapping[str, Any]) -> None:
     elif role == "assistant" and message.get("recipient") not in (None, "all"):
         transcript.left_out["tool turns"] += 1
     else:
-        transcript.say(role or "unknown", message.get("content"), time=message.get("create_time"))
+        attached = metadata.get("attachments") if isinstance(metadata, dict) else None
+        files = named_files(attached, without_images=True)
+        content = [message.get("content"), *files] if files else message.get("content")
+        transcript.say(role or "unknown", content, time=message.get("create_time"))
 
 
 def is_deepseek(payload: Any) -> bool:
@@ -112,8 +115,10 @@ def read_claude_conversation(item: Mapping[str, Any]) -> Conversation:
     """Content in blocks; `text` repeats them, with a note in place of each block that is no text."""
     messages = item["chat_messages"]
     transcript = Transcript()
-    leaf = item.get("current_leaf_message_uuid")
-    if isinstance(leaf, str) and leaf in (nodes := nodes_by_id(messages, "uuid")):
+    leaf, nodes = item.get("current_leaf_message_uuid"), nodes_by_id(messages, "uuid")
+    children = sum(node.get("parent_message_uuid") in nodes for node in nodes.values())
+    is_tree_of_all = len(nodes) == len(messages) == children + 1
+    if is_tree_of_all or (isinstance(leaf, str) and leaf in nodes):
         shown = [nodes[name] for name in active_branch(nodes, leaf, "parent_message_uuid")]
         transcript.left_out[OTHER_BRANCHES] += len(messages) - len(shown)
         messages = shown
@@ -141,7 +146,10 @@ def has_tools(blocks: list[Any]) -> bool:
 
 
 def named_file(file: Mapping[str, Any]) -> dict[str, Any]:
-    """A file that was attached, without what is in it."""
+    """A file that was attached, without what is in it; one without a name is a text that a person has pasted."""
+    pasted = file.get("extracted_content")
+    if isinstance(pasted, str) and pasted.strip() and not first_of(file, ("file_name", "filename", "name")):
+        return {"type": "text", "text": pasted}
     return {"type": "file", "name": first_of(file, ("file_name", "filename", "name"))}
 
 
@@ -164,6 +172,74 @@ def read_claude_code(payload: Any) -> list[Conversation]:
             session = session or line.get("sessionId")
             transcript.say(message["role"], message.get("content"), time=line.get("timestamp"))
     return [transcript.conversation(conversation_id=session)]
+
+
+def is_codex(payload: Any) -> bool:
+    """Session files that hold a line per event, the messages as items of the Responses API inside."""
+    lines = [item for item in items_of(payload)[:20] if isinstance(item, dict)]
+    return any(line.get("type") in ("session_meta", "response_item") and "payload" in line for line in lines)
+
+
+def read_codex(payload: Any) -> list[Conversation]:
+    transcript = Transcript()
+    session: object = None
+    for line in items_of(payload):
+        item = line.get("payload") if isinstance(line, dict) else None
+        if not isinstance(item, dict):
+            transcript.left_out["events that are no message"] += 1
+        elif line.get("type") == "response_item" and is_turns([item]):
+            say_turn(transcript, {"timestamp": line.get("timestamp"), **item})
+        else:
+            session = session or (item.get("id") if line.get("type") == "session_meta" else None)
+            transcript.left_out["events that are no message"] += 1
+    return [transcript.conversation(conversation_id=session)]
+
+
+# --------------------------------------------------------------------------------------------------------- LibreChat
+
+
+def is_librechat_chat(item: Any) -> bool:
+    messages = librechat_messages(item)
+    return bool(messages) and isinstance(messages[0], dict) and isinstance(messages[0].get("isCreatedByUser"), bool)
+
+
+def librechat_messages(item: Any) -> list[Any]:
+    found = [item.get(key) for key in ("messages", "messagesTree")] if isinstance(item, dict) else []
+    return next((messages for messages in found if isinstance(messages, list)), [])
+
+
+def is_librechat(payload: Any) -> bool:
+    return any(is_librechat_chat(item) for item in items_of(payload)[:3])
+
+
+def read_librechat(payload: Any) -> list[Conversation]:
+    """Messages in a list, with their parents or with their children; of several branches the newest is read."""
+
+    def read(item: Mapping[str, Any]) -> Conversation:
+        messages = list(with_children(librechat_messages(item)))
+        nodes = nodes_by_id(messages, "messageId")
+        if len(nodes) < len(messages):
+            return read_turns(messages, item)
+        branch = active_branch(nodes, None, "parentMessageId")
+        found = read_turns((nodes[name] for name in branch), item)
+        found.left_out[OTHER_BRANCHES] += len(nodes) - len(branch)
+        return found
+
+    return read_each(payload, is_librechat_chat, read)
+
+
+def with_children(messages: list[Any]) -> Iterator[Any]:
+    """Messages and what is nested below them, parents first, in the order of the file."""
+    waiting = messages[::-1]
+    while waiting:
+        message = waiting.pop()
+        yield message
+        children = message.get("children") if isinstance(message, dict) else None
+        if isinstance(children, list):
+            parent = message.get("messageId")
+            waiting += [
+                {"parentMessageId": parent, **child} if isinstance(child, dict) else child for child in children[::-1]
+            ]
 
 
 # -------------------------------------------------------------------------------------------------------- Open WebUI

@@ -49,7 +49,12 @@ SPEAKER_LINE = re.compile(
     r"^\W{0,4}(?:you|me|user|human|assistant|ai|chatgpt|claude|gemini|model)\W{0,4}:", re.I | re.M
 )
 MARKDOWN_LINE = re.compile(r"^(?:#{1,6} |[-*+] |> |```|\*\*\S|---$|\d+\. )", re.MULTILINE)
-HTML_BEGIN = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml|div|p)\b", re.IGNORECASE)
+HTML_BEGIN = re.compile(r"\s*<(?:!doctype html|html|head|body|div|p)\b", re.IGNORECASE)
+XML_BEGIN = re.compile(r"\s*<\??[A-Za-z][\w:.-]*[^<>]*>")
+MAIL_BEGIN = re.compile(r"(?:From \S+@|(?:Subject|From|To|Date|Received|Message-ID|MIME-Version): )", re.IGNORECASE)
+SUBTITLE_LINE = re.compile(r"^(?:\d{2}:)?\d{2}:\d{2}[.,]\d{3} --> ", re.MULTILINE)
+SCRIPT_BEGIN = re.compile(r"(?:window\.|var |const |let |module\.exports|export default)")
+COMMENT_BEGIN = re.compile(r"//|/\*")
 YAML_LINE = re.compile(r"^(?:- )?(?:role|content|messages|from|value)\s*:", re.MULTILINE)
 CSV_HEADER = re.compile(r"^[\w \"']+(?:[,;\t][\w \"']+)+$")
 
@@ -99,6 +104,10 @@ def read_bytes(data: bytes) -> Values:
     text = decode(data)
     if not text.strip():
         raise CellError("is empty")
+    if text.startswith("{\\rtf"):
+        raise CellError("is not JSON but a document (RTF); export the conversation as JSON")
+    if re.fullmatch(r"\s*(?:null|true|false|-?[\d.eE+-]+)\s*", text[:100]):
+        raise CellError("holds a single value and no conversation")
     if text.lstrip()[0] not in '[{"' or WHATSAPP_LINE.match(text.lstrip()):
         raise CellError(f"is not JSON but {kind_of_text(text)}")
     values, odd = read_values(text)
@@ -138,6 +147,11 @@ def kind_of_text(text: str) -> str:
         (lambda text: text.startswith("version https://git-lfs"), "a Git LFS pointer: fetch the file (`git lfs pull`)"),
         (WHATSAPP_LINE.search, "a WhatsApp export, a chat between people without an assistant"),
         (HTML_BEGIN.match, "an HTML page; exports hold a conversations.json beside it"),
+        (XML_BEGIN.match, "XML; export the conversation as JSON"),
+        (SUBTITLE_LINE.search, "subtitles or a transcript; no assistant is in it"),
+        (MAIL_BEGIN.match, "an e-mail, which no assistant is in"),
+        (SCRIPT_BEGIN.match, "JavaScript; take away what stands before the JSON in it"),
+        (COMMENT_BEGIN.match, "JSON with comments; take them out"),
         (YAML_LINE.search, "YAML; save it as JSON"),
         (lambda text: CSV_HEADER.match(text.splitlines()[0]), "a table (CSV); save it as JSON"),
         (MARKDOWN_LINE.search, "Markdown; export the conversation as JSON"),

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,9 @@ FORMATS = (
     Format(name="SillyTavern chat", fits=exports.is_silly_tavern, read=exports.read_silly_tavern),
     Format(name="Le Chat export", fits=exports.is_le_chat, read=exports.read_le_chat),
     Format(name="Claude Code session", fits=exports.is_claude_code, read=exports.read_claude_code),
+    Format(name="Codex session", fits=exports.is_codex, read=exports.read_codex),
+    Format(name="LibreChat export", fits=exports.is_librechat, read=exports.read_librechat),
+    Format(name="Cohere API request", fits=lists.is_cohere, read=lists.read_cohere),
     Format(name="PersonaMem history", fits=benchmarks.is_personamem, read=benchmarks.read_personamem),
     Format(name="LongMemEval", fits=benchmarks.is_longmemeval, read=benchmarks.read_longmemeval, several_users=True),
     Format(name="LoCoMo", fits=benchmarks.is_locomo, read=benchmarks.read_locomo, several_users=True),
@@ -57,6 +60,7 @@ FORMATS = (
     Format(name="OpenAI fine-tuning examples", fits=lists.is_messages_list, read=lists.read_messages_objects),
     Format(name="LangChain messages", fits=lists.is_langchain, read=lists.read_plain_list),
     Format(name="list of messages", fits=lists.is_plain_list, read=lists.read_plain_list),
+    Format(name="questions with answers", fits=lists.is_pairs, read=lists.read_pairs),
     Format(name="list of sessions", fits=lists.is_sessions, read=lists.read_sessions),
     Format(name="conversations in one object", fits=lists.is_group, read=lists.read_group),
     Format(name="objects with a list of messages", fits=lists.is_objects, read=lists.read_objects),
@@ -64,16 +68,39 @@ FORMATS = (
 """In the order in which they are tried: those of one program before those that many share."""
 
 
-def format_of(payload: Any) -> Format:
-    """The format of a JSON value.
+WRAPPERS = ("conversations", "chats", "threads", "sessions", "data", "items", "history", "entries", "state", "values",
+            "body", "request", "payload", "export", "results", "thread", "chat", "conversation")  # fmt: skip
+"""Under one of these a program may put the whole of a format that is known here."""
+
+
+def format_of(payload: Any) -> tuple[Format, Any]:
+    """The format of a JSON value, and what of it is in that format: the value, or what another object wraps.
 
     Raises:
         CellError: none that is known here.
     """
-    found = next((known for known in FORMATS if known.fits(payload)), None)
-    if found is None:
-        raise CellError(f"holds no conversation in a format that is known here: it is {described(payload)}")
-    return found
+    for inner in unwrapped(payload):
+        for known in FORMATS:
+            if known.fits(inner):
+                return known, inner
+    raise CellError(f"holds no conversation in a format that is known here: it is {described(payload)}")
+
+
+def unwrapped(payload: Any, depth: int = 2) -> Iterator[Any]:
+    """The value itself, then what it wraps: under a usual key, by ids, or in each object of a list."""
+    yield payload
+    if depth == 0:
+        return
+    inner: list[Any] = []
+    if isinstance(payload, dict):
+        inner = [payload[key] for key in WRAPPERS if isinstance(payload.get(key), dict | list) and payload[key]]
+        if payload and all(isinstance(value, dict) for value in payload.values()):
+            inner.append(list(payload.values()))
+    elif isinstance(payload, list) and payload and isinstance(payload[0], dict):
+        keys = [key for key in WRAPPERS if isinstance(payload[0].get(key), dict)]
+        inner = [[item.get(key) for item in payload if isinstance(item, dict)] for key in keys]
+    for value in inner:
+        yield from unwrapped(value, depth - 1)
 
 
 def described(payload: Any) -> str:

@@ -24,12 +24,19 @@ def is_contents(value: Any) -> bool:
     if not isinstance(value, list) or not value or not isinstance(value[0], dict):
         return False
     parts = value[0].get("parts")
-    plain = isinstance(parts, list) and not any(isinstance(part, dict) and "type" in part for part in parts)
-    return plain and "content" not in value[0]
+    parts = [parts] if isinstance(parts, dict) else parts
+    names_types = isinstance(parts, list) and any(
+        isinstance(part, dict) and any(key in part for key in ("type", "part_kind", "kind")) for part in parts
+    )
+    return isinstance(parts, list) and not names_types and "content" not in value[0] and "kind" not in value[0]
 
 
 def has_contents(item: Any) -> bool:
-    return isinstance(item, dict) and (is_contents(item.get("contents")) or is_contents(item.get("history")))
+    """A request of the API, or a chat that its library keeps."""
+    if not isinstance(item, dict):
+        return False
+    one = isinstance(item.get("contents"), str) and bool(item["contents"].strip())
+    return one or is_contents(item.get("contents")) or is_contents(item.get("history"))
 
 
 def is_gemini_api(payload: Any) -> bool:
@@ -41,7 +48,10 @@ def read_gemini_api(payload: Any) -> list[Conversation]:
         return [read_turns(map(with_role, payload))]
 
     def read(item: Mapping[str, Any]) -> Conversation:
-        contents = item["contents"] if is_contents(item.get("contents")) else item["history"]
+        contents = item["contents"] if is_contents(item.get("contents")) else item.get("history")
+        if isinstance(item.get("contents"), str):
+            contents = [{"role": "user", "parts": [{"text": item["contents"]}]}]
+        assert isinstance(contents, list), "it was asked for"
         return read_turns(map(with_role, contents), item)
 
     return read_each(payload, has_contents, read)

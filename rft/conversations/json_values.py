@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from rft.data.readers.cells import CellError, one_line
 from rft.plain_text import without_half_surrogates
 
-SPACE = re.compile(r"[ \t\r\n]*")
+SPACE = re.compile(r"[\s\ufeff]*")
 TEXT_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|(-?Infinity|NaN)', re.DOTALL)
 
 
@@ -43,6 +43,8 @@ def read_values(text: str) -> tuple[list[Any], Counter[str]]:
         except json.JSONDecodeError as error:
             raise CellError(f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
         except ValueError as error:  # a number of more digits than Python reads
+            if "digits" in str(error):
+                raise CellError("is not JSON that can be read: a number in it has thousands of digits") from None
             raise CellError(f"is not JSON that can be read: {one_line(error)}") from None
         values.append(value)
         place = skip_space(text, place)

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from rft.conversations.content import read_time
-from rft.conversations.conversation import Conversation
-from rft.conversations.turns import is_turn, is_turns, items_of, read_each, read_turns
+from rft.conversations.conversation import Conversation, Transcript
+from rft.conversations.turns import TIME_KEYS, is_turn, is_turns, items_of, read_each, read_turns
 
 SHAREGPT_KEYS = ("conversations", "items")
 LIST_KEYS = ("messages", "turns", "conversation", "conversations", "dialog", "dialogue", "history", "chat", "log",
-             "items", "thread", "input")  # fmt: skip
+             "items", "thread", "input", "output", "bubbles")  # fmt: skip
 """Under which an object has its list of messages."""
-GROUP_KEYS = ("conversations", "chats", "threads", "sessions", "data", "items")
+GROUP_KEYS = ("conversations", "chats", "threads", "sessions", "data", "items", "history", "tabs", "chat-sessions",
+              "results")  # fmt: skip
 """Under which an object has a list of conversations."""
 
 
@@ -98,11 +99,13 @@ def is_langchain(payload: Any) -> bool:
 
 
 def is_plain_list(payload: Any) -> bool:
-    return is_turns(payload)
+    """A list of messages, or JSON lines of which there is one."""
+    alone = is_turn(payload) and any(key in payload for key in ("content", "value", "text", "parts"))
+    return is_turns(payload) or alone
 
 
 def read_plain_list(payload: Any) -> list[Conversation]:
-    return [read_turns(payload)]
+    return [read_turns(items_of(payload))]
 
 
 def is_sessions(payload: Any) -> bool:
@@ -138,6 +141,59 @@ def read_group(payload: Any) -> list[Conversation]:
         lambda item: has_list(item) or is_turns(item),
         lambda item: read_object(item) if isinstance(item, dict) else read_turns(item),
     )
+
+
+PAIR_KEYS = (
+    ("user", "assistant"), ("user", "bot"), ("user", "ai"), ("human", "assistant"), ("human", "ai"), ("human", "bot"),
+    ("query", "response"), ("query", "answer"), ("prompt", "response"), ("prompt", "answer"), ("question", "response"),
+    ("question", "answer"),
+)  # fmt: skip
+"""Under which an object has what was asked and what was answered."""
+
+
+def pair_of(item: Any) -> tuple[Any, Any] | None:
+    """What was asked and what was answered, where an object or a list of two texts holds them."""
+    if isinstance(item, dict):
+        keys = next((keys for keys in PAIR_KEYS if all(isinstance(item.get(key), str) for key in keys)), None)
+        return (item[keys[0]], item[keys[1]]) if keys else None
+    is_pair = isinstance(item, list) and len(item) == 2 and isinstance(item[0], str)
+    return (item[0], item[1]) if is_pair and isinstance(item[1], str | None) else None
+
+
+def pairs_in(payload: Any) -> list[Any]:
+    """The pairs of a file: a list of them, or one object around it as chat windows save it."""
+    if isinstance(payload, dict):
+        payload = next((payload[key] for key in ("internal", "history", "entries", "pairs") if key in payload), None)
+    return payload if isinstance(payload, list) else []
+
+
+def is_pairs(payload: Any) -> bool:
+    return any(pair_of(item) is not None for item in pairs_in(payload)[:3])
+
+
+def read_pairs(payload: Any) -> list[Conversation]:
+    """Questions with their answers, one after another."""
+    transcript = Transcript()
+    for item in pairs_in(payload):
+        asked = pair_of(item)
+        if asked is None:
+            transcript.left_out["entries that are no conversation"] += 1
+            continue
+        time = next((item[key] for key in TIME_KEYS if key in item), None) if isinstance(item, dict) else None
+        transcript.say("user", asked[0], time=time)
+        transcript.say("assistant", asked[1])
+    return [transcript.conversation()]
+
+
+def is_cohere(payload: Any) -> bool:
+    return (
+        isinstance(payload, dict) and is_turns(payload.get("chat_history")) and isinstance(payload.get("message"), str)
+    )
+
+
+def read_cohere(payload: Any) -> list[Conversation]:
+    """A request of Cohere's API: what was said, and what is asked now."""
+    return [read_turns([*payload["chat_history"], {"role": "user", "content": payload["message"]}], payload)]
 
 
 def is_objects(payload: Any) -> bool:

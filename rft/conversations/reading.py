@@ -136,7 +136,7 @@ def read_values_of(found: Values) -> tuple[Format, list[Conversation]]:
         CellError: values of no known format, a message that cannot be read.
     """
     payload = found.values[0] if len(found.values) == 1 else found.values
-    known = format_of(payload)
+    known, payload = format_of(payload)
     try:
         conversations = known.read(payload)
     except CellError as error:

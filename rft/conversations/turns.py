@@ -10,9 +10,13 @@ from rft.conversations.content import keys_of
 from rft.conversations.conversation import Conversation, Transcript, speaker_of
 from rft.data.readers.cells import CellError
 
-SPEAKER_KEYS = ("role", "from", "sender", "speaker", "author")
-CONTENT_KEYS = ("content", "value", "parts", "text", "message", "mes", "body", "contentChunks")
-TIME_KEYS = ("timestamp", "time", "created_at", "createdAt", "create_time", "send_date", "date", "ts")
+SPEAKER_KEYS = ("role", "from", "sender", "speaker", "author", "Role", "Sender", "Author", "source", "kind")
+VAGUE_KEYS = ("source", "kind")
+"""They say who speaks only where they name a speaker."""
+CONTENT_KEYS = ("content", "value", "parts", "text", "message", "mes", "body", "contentChunks", "blocks",
+                "contentParts", "fragments", "segments", "Content", "Message", "Text", "refusal")  # fmt: skip
+TIME_KEYS = ("timestamp", "time", "created_at", "createdAt", "create_time", "send_date", "date", "ts", "Time")
+FILE_KEYS = ("files", "attachments", "experimental_attachments")
 TOOL_KEYS = ("tool_calls", "function_call", "toolInvocations", "tool_use")
 ID_KEYS = ("id", "uuid", "conversation_id", "conversationId", "chatId", "session_id", "sessionId", "thread_id",
            "custom_id", "question_id", "sample_id", "_id")  # fmt: skip
@@ -42,7 +46,7 @@ def role_of(item: Item) -> str | None:
         found = item.get(key)
         if isinstance(found, dict):
             found = found.get("role", found.get("type"))
-        if isinstance(found, str) and found.strip():
+        if isinstance(found, str) and found.strip() and (key not in VAGUE_KEYS or speaker_of(found) is not None):
             return found
     kind = item.get("type")
     if isinstance(kind, str) and (kind == "constructor" or speaker_of(kind) is not None):
@@ -70,6 +74,8 @@ def say_turn(transcript: Transcript, item: object) -> None:
         raise CellError(f"message {transcript.turns} does not say who speaks: it has {keys_of(item)}")
     time = next((item[key] for key in TIME_KEYS if item.get(key) is not None), None)
     calls_tools = any(item.get(key) for key in TOOL_KEYS)
+    if item.get("channel") in ("analysis", "commentary"):  # gpt-oss
+        role = "thought"
     transcript.say(role, said(item), time=time, calls_tools=calls_tools)
 
 
@@ -79,7 +85,29 @@ def said(item: Item) -> object:
         if isinstance(item.get(inner), dict):
             item = {**item, **item[inner]}
     found = [item[key] for key in CONTENT_KEYS if key in item]
-    return next((content for content in found if content not in (None, "", [])), None)
+    audio = item.get("audio")
+    found.append(audio.get("transcript") if isinstance(audio, dict) else None)
+    content = next((content for content in found if content not in (None, "", [])), None)
+    files = [file for key in FILE_KEYS for file in named_files(item.get(key))]
+    return [content, *files] if files else content
+
+
+def named_files(files: object, *, without_images: bool = False) -> list[Item]:
+    """Files that stand beside a message, as parts of it; only those with a name, without what is in them.
+
+    Args:
+        without_images: they are parts already.
+    """
+    found: list[Item] = []
+    for file in files if isinstance(files, list) else ():
+        if not isinstance(file, dict):
+            continue
+        name = first_of(file, ("name", "file_name", "filename"))
+        kinds = " ".join(str(file.get(key)) for key in ("type", "mime_type", "mimeType", "contentType"))
+        is_image = "image" in kinds.lower()
+        if isinstance(name, str) and not (is_image and without_images):
+            found.append({"type": "image" if is_image else "file", "name": name})
+    return found
 
 
 def read_turns(

@@ -16,13 +16,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 from transformers import PretrainedConfig
 
 from rft.config import Config
 from rft.parallel import ParallelMode
+from rft.planning.amount import total
 from rft.planning.cards import Card
-from rft.planning.memory import MemoryPlan, holdings, instants_between, instants_of_engine, plan_memory
+from rft.planning.memory import MemoryPlan, awake, holdings, instants_between, instants_of_engine, plan_memory
 from rft.planning.workload import Family, families
 from rft.tasks.registry import longest_path
 
@@ -83,8 +85,8 @@ def with_utilization(config: Config, shape: PretrainedConfig, mode: ParallelMode
         return at(USUAL_UTILIZATION)
     held = holdings(at(HIGHEST_UTILIZATION), shape, mode, capacity=card.memory, on_cuda=True)
     moments = [*instants_of_engine(config, held, mode), *instants_between(config, held, on_cuda=True)]
-    assert held.engine is not None
-    beside = max(instant.total.high - held.engine.total for instant in moments if "KV cache" in instant.parts)
+    at_work = [instant.parts for instant in moments if "engine workspace" in instant.parts]
+    beside = max(total(size for part, size in parts.items() if part not in awake(held)).high for parts in at_work)
     share = math.floor((card.memory - beside) / card.memory / UTILIZATION_STEP + 1e-9) * UTILIZATION_STEP
     # Where nothing is left the plan says that it does not fit.
     return at(round(min(HIGHEST_UTILIZATION, max(UTILIZATION_STEP, share)), 2))
@@ -98,23 +100,27 @@ def with_fitting_limit(
 ) -> tuple[Config, MemoryPlan]:
     """The config with the largest natural size that surely fits, the smallest where none does, and its memory.
 
-    Memory grows by the same amount with every token, so two sizes tell which one will fit; that one is then planned.
+    Memory grows with every token, mostly by the same amount: the largest and the smallest size tell where to look.
     """
     sizes = natural_sizes(config, mode.num_ranks)
+    last = len(sizes) - 1
 
-    def planned(tokens: int) -> MemoryPlan:
-        return plan_memory(with_limit(config, tokens), shape, mode, capacity=card.memory, on_cuda=True)
+    @cache
+    def planned(place: int) -> MemoryPlan:
+        return plan_memory(with_limit(config, sizes[place]), shape, mode, capacity=card.memory, on_cuda=True)
 
-    plans = {sizes[0]: planned(sizes[0])}
-    if not passes_fit(plans[sizes[0]]):
-        plans[sizes[-1]] = planned(sizes[-1])
-        for tokens in sizes[1:-1]:
-            if predicted(plans, tokens) <= card.memory:
-                plans[tokens] = planned(tokens)
-                if passes_fit(plans[tokens]):
-                    break
-    chosen = next((size for size in sizes if size in plans and passes_fit(plans[size])), sizes[-1])
-    return with_limit(config, chosen), plans[chosen]
+    def fits(place: int) -> bool:
+        return passes_fit(planned(place))
+
+    place = 0
+    if last > 0 and not fits(0):
+        ends = {sizes[0]: needed_by_passes(planned(0)), sizes[last]: needed_by_passes(planned(last))}
+        place = next((i for i in range(1, last) if between(ends, sizes[i]) <= card.memory), last)
+        while place < last and not fits(place):
+            place += 1
+        while place > 1 and fits(place - 1):
+            place -= 1
+    return with_limit(config, sizes[place]), planned(place)
 
 
 def passes_fit(plan: MemoryPlan) -> bool:
@@ -126,11 +132,10 @@ def needed_by_passes(plan: MemoryPlan) -> float:
     return max(instant.total.high for instant in plan.instants if "activations" in instant.parts)
 
 
-def predicted(plans: Mapping[int, MemoryPlan], tokens: int) -> float:
-    """Bytes with a limit of `tokens`, on the line through the smallest and the largest one planned."""
-    low, high = min(plans), max(plans)
-    first, last = needed_by_passes(plans[low]), needed_by_passes(plans[high])
-    return first + (last - first) * (tokens - low) / max(1, high - low)
+def between(ends: Mapping[int, float], tokens: int) -> float:
+    """Bytes with a limit of `tokens`, on the line through those of two other limits."""
+    low, high = min(ends), max(ends)
+    return ends[low] + (ends[high] - ends[low]) * (tokens - low) / (high - low)
 
 
 def natural_sizes(config: Config, num_ranks: int) -> list[int]:

@@ -7,7 +7,8 @@ name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -89,22 +90,36 @@ def card_named(name: str, memory_gib: float | None = None) -> Card:
     """The card of that name, with another memory if one is given.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such card, or the memory is no size.
     """
     if name not in CARDS:
-        raise ValueError(f"plan.gpu: no card '{name}'; choose one of {', '.join(CARDS)}, and --memory-gib for another")
-    card = CARDS[name]
-    return card if memory_gib is None else with_memory(card, memory_gib)
+        raise ValueError(
+            f"no card '{name}'; choose one of {', '.join(CARDS)}, and --memory-gib for one of another size"
+        )
+    return CARDS[name] if memory_gib is None else with_memory(CARDS[name], memory_gib)
 
 
 def with_memory(card: Card, memory_gib: float) -> Card:
-    return Card(
-        name=card.name,
-        bf16_flops=card.bf16_flops,
-        bytes_per_second=card.bytes_per_second,
-        link_bytes_per_second=card.link_bytes_per_second,
-        memory_gib=memory_gib,
-    )
+    """The card with another memory.
+
+    Raises:
+        ValueError: the memory is no size.
+    """
+    if not 0 < memory_gib < math.inf:
+        raise ValueError(f"--memory-gib = {memory_gib} is no size of a GPU's memory; give it in GiB, such as 79.1")
+    return replace(card, memory_gib=memory_gib)
+
+
+def planned_card(name: str | None, memory_gib: float | None = None) -> Card:
+    """The card of that name; where none is named, that of this machine, and else the default one.
+
+    Raises:
+        ValueError: see `card_named`.
+    """
+    here = card_of_this_machine(0) if name is None else None
+    if here is None:
+        return card_named(name or DEFAULT_CARD, memory_gib)
+    return here if memory_gib is None else with_memory(here, memory_gib)
 
 
 def card_of_this_machine(index: int) -> Card | None:

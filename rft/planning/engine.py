@@ -16,7 +16,8 @@ from rft.planning.amount import Amount
 from rft.planning.cards import GIB
 
 STEP_TOKENS = 16_384
-"""Tokens of vLLM's largest step on a GPU of 70 GiB or more (its max_num_batched_tokens for offline use)."""
+"""Tokens of vLLM's largest step (its max_num_batched_tokens for offline use) on a GPU of 70 GiB or more. An A100 and
+smaller cards get half as many, and are counted with as many."""
 
 CUDA_GRAPHS = Amount(low=0.4 * GIB, expected=0.8 * GIB, high=1.5 * GIB)
 """Of a model of some billion parameters; an assumption. They stay while the engine sleeps."""
@@ -29,7 +30,8 @@ assumption, with what vLLM itself reports after its sleep not yet seen."""
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineMemory:
     """Example, Qwen3-4B on half of an 80 GB card:
-    EngineMemory(total=4.25e10, weights=8.0e9, workspace=2.4e9, kv_cache=3.2e10, kv_bytes_per_token=147_456)
+    EngineMemory(total=4.25e10, weights=8.0e9, workspace=2.4e9, kv_cache=3.2e10, kv_bytes_per_token=147_456,
+                 window=39_048)
     """
 
     total: float
@@ -39,15 +41,28 @@ class EngineMemory:
     """Activations of its largest step, and CUDA graphs."""
     kv_cache: float
     kv_bytes_per_token: int
+    window: int
+    """Tokens of the longest sequence that it may be given."""
 
     @property
     def kv_tokens(self) -> int:
         """Tokens that the KV cache holds."""
         return int(max(0.0, self.kv_cache) // self.kv_bytes_per_token)
 
+    @property
+    def starts(self) -> bool:
+        """vLLM refuses to start where its KV cache cannot hold one sequence of the longest length."""
+        return self.kv_tokens >= self.window
+
 
 def engine_memory(
-    shape: PretrainedConfig, rollout: RolloutConfig, utilization: float, num_weights: int, card_memory: int
+    shape: PretrainedConfig,
+    rollout: RolloutConfig,
+    utilization: float,
+    *,
+    num_weights: int,
+    card_memory: float,
+    window: int,
 ) -> EngineMemory:
     """The engine's memory on one GPU.
 
@@ -55,6 +70,7 @@ def engine_memory(
         utilization: a resolved rollout.vllm_gpu_memory_utilization.
         num_weights: parameters of the model, without adapters.
         card_memory: bytes of the whole card.
+        window: tokens of the longest sequence.
     """
     total = utilization * card_memory
     weights = 2.0 * num_weights
@@ -65,6 +81,7 @@ def engine_memory(
         workspace=workspace,
         kv_cache=total - weights - workspace,
         kv_bytes_per_token=kv_bytes_per_token(shape),
+        window=window,
     )
 
 

@@ -54,9 +54,25 @@ class RunPlan:
     """None with train.replay, where nothing is generated."""
 
 
+class CannotPlan(ValueError):
+    """A model that cannot be described without its weights, which is no reason to refuse a run."""
+
+
+NO_DESCRIPTION = (RuntimeError, TypeError, AttributeError)
+"""What PyTorch and transformers raise for models that fake tensors cannot go through."""
+
+
 def plan_run(config: Config, machine: Machine, shape: PretrainedConfig, mode: ParallelMode) -> RunPlan:
-    """Plans a run on GPUs; `auto` values are chosen first."""
-    config, memory = for_card(config, shape, mode, machine.card)
+    """Plans a run on GPUs; `auto` values are chosen first.
+
+    Raises:
+        CannotPlan: PyTorch cannot describe the model without its weights.
+    """
+    try:
+        config, memory = for_card(config, shape, mode, machine.card)
+    except NO_DESCRIPTION as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CannotPlan(f"{shape.model_type} cannot be planned without its weights: {reason}") from error
     time = None
     if memory.held.engine is not None:
         time = plan_time(config, shape, mode, memory, machine.card, machine.num_nodes)
@@ -68,4 +84,4 @@ def may_fit(config: Config, machine: Machine, shape: PretrainedConfig, mode: Par
     capacity = machine.card.memory
     held = holdings(config, shape, mode, capacity=capacity, on_cuda=True)
     moments = [*instants_of_engine(config, held, mode), *instants_between(config, held, on_cuda=True)]
-    return all(instant.total.expected <= capacity for instant in moments)
+    return held.engine_starts and all(instant.total.expected <= capacity for instant in moments)

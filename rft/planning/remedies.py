@@ -14,7 +14,7 @@ from rft.config import Config
 from rft.parallel import parallel_mode
 from rft.planning.auto import with_utilization
 from rft.planning.cards import GIB
-from rft.planning.planner import Machine, RunPlan, may_fit, plan_run
+from rft.planning.planner import CannotPlan, Machine, RunPlan, may_fit, plan_run
 
 ZERO3 = "configs/deepspeed/zero3.json"
 
@@ -74,7 +74,10 @@ def ways_out(config: Config, machine: Machine, shape: PretrainedConfig, environm
         if not may_fit(with_utilization(tried, shape, mode, machine.card), machine, shape, mode):
             continue
         planned += 1
-        plan = plan_run(tried, machine, shape, mode)
+        try:
+            plan = plan_run(tried, machine, shape, mode)
+        except CannotPlan:  # some settings may be more than a model can be described with
+            continue
         if plan.memory.fits:
             found.append(WayOut(changes=changes, plan=plan))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rft.config import Config
@@ -33,9 +34,17 @@ def full_report(plan: RunPlan, asked: Config, source: str, size: RunSize | None,
         *host_lines(plan),
         *time_lines(plan, size),
         verdict(plan),
-        *[f"would fit        {describe(way, plan)}" for way in ways],
+        *remedies(plan, ways),
     ]
     return "\n".join(parts)
+
+
+def remedies(plan: RunPlan, ways: Sequence[WayOut]) -> list[str]:
+    """What would make a run fit that does not."""
+    if plan.memory.fits:
+        return []
+    lines = [f"would fit        {describe(way, plan)}" for way in ways]
+    return lines or ["would fit        no setting was found that helps; take more GPUs, or larger ones"]
 
 
 def summary(plan: RunPlan, asked: Config) -> list[str]:
@@ -57,10 +66,17 @@ def verdict(plan: RunPlan) -> str:
 def needs(plan: RunPlan) -> str:
     """The peak in one sentence."""
     peak, capacity = plan.memory.peak, plan.memory.capacity
-    return (
+    fullest = (
         f"at its fullest, {peak.name}, {peak.total.expected / GIB:.1f} GiB per GPU ({peak.total.low / GIB:.1f} to "
         f"{peak.total.high / GIB:.1f}) of {capacity / GIB:.1f}: {made_of(peak)}"
     )
+    return fullest if plan.memory.held.engine_starts else f"{engine_too_small(plan)}; {fullest}"
+
+
+def engine_too_small(plan: RunPlan) -> str:
+    engine = plan.memory.held.engine
+    assert engine is not None
+    return f"the engine's KV cache holds {engine.kv_tokens:,} tokens, and the longest sequence has {engine.window:,}"
 
 
 def made_of(instant: Instant) -> str:
@@ -102,7 +118,7 @@ def host_lines(plan: RunPlan) -> list[str]:
         f"{offloaded / GIB:.0f} GiB for offloaded activations, {saving / GIB:.0f} GiB while a checkpoint is written"
     ]
     if held.engine is not None:
-        lines.append(f"KV cache         {max(0, held.engine.kv_tokens):,} tokens per GPU")
+        lines.append(f"KV cache         {held.engine.kv_tokens:,} tokens per GPU")
     return lines
 
 
@@ -140,12 +156,16 @@ def sharing_lines(plan: RunPlan, time: TimePlan) -> list[str]:
 def run_lines(plan: RunPlan, time: TimePlan, size: RunSize | None) -> list[str]:
     """Tokens and hours of the whole run, where its size is known."""
     hundred = 100 * time.batch_seconds / 3600
-    evaluation = f"an evaluation of {plan.config.eval.num_questions:,} questions {time.evaluation_seconds / 60:.0f} min"
+    asked = plan.config.eval.num_questions
+    evaluation = f"an evaluation of {asked:,} questions {time.evaluation_seconds / 60:.0f} min"
+    if asked == 0:
+        evaluation = "evaluations of the whole split not counted"
     if size is None:
         return [
             f"run              {hundred:.1f} h for 100 rollout batches; {evaluation}; set plan.num_questions for all"
         ]
-    evaluations = size.num_steps // plan.config.checkpoint.save_steps + int(plan.config.eval.at_start)
+    # The last step is evaluated, too.
+    evaluations = math.ceil(size.num_steps / plan.config.checkpoint.save_steps) + int(plan.config.eval.at_start)
     return [
         f"run              {run_hours(time, size, evaluations):.1f} h: {size.num_batches:,} rollout batches, "
         f"{size.num_steps:,} optimizer steps, {evaluations} evaluations ({evaluation})",

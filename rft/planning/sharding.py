@@ -7,9 +7,9 @@ numbers per trained parameter, in the type of what it updates.
     single    b P       -              b P_t         8 P_t     -
     ddp       b P       -              b P_t         8 P_t     DDP's buckets, b P_t
     zero2     b P       4 P_t / k      g P_t / k     8 P_t/k   two buckets, and a bucket in the type of the exchange
-    zero3     b P / k   4 P_t / k *    g P_t / k     8 P_t/k   a bucket, and what is scattered of it
+    zero3     b P / k   4 P_t / k      g P_t / k     8 P_t/k   a bucket, and what is scattered of it
 
-    * none where the weights are float32 already.        g: bytes of DeepSpeed's data_types.grad_accum_dtype
+    g: bytes of DeepSpeed's data_types.grad_accum_dtype. The float32 copy is made of float32 weights, too.
 
 ZeRO-3 also holds what it has gathered: the weights of the modules at work, those it fetched ahead and those it expects
 to need again soon, stage3_max_live_parameters in all. Read in DeepSpeed 0.19.8, runtime/zero/stage3.py and
@@ -100,7 +100,7 @@ class Shards:
 
     weights: float
     master: float
-    """DeepSpeed's float32 copy of bfloat16 weights."""
+    """DeepSpeed's float32 copy of what is trained."""
     gradients: float
     """Of all micro-batches so far."""
     optimizer: float
@@ -179,7 +179,7 @@ def zero3_shards(weights: Weights, num_ranks: int, settings: Mapping[str, Any], 
     at_work = weights.largest_module
     return Shards(
         weights=(part + persistent) * itemsize,
-        master=trained_part * FLOAT32 if itemsize < FLOAT32 else 0,
+        master=trained_part * FLOAT32,
         gradients=trained_part * accumulated,
         optimizer=2 * trained_part * FLOAT32,
         buckets=exactly((bucket if on_cuda else min(bucket, trained_count)) * exchanged),

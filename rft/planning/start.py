@@ -15,7 +15,7 @@ from rft.models import read_settings
 from rft.parallel import ParallelMode
 from rft.planning.auto import has_auto, without_gpu
 from rft.planning.cards import Card, card_named, card_of_this_machine
-from rft.planning.planner import Machine, RunPlan, plan_run
+from rft.planning.planner import CannotPlan, Machine, RunPlan, plan_run
 from rft.planning.remedies import WayOut, ways_out
 from rft.planning.report import needs, summary
 from rft.planning.shape import model_shape
@@ -57,10 +57,8 @@ def fitted_to(config: Config, mode: ParallelMode, card: Card, environment: Mappi
     shape, machine = shape_of(config.model), machine_of(mode, card, environment)
     try:
         plan = plan_run(config, machine, shape, mode)
-    except (RuntimeError, NotImplementedError, TypeError) as error:
-        # PyTorch cannot describe every model without its weights, and that is no reason to refuse a run.
-        reason = " ".join(str(error).split())[:200]
-        return Fitted(config=without_gpu(config), lines=[f"planned          not at all: {reason}"])
+    except CannotPlan as error:
+        return Fitted(config=without_gpu(config), lines=[f"planned          not at all: {error}"])
     if not plan.memory.fits and not config.plan.force:
         # Every rank refuses; the one that says so looks for ways out.
         speaks = environment.get("LOCAL_RANK", "0") == "0"

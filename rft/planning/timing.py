@@ -244,11 +244,13 @@ def update_seconds(
 
 
 def exchange_seconds(config: Config, mode: ParallelMode, roof: Roofline, num_nodes: int) -> float:
-    """What a micro-batch sends between ranks: with ZeRO-3 the weights once per pass over the layers, and gradients."""
-    if mode.num_ranks == 1 or config.model.lora.r > 0:
+    """What a micro-batch sends between ranks: with ZeRO-3 the weights once per pass over the layers, and gradients,
+    of which adapters have next to none."""
+    if mode.num_ranks == 1:
         return 0.0
     passes = 2 + int(config.train.gradient_checkpointing) if mode.kind == "zero3" else 0
-    size = roof.num_weights * (2.0 * passes + 4.0)  # weights in bfloat16, gradients in float32
+    gradients = 4.0 if config.model.lora.r == 0 else 0.0  # bytes in float32; weights are sent in bfloat16
+    size = roof.num_weights * (2.0 * passes + gradients)
     speed = roof.card.link_bytes_per_second * LINK_SHARE
     return size / (min(speed, NETWORK_BYTES_PER_SECOND) if num_nodes > 1 else speed)
 

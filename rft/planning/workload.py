@@ -139,7 +139,7 @@ def memory_families(config: Config, longest: bool) -> list[Family]:
     )
     answer = Family(
         name="answers",
-        shared=min(kept + INSTRUCTION_TOKENS, data.max_prompt_length - QUESTION_TOKENS),
+        shared=max(1, min(kept + INSTRUCTION_TOKENS, data.max_prompt_length - QUESTION_TOKENS)),
         groups=1 if memory.query_aware else data.questions_per_context,
         question=QUESTION_TOKENS,
         siblings=1,

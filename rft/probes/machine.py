@@ -112,7 +112,8 @@ def host_memory(config: Config | None) -> Finding:
     """Memory that processes of this machine, or of this container, can still have."""
     free, total = memory_of_machine()
     text = f"{free / GIB:.0f} of {total / GIB:.0f} GiB available"
-    shared = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else 0
+    # Only its size is read.
+    shared = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else 0  # nosec B108
     if list_gpus() and shared < LEAST_SHARED_MEMORY:
         return Finding(
             status="bad",

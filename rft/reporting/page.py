@@ -1,24 +1,26 @@
 """The report's page: what is shown, in which order. The template beside it says how it looks.
 
 The page is one file without any script, and forbids all scripts and all network by its content security policy. What
-models wrote is text: the template escapes it.
+models wrote is text: the template escapes it, and shows no control character of it.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import os
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from rft.eval.results import SystemResult
+from rft.plain_text import CONTROL, without_control_sequences, without_half_surrogates
 from rft.reporting.charts import Bar, Series, column_chart, interval_chart, letter_chart, line_chart
 from rft.reporting.run_folder import Group, RunFolder, first_answer, read_run
 from rft.telemetry.names import LOGPROB_GAP
@@ -30,6 +32,21 @@ MAX_BARS = 200
 
 MAX_GROUPS = 12
 """Shown of one run: the first few and the last few."""
+
+MAX_UPDATES = 24
+"""Of a memory, shown of one rollout: the first few and the last few."""
+
+MAX_ANSWERS = 8
+"""From a memory, shown of one rollout."""
+
+MAX_LINES = 200
+"""Of one memory; of a longer one the lines that have changed."""
+
+MAX_LINE_CHARS, MAX_TEXT_CHARS = 400, 8000
+"""Shown of a line of a memory, and of a question, a thought or an answer."""
+
+MAX_FILE_CHARS = 200_000
+"""Shown of a run's config and of its provenance."""
 
 PHASE = re.compile(r"time/(.+)_s")
 """The metric with a phase's seconds."""
@@ -49,10 +66,12 @@ class Line:
 def render_page(runs: Sequence[RunFolder]) -> str:
     """The page for one run, or for several side by side."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=printable,
     )
-    template = environment.get_template("page.html.j2")
-    return template.render(
+    page = environment.get_template("page.html.j2").render(
         title=" and ".join(run.name for run in runs),
         runs=[view_of(run) for run in runs],
         tiles=[(run.name, tiles_of(run)) for run in runs],
@@ -61,6 +80,18 @@ def render_page(runs: Sequence[RunFolder]) -> str:
         costs=cost_charts(runs),
         several=len(runs) > 1,
     )
+    # Labels of charts come as markup.
+    return without_half_surrogates(CONTROL.sub("", page))[0]
+
+
+def printable(value: Any) -> Any:
+    """What the template shows of a value: texts without control sequences, each by itself."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return without_control_sequences(value) if is_text else value
+
+
+def shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]} ... ({len(text) - length:,} more characters)"
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
@@ -104,8 +135,9 @@ def view_of(run: RunFolder) -> dict[str, Any]:
         "systems": [(results.name, systems_chart(results.systems), results.systems) for results in run.results],
         "groups": [group_view(group) for group in chosen_groups(run.groups)],
         "num_groups": len(run.groups),
-        "config": run.config,
-        "provenance": json.dumps(run.provenance, indent=2),
+        "all_groups": run.all_groups,
+        "config": shortened(run.config, MAX_FILE_CHARS),
+        "provenance": shortened(json.dumps(run.provenance, indent=2), MAX_FILE_CHARS),
     }
 
 
@@ -274,7 +306,7 @@ def group_view(group: Group) -> dict[str, Any]:
         "step": group.step,
         "question": asked["question_id"],
         "context": asked["context_id"],
-        "tags": ", ".join(f"{name} {value}" for name, value in asked["tags"].items()),
+        "tags": shortened(", ".join(f"{name} {value}" for name, value in asked["tags"].items()), MAX_LINE_CHARS),
         "rewards": [shown_reward(row["reward"]) for _, row in rollouts],
         "rollouts": [rollout_view(label, row) for label, row in rollouts],
     }
@@ -286,7 +318,8 @@ def rollout_view(label: str, row: dict[str, Any]) -> dict[str, Any]:
         "label": label,
         "reward": shown_reward(row["reward"]),
         "updates": growth(row.get("updates", [])),
-        "answers": [answer_view(answer) for answer in answers],
+        "answers": [answer_view(answer) for answer in answers[:MAX_ANSWERS]],
+        "num_answers": len(answers),
     }
 
 
@@ -297,10 +330,10 @@ def shown_reward(reward: float | None) -> str:
 def answer_view(row: dict[str, Any]) -> dict[str, Any]:
     thought = THOUGHT.match(row["text"])
     return {
-        "question": row["prompt_tail"],
-        "thought": thought.group(1).strip() if thought else None,
-        "answer": row["text"][thought.end() :].strip() if thought else row["text"],
-        "verdict": verdict_of(row),
+        "question": shortened(row["prompt_tail"], MAX_TEXT_CHARS),
+        "thought": shortened(thought.group(1).strip(), MAX_TEXT_CHARS) if thought else None,
+        "answer": shortened(row["text"][thought.end() :].strip() if thought else row["text"], MAX_TEXT_CHARS),
+        "verdict": shortened(verdict_of(row), MAX_LINE_CHARS),
         "is_right": row["reward"] is not None and row["reward"] >= 1,
         "tokens": f"{row['prompt_tokens']:,} tokens in, {row['completion_tokens']:,} out",
     }
@@ -313,23 +346,50 @@ def verdict_of(row: dict[str, Any]) -> str:
 
 
 def growth(updates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A memory turn by turn: which lines each update added and removed."""
-    found, before = [], ""
-    for turn, update in enumerate(updates, 1):
-        found.append(
-            {
-                "turn": turn,
-                "failure": update["failure"],
-                "tokens": update["memory_tokens"],
-                "lines": changes(before, update["memory"]),
-            }
-        )
-        before = update["memory"]
-    return found
+    """A memory turn by turn: which lines each update added and removed; of many turns the first and the last ones."""
+    memories = ["", *(update["memory"] for update in updates)]
+    turns = list(range(len(updates)))
+    if len(turns) > MAX_UPDATES:
+        turns = [*turns[: MAX_UPDATES // 2], *turns[-MAX_UPDATES // 2 :]]
+    return [
+        {
+            "turn": turn + 1,
+            "failure": updates[turn]["failure"],
+            "tokens": updates[turn]["memory_tokens"],
+            "lines": shown_lines(changes(memories[turn], memories[turn + 1])),
+        }
+        for turn in turns
+    ]
+
+
+def shown_lines(lines: Sequence[Line]) -> list[Line]:
+    """The lines that fit on a page: of many those that have changed, then how many more there are."""
+    shown = list(lines)
+    if len(lines) > MAX_LINES:
+        shown = [line for line in lines if line.kind != "same"][:MAX_LINES]
+        shown.append(Line(kind="same", text=f"({len(lines) - len(shown):,} more lines)"))
+    return [Line(kind=line.kind, text=shortened(line.text, MAX_LINE_CHARS)) for line in shown]
 
 
 def changes(before: str, after: str) -> list[Line]:
-    """The lines of `after`, and those of `before` that are gone, in their places."""
-    kinds = {" ": "same", "+": "added", "-": "removed"}
-    compared = difflib.ndiff(before.splitlines(), after.splitlines())
-    return [Line(kind=kinds[line[0]], text=line[2:]) for line in compared if line[0] in kinds]
+    """The lines of `after`, and those of `before` that are gone, in their places; in linear time."""
+    old, new = before.splitlines(), after.splitlines()
+    places: dict[str, deque[int]] = {}
+    for place, line in enumerate(old):
+        places.setdefault(line, deque()).append(place)
+    # Each line of `after` takes the first line of `before` that says the same and is not taken.
+    taken = [places[line].popleft() if places.get(line) else None for line in new]
+    gone = sorted(place for left in places.values() for place in left)
+    found: list[Line] = []
+    added: list[Line] = []
+    passed = 0
+    for line, its_place in zip([*new, ""], [*taken, len(old)], strict=True):
+        if its_place is None:
+            added.append(Line(kind="added", text=line))
+            continue
+        while passed < len(gone) and gone[passed] < its_place:
+            found.append(Line(kind="removed", text=old[gone[passed]]))
+            passed += 1
+        found += [*added, Line(kind="same", text=line)]
+        added = []
+    return found[:-1]  # the last one only ends the loop

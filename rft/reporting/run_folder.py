@@ -15,6 +15,10 @@ from rft.telemetry.names import LOGPROB_GAP
 
 Row = dict[str, Any]
 
+FIRST_BYTES, LAST_BYTES = 4 * 2**20, 16 * 2**20
+"""Read of rollouts.jsonl, from its beginning and from its end: a page is written at every checkpoint, and a run that
+has logged for days must not wait for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
@@ -46,6 +50,9 @@ class RunFolder:
     evaluations: list[Row]
     """Rows of metrics.jsonl with a policy evaluation."""
     groups: list[Group]
+    """All of them, or the first and the last ones of a large file."""
+    all_groups: bool
+    """Whether none is left out."""
     summary: Row
     config: str
     provenance: Row
@@ -65,12 +72,14 @@ def read_run(path: Path) -> RunFolder:
     results = [read_results(file) for file in sorted(path.glob("evaluation/*/results.json"))]
     if not metrics and not results:
         raise ValueError(f"{path} has no metrics.jsonl and no evaluation/*/results.json; name a run folder")
+    groups, all_groups = read_groups(path / "rollouts.jsonl")
     return RunFolder(
         name=path.resolve().name,
         path=path,
         steps=[row for row in metrics if LOGPROB_GAP in row],
         evaluations=[row for row in metrics if "eval/accuracy" in row],
-        groups=read_groups(path / "rollouts.jsonl"),
+        groups=groups,
+        all_groups=all_groups,
         summary=read_json(path / "summary.json"),
         config=read_text(path / "config.yaml"),
         provenance=read_json(path / "provenance.json"),
@@ -79,16 +88,34 @@ def read_run(path: Path) -> RunFolder:
     )
 
 
-def read_groups(path: Path) -> list[Group]:
-    """The groups of rollouts.jsonl.
+def read_groups(path: Path) -> tuple[list[Group], bool]:
+    """The groups of rollouts.jsonl, and whether all of them; of a large file the first and the last ones.
 
     Raises:
         ValueError: rows of an earlier version.
     """
-    rows = read_lines(path)
+    if not path.exists():
+        return [], True
+    first, last = ends_of(path)
+    rows = [json.loads(line) for line in first]
     if rows and "context_id" not in rows[0]:
         raise ValueError(f"{path} was written by an earlier version; move it elsewhere to have a page without rollouts")
-    return groups_of(rows)
+    if last is None:
+        return groups_of(rows), True
+    # The bytes may begin and end within a group.
+    return [*groups_of(rows)[:-1], *groups_of(map(json.loads, last))[1:]], False
+
+
+def ends_of(path: Path) -> tuple[list[bytes], list[bytes] | None]:
+    """The whole lines of a file, or those at its beginning and at its end; a last one that was cut short is left
+    out."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= FIRST_BYTES + LAST_BYTES:
+            return file.read(size).split(b"\n")[:-1], None
+        first = file.read(FIRST_BYTES).split(b"\n")[:-1]
+        file.seek(size - LAST_BYTES)
+        return first, file.read(LAST_BYTES).split(b"\n")[1:-1]
 
 
 def groups_of(rows: Iterable[Row]) -> list[Group]:

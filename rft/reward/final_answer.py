@@ -23,7 +23,8 @@ from rft.records import Score
 from rft.reward.mcq import SPACES, TYPE_COMMANDS, FailureReason, Parsed, after_thought
 
 LABEL = re.compile(
-    r"final[\s*_-]{1,8}answers?(?![A-Za-z])(?:\s?[\[(](?:the\s)?(?:letter|option|choice)[\])])?", re.IGNORECASE
+    r"final[\s*_-]{1,8}answers?(?:\(s\))?(?![A-Za-z])(?:\s?[\[(](?:the\s)?(?:letter|option|choice)[\])])?",
+    re.IGNORECASE,
 )
 
 WINDOW = 240
@@ -38,6 +39,7 @@ BEGINNING = re.compile(
 TOKEN = re.compile(
     r"(?P<word>[A-Za-z0-9\u00c0-\u024f\u0300-\u036f]+(?:['’][A-Za-z\u00c0-\u024f]+)*)"
     rf"|(?P<looks></?[A-Za-z]{{2,8}}\d?>|</[bius]>|<(?P<tag>[biu])>(?=.*?</(?P=tag)>)"
+    rf"|\\(?:textcolor|colorbox|color)\s?\{{[^{{}}]{{0,40}}\}}|\\[hm]space\*?\{{[^{{}}]{{0,40}}\}}"
     rf"|\\(?:{TYPE_COMMANDS})\*?(?![A-Za-z])|\\(?:{SPACES})(?![A-Za-z])|\\[,;:!>()\[\]$\\]"
     r"|[*_~`\"'#$\\“”‘’\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])"
     r"|(?P<open>[\[({<（［【「『《])|(?P<close>[\])}>）］】」』》])|(?P<line>\s*\n\s*)|(?P<space>\s+)|(?P<other>.)",
@@ -48,9 +50,9 @@ KINDS = ("word", "looks", "open", "close", "line", "space", "other")
 
 CUT_WORD = re.compile(r"[^\W_]*\Z")
 
-COLONS = {":", "：", "﹕", "︰", "="}
+COLONS = {":", "：", "﹕", "︰", "∶", "꞉", "="}
 DASHES = {"-", "–", "—"}
-SIGNS = COLONS | DASHES | {"→", "|"}
+SIGNS = COLONS | DASHES | {"→", "⇒", "↓", "⬇", "|"}
 """Between a label and its letter."""
 VERBS = {"is", "are", "would", "should", "be"}
 NAMES = {"option", "choice", "letter", "reply", "response"}
@@ -71,9 +73,10 @@ FILLERS = {
     *NAMES,
 }
 """Words that may stand between the sign and the letter and say nothing."""
-JOINTS = {"or", "and", "vs", "versus", "/", "&", "+", "|", "／"}
+ALTERNATIVES = {"or", "oder", "ou", "或"}
+JOINTS = ALTERNATIVES | {"and", "und", "et", "vs", "versus", "/", "&", "+", "|", "／", "和", "与", "と", "、"}
 """Between two letters: behind one of these an upper-case A is a letter, whatever follows."""
-WEAK_JOINTS = {",", ";", "，", "；", "、", *DASHES}
+WEAK_JOINTS = {",", ";", "?", "，", "；", "？", *DASHES}
 """Between two letters, or between a letter and the text of its option."""
 HEDGES = {"maybe", "possibly", "perhaps", "probably", "else", "then", "also", "alternatively", "even", *NAMES}
 """Words that may stand between a joint and the next letter."""
@@ -205,9 +208,11 @@ def stands_alone(tokens: Sequence[Token], place: int) -> bool:
 def further_letters(tokens: Sequence[Token], start: int) -> list[str]:
     """The letters that follow the first one as its equals, lower case."""
     found: list[str] = []
-    joined, weakly, opened, adjacent = False, False, False, True
+    joined, weakly, opened, adjacent, ended = False, False, False, True, False
     for place in range(start, len(tokens)):
         token = tokens[place]
+        if ended and not joined and token.kind not in ("looks", "space") and token.text.lower() not in ALTERNATIVES:
+            break
         if is_letter(token):
             in_brackets = opened and place + 1 < len(tokens) and tokens[place + 1].kind == "close"
             beside = adjacent and token.text.isupper()
@@ -224,7 +229,9 @@ def further_letters(tokens: Sequence[Token], start: int) -> list[str]:
             opened = True
         elif token.kind == "close":
             adjacent = False
-        elif not (token.kind in ("looks", "space") or token.text.lower() in HEDGES or (joined and token.text == ".")):
+        elif token.text == ".":
+            ended = True
+        elif not (token.kind in ("looks", "space") or token.text.lower() in HEDGES):
             break
     return found
 

@@ -35,9 +35,12 @@ BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 """A brace, or a backslash with the character it escapes."""
 
 TYPE_COMMANDS = (
-    "boxed|text|textbf|textit|textrm|textsf|texttt|textsc|textnormal|textup|textmd|emph|mbox|hbox|underline|operatorname"
-    "|mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|mathcal|mathbb|mathfrak|mathscr|bm|pmb|boldsymbol"
-    "|rm|bf|it|tt|sf|sc|sl|em|rmfamily|bfseries|itshape|displaystyle|textstyle|normalsize|large|Large|LARGE|huge|Huge"
+    "boxed|fbox|framebox|text|textbf|textit|textrm|textsf|texttt|textsc|textnormal|textup|textmd|emph|mbox|hbox|underline"
+    "|operatorname|mathop|mathord"
+    "|mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|mathcal|mathbb|mathfrak|mathscr|bm|pmb|boldsymbol|symbf"
+    "|mathbfit|ensuremath|uppercase|lowercase|MakeUppercase|MakeLowercase|normalfont|mdseries|upshape"
+    "|rm|bf|it|tt|sf|sc|sl|em|rmfamily|sffamily|ttfamily|bfseries|itshape|slshape|scshape|displaystyle|textstyle"
+    "|scriptstyle|tiny|scriptsize|footnotesize|small|normalsize|large|Large|LARGE|huge|Huge"
 )
 """Commands of LaTeX that change how a letter looks, and not which letter it is."""
 
@@ -48,7 +51,10 @@ SWITCHED = re.compile(rf"(?:\\(?:{TYPE_COMMANDS})(?![A-Za-z{{])\*?|\\color\s*\{{
 """`\rm b`: a command before what it changes, without braces."""
 
 NOT_CONTENT = "$()[].,;:!*_~'\"`" + "，。、；：！（）［］【】「」『』〈〉《》“”‘’«»"
-SPACES = r"quad|qquad|enspace|enskip|thinspace|medspace|thickspace|space|hfill|left|right|[bB]igg?[lr]?"
+SPACES = (
+    r"quad|qquad|enspace|enskip|thinspace|medspace|thickspace|nobreakspace|space|hfill|strut|relax|left|right"
+    r"|[bB]igg?[lr]?"
+)
 """Commands of LaTeX for spaces, and for the size of a bracket."""
 
 

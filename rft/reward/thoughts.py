@@ -2,17 +2,19 @@
 
 A thought is what stands between an opening tag and its closing tag. The tags are those that published models write:
 
-    <think>, <thinking>, <thought>, <thoughts>, <reasoning>, <reflection>, <scratchpad>
-                                                  in any case, with spaces (`<think >`), and with a name space before
-                                                  (<seed:think> of Seed-OSS, <mm:think> of MiniMax)
+    <think>, <thinking>, <thought>, <reasoning>, <reflection>, <scratchpad>, <analysis>, <inner_monologue>, ...
+                                                  (ANGLE_NAMES) in any case, with spaces (`<think >`), with attributes
+                                                  (`<think id="1">`), and with a name space before (<seed:think> of
+                                                  Seed-OSS, <mm:think> of MiniMax)
     [THINK] ... [/THINK]                          Magistral
     ◁think▷ ... ◁/think▷                          Kimi-VL
     <|open|>think<|sep|> ... <|close|>think<|sep|>    Kimi K3
     <|channel|>analysis ... <|channel|>final      gpt-oss; without its special tokens: `analysis...assistantfinal...`
     <|channel>thought ... <channel|>              Gemma 4
+    <unused94>thought ... <unused95>              MedGemma
     <|START_THINKING|> ... <|END_THINKING|>       Command A
     <|inner_prefix|> ... <|inner_suffix|>         Apertus
-    <|begin_of_thought|> ... <|end_of_thought|>   Sky-T1, OpenThinker
+    <|begin_of_thought|> ... <|end_of_thought|>   Sky-T1, OpenThinker; <|think|>, <|thought_start|> likewise
 
 - The answer is what follows the last closed thought.
 - A thought closes by its own kind of tag; inside it other tags are text.
@@ -33,13 +35,38 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ANGLE_NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad")
+ANGLE_NAMES = (
+    "think",
+    "thinking",
+    "thought",
+    "thoughts",
+    "reasoning",
+    "reflect",
+    "reflection",
+    "scratchpad",
+    "analysis",
+    "deliberation",
+    "cot",
+    "antthinking",
+    "cot_budget_reflect",
+    "reasoning_content",
+    *(rf"{first}[_ -]?{second}" for first, second in (("thought", "process"), ("thinking", "process"))),
+    *(
+        rf"{first}[_ -]?{second}"
+        for first in ("inner", "internal")
+        for second in ("monologue", "thoughts?", "thinking")
+    ),
+    "monologue",
+    "chain[_ -]of[_ -]thoughts?",
+)
+NAMES_IN_BARS = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis)"
 
 
 def angle_tags(name: str) -> tuple[str, str]:
     # The possessive `*+` gives no white space back, which keeps the search linear.
-    inside = rf"(?:\w{{1,16}}:)?{name}\s*+>"
-    return rf"<\s*+{inside}", rf"<\s*+/\s*+{inside}"
+    inside = rf"(?:\w{{1,16}}:)?{name}"
+    attributes = r"(?:\s++[\w-]{1,32}\s*+=[^<>]{0,200})?"
+    return rf"[<＜]\s*+{inside}{attributes}\s*+[>＞]", rf"[<＜]\s*+/\s*+{inside}\s*+[>＞]"
 
 
 HARMONY_HEADER = r"(?:[^<]{0,64}(?:<\|constrain\|>[^<]{0,16})?<\|message\|>)?"
@@ -47,22 +74,28 @@ HARMONY_HEADER = r"(?:[^<]{0,64}(?:<\|constrain\|>[^<]{0,16})?<\|message\|>)?"
 
 TAG_PAIRS = (
     *map(angle_tags, ANGLE_NAMES),
-    (r"\[\s*+think(?:ing)?\s*+\]", r"\[\s*+/\s*+think(?:ing)?\s*+\]"),
+    (rf"\[\s*+{NAMES_IN_BARS}\s*+\]", rf"\[\s*+/\s*+{NAMES_IN_BARS}\s*+\]"),
     (r"◁\s*+think\s*+▷", r"◁\s*+/\s*+think\s*+▷"),
     (r"<\|open\|>think<\|sep\|>", r"<\|close\|>think<\|sep\|>"),
     (rf"<\|channel\|>\s*+(?:analysis|commentary)\b{HARMONY_HEADER}", rf"<\|channel\|>\s*+final\b{HARMONY_HEADER}"),
     (r"(?-i:\Aanalysis(?=[A-Z]))", r"(?-i:assistantfinal)"),
     (r"<\|channel>thought", r"<channel\|>"),
+    (r"<unused94>(?:thought)?", r"<unused95>"),
     (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
     (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),
-    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+    (rf"<[|｜]{NAMES_IN_BARS}[|｜]>", rf"<[|｜]/{NAMES_IN_BARS}[|｜]>"),
+    (
+        rf"<[|｜]?(?:begin|start)_?of_?{NAMES_IN_BARS}[|｜]?>",
+        rf"<[|｜]?end_?of_?{NAMES_IN_BARS}[|｜]?>",
+    ),
+    (rf"<[|｜]{NAMES_IN_BARS}_(?:start|begin)[|｜]>", rf"<[|｜]{NAMES_IN_BARS}_end[|｜]>"),
 )
 """Opening and closing tags, pair by pair."""
 
 TAG = re.compile("|".join(f"({opening})|({closing})" for opening, closing in TAG_PAIRS), re.IGNORECASE)
 """A tag of any pair. Its `lastindex` says which: 2k + 1 opens pair k, 2k + 2 closes it."""
 
-BEGINNING = re.compile(r"<|\[|◁|assistantfinal|analysis")
+BEGINNING = re.compile(r"[<＜\[](?=\s*+/?\s*+[\w|｜])|◁|assistantfinal|analysis")
 """How every tag begins: found many times faster than TAG."""
 
 ANY_PAIR = -1

@@ -1,4 +1,4 @@
-"""The memory command behind a real endpoint: what is stored, what is kept, what is said. One test per row of cases."""
+"""The memory command behind a real endpoint: what is stored, what is kept, what is said."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import Qwen3Config
 
 from rft import memory_cli
 from rft.chat import memory_files
 from rft.chat.endpoint import Endpoint
-from tests.unit.chat.endpoint_server import Server, chat, serving
+from rft.chat.memory_models import LocalMemoryModel
+from tests.unit.chat.endpoint_server import Server, chat, error, serving, stream
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
 LONG = "\n".join(f"- Likes {word}{number}." for number in range(30) for word in ("jazz", "tea"))
@@ -263,7 +265,9 @@ def test_memories_that_are_no_files(command: Command):
     for name in ("folder", "pipe"):
         refused_before_the_first_call(command, "build", command.conversation(), command.folder / name)
     refused_before_the_first_call(command, "build", command.conversation(), command.folder / "file" / "MEMORY.md")
-    refused_before_the_first_call(command, "update", command.conversation(), command.folder / "folder")
+    for name in ("folder", "pipe"):
+        refused_before_the_first_call(command, "update", command.conversation(), command.folder / name)
+        refused_before_the_first_call(command, "ask", command.folder / name, "What next?")
     refused_before_the_first_call(command, "build", command.conversation(), command.folder / ("x" * 300))
 
 
@@ -273,6 +277,28 @@ def test_a_memory_edited_by_hand_past_the_budget_says_by_how_much(command: Comma
     assert "more than --max-memory-tokens 2,000" in err
     tokens, over = (int(number.replace(",", "")) for number in re.findall(r"(?<= )[\d,]+(?= tokens| more)", err))
     assert tokens - over == 2000 and over > 0
+
+
+def test_a_memory_past_the_budget_or_the_window_of_a_model_on_this_machine_is_one_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    make_tokenizer(TEMPLATES["chatml"]).save_pretrained(command.folder / "model")
+    Qwen3Config(max_position_embeddings=1000, vocab_size=300, hidden_size=16).save_pretrained(command.folder / "model")
+    monkeypatch.setattr(LocalMemoryModel, "engine", property(lambda self: pytest.fail("the engine would start")))
+    model = ["--model", str(command.folder / "model"), "--chunk-tokens", "40"]
+    limits = ["--max-memory-tokens", "100", "--max-answer-length", "50"]
+    command.memory.write_text("- jazz\n" * 400)
+    for line, words in (
+        (
+            ["update", str(command.conversation()), str(command.memory), *model, *limits],
+            "more than --max-memory-tokens",
+        ),
+        (["ask", str(command.memory), "What next?", *model, *limits], "more than fit into the window"),
+        (["update", str(command.conversation()), str(command.memory), *model], "longer than the 1000 positions"),
+    ):
+        assert memory_cli.main(line) == 2
+        err = command.capsys.readouterr().err
+        assert words in err and err.count("\n") == 1 and re.search(r"\d", err)
 
 
 def test_a_memory_that_is_not_utf_8(command: Command):
@@ -345,6 +371,76 @@ def test_an_answer_that_was_cut_off_says_so(command: Command):
     command.server.answers = [chat("<think>hm</think>Go to the", "length")]
     status, out, err = command("ask", command.memory, "What next?")
     assert (status, out) == (0, "Go to the\n") and "cut off" in err
+
+
+# ------------------------------------------------------------------------------------------------ endpoints as they are
+
+
+def test_azure_s_query_and_its_header_of_the_key(command: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "a-secret-key\n")
+    command.server.url += "?api-version=2026-01-01"
+    status, _, _ = command("build", command.conversation(), command.memory, "--api-key-header", "api-key")
+    assert status == 0
+    assert command.server.asked[0]["path"].endswith("?api-version=2026-01-01")
+    assert command.server.headers[0]["api-key"] == "a-secret-key" and command.server.authorizations == [None]
+
+
+@pytest.mark.parametrize(
+    ("option", "field", "message"),
+    [
+        ("--no-temperature", "temperature", "Unsupported value: 'temperature' does not support 0.0 with this model."),
+        ("--no-system-role", "system", "System role not supported"),
+        ("--stream", "stream", "This model only supports stream mode"),
+    ],
+)
+def test_what_a_server_refuses_is_learned_once_said_once_or_an_option(
+    command: Command, option: str, field: str, message: str
+):
+    def answer(body: dict[str, Any]) -> Any:
+        roles = [one["role"] for one in body["messages"]]
+        refused = {"temperature": "temperature" in body, "system": "system" in roles, "stream": "stream" not in body}
+        if refused[field]:
+            return error(400, message)
+        return stream("- Likes jazz.") if "stream" in body else chat("- Likes jazz.")
+
+    command.server.answer = answer
+    status, _, err = command("build", command.conversation(3), command.memory)
+    assert status == 0 and len(command.server.asked) == 4
+    assert err.count("note: ") == 1 and command.server.url in err
+    command.server.asked.clear()
+    status, _, err = command("update", command.conversation(3), command.memory, option)
+    assert (status, err) == (0, "") and len(command.server.asked) == 3
+    assert command.memory.read_text() == "- Likes jazz.\n"
+
+
+def test_a_server_that_needs_alternating_roles_is_told_so_beforehand(command: Command):
+    assert command("build", command.conversation(), command.memory, "--alternating-roles")[0] == 0
+
+
+def test_a_password_in_the_address_is_masked_everywhere(command: Command):
+    command.server.url = command.server.url.replace("http://", "http://me:pass-word@")
+    command.server.answers = [error(400, "no: me:pass-word and pass-word")]
+    for answers in (
+        [error(400, "no: pass-word")],
+        [error(401, "no: pass-word")],
+        [chat("")],
+        [chat("I can't do that.")],
+    ):
+        command.server.answers = answers
+        status, out, err = command("build", command.conversation(), command.memory)
+        assert status in (1, 2) and "pass-word" not in out + err and "me:" not in err
+    assert leftovers(command.folder) == []
+
+
+def test_options_of_an_endpoint_without_one_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "chat.json").write_text('[{"role": "user", "content": "x"}]')
+    line = ["build", str(tmp_path / "chat.json"), str(tmp_path / "M.md"), "--model", str(tmp_path)]
+    for options in (["--api-key-header", "api-key"], ["--stream"], ["--tokenizer", "x"]):
+        assert memory_cli.main([*line, *options]) == 2
+        assert f"{options[0]} is about an endpoint" in capsys.readouterr().err
+    assert memory_cli.main([*line, "--endpoint", "http://localhost:1/v1", "--revision", "x"]) == 2
+    with pytest.raises(SystemExit):
+        memory_cli.main([*line, "--api-key-header", "api key"])
 
 
 # ------------------------------------------------------------------------------------------------- interruptions
@@ -484,6 +580,36 @@ def test_kill_9_in_the_middle_leaves_the_old_file_whole_and_the_work_usable(comm
     assert command.memory.read_text() == "- Memory 4.\n"
     assert "Memory so far:\n- Memory 2." in command.server.asked[0]["messages"][1]["content"]
     assert leftovers(command.folder) == ["MEMORY.md"]
+
+
+def test_kill_9_in_the_middle_of_a_build_leaves_no_memory_and_the_work_usable(command: Command):
+    stuck = {"now": True}
+
+    def answer(body: dict[str, Any]) -> Any:
+        number = len(command.server.asked)
+        while stuck["now"] and number > 2:
+            time.sleep(0.02)
+        return chat(f"- Memory {number}.")
+
+    command.server.answer = answer
+    child = Child(command, "build", command.conversation(4), command.memory)
+    wait_for(lambda: len(command.server.asked) == 3)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    stuck["now"] = False
+    assert not command.memory.exists()
+    status, _, said = command("build", command.conversation(4), command.memory)
+    assert status == 0 and "going on after 2 of 4" in said
+    assert leftovers(command.folder) == ["MEMORY.md"]
+
+
+@pytest.mark.parametrize("half", [".MEMORY.md.tmp", ".MEMORY.md.part.tmp"])
+def test_kill_9_in_the_middle_of_a_write_leaves_a_file_that_the_next_command_takes_away(command: Command, half: str):
+    command.memory.write_text("- Likes tea.\n")
+    (command.folder / half).write_text("- Likes ja")
+    (command.folder / ".MEMORY.md.lock").touch()
+    assert command("update", command.conversation(2), command.memory)[0] == 0
+    assert command.memory.read_text() == "- Likes jazz.\n" and leftovers(command.folder) == ["MEMORY.md"]
 
 
 def test_two_updates_at_once_on_one_file_the_second_waits_and_nothing_is_lost(command: Command):

@@ -42,3 +42,32 @@ def test_the_shown_address_of_nothing():
 def test_what_is_no_address(text: str):
     with pytest.raises(ValueError, match="no address"):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://user:password@host:80x/v1",
+        "http://user:pass/word@host/v1",
+        "user:password@host",
+        "//user:password@host",
+        "ftp://user:password@host",
+        "http://user:password@[::1/v1",
+        "http://user:password@",
+        "http://user:password@host\\@elsewhere",
+        "http://user:password@a..b/v1",
+        "http://user:pass\x00word@host/v1",
+        "http://host:80x/v1?key=password",
+    ],
+)
+def test_a_password_is_masked_in_what_is_no_address(text: str):
+    with pytest.raises(ValueError, match="is no address") as caught:
+        parse_address(text)
+    assert "password" not in str(caught.value) and "pass" not in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_a_name_without_a_password_is_a_token():
+    found = parse_address("https://sk-token@host/v1")
+    assert found.shown == "https://host/v1"
+    assert without_secrets("no: sk-token", found.secrets) == "no: [key]"

@@ -478,6 +478,16 @@ def test_a_password_in_the_address_is_sent_and_never_shown(server: Server):
     assert not any(secret in message for secret in ("ssword", "bWU6", "sesame"))
 
 
+def test_an_address_of_the_environment_is_masked_and_its_query_is_kept(server: Server, monkeypatch: pytest.MonkeyPatch):
+    address = server.url.replace("http://", "http://me:pass-word@") + "?api-version=1&code=sesame"
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    server.answers = [error(401, "no: pass-word, sesame")]
+    with pytest.raises(ValueError, match="api-version=1") as caught:
+        Endpoint(None, "some/model", max_retries=0).reply(MESSAGES, 7)
+    assert server.asked[0]["path"].endswith("?api-version=1&code=sesame")
+    assert "pass-word" not in str(caught.value) and "sesame" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["localhost:8000/v1", "127.0.0.1", "http://", "http://me:secret@host:notaport/v1", ""])
 def test_what_is_no_address_is_said_at_once(server: Server, url: str):
     with pytest.raises(ValueError, match="is no address; write it as http") as caught:

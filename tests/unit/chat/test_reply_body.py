@@ -98,15 +98,19 @@ def test_what_is_no_count_is_zero(value: Any):
     ("meaning", "names"),
     [
         ("stop", [None, "", "null", "stop", "STOP", "end_turn", "stop_sequence", "eos", "eos_token", "COMPLETE",
-                  "FINISH_REASON_STOP", "end-of-turn", "finished"]),
+                  "FINISH_REASON_STOP", "end-of-turn", "finished",
+                  "success", "eot", "ok", "completed"]),
         ("length", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length", "incomplete",
-                    "FINISH_REASON_MAX_TOKENS", "model_context_window_exceeded", "token_limit", "truncated"]),
+                    "FINISH_REASON_MAX_TOKENS", "model_context_window_exceeded", "token_limit", "truncated", "cut",
+                    "context_length_exceeded", "maxTokens"]),
         ("content_filter", ["content_filter", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII",
-                            "guardrail_intervened", "sensitive", "content_filtered", "IMAGE_SAFETY"]),
+                            "guardrail_intervened", "sensitive", "content_filtered", "IMAGE_SAFETY",
+                            "contentFilter", "blocked", "high_risk", "content_policy"]),
         ("refusal", ["refusal", "REFUSED"]),
         ("tool_calls", ["tool_calls", "function_call", "tool_use", "MALFORMED_FUNCTION_CALL"]),
         ("server_error", ["error", "abort", "cancelled", "network_error"]),
-        ("overloaded", ["insufficient_system_resource"]),
+        ("overloaded", ["insufficient_system_resource", "rate_limit"]),
+        ("timeout", ["timeout", "time_limit"]),
         ("unknown_finish_reason", ["LANGUAGE", "pause_turn", 7]),
     ],
 )  # fmt: skip
@@ -247,3 +251,42 @@ def test_any_bytes_are_read_or_refused(body: bytes):
         read_body(body)
     except NoCompletion as error:
         assert str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("named", "cut_off", "failure"),
+    [
+        ({"native_finish_reason": "MAX_TOKENS"}, True, None),
+        ({"finish_details": {"type": "max_tokens"}}, True, None),
+        ({"finishReason": "SAFETY"}, False, "content_filter"),
+        ({"stop_reason": "max_tokens"}, True, None),
+        ({"finish_reason": "stop", "stop_reason": "max_tokens"}, False, None),
+        ({"stop_reason": 151645}, False, None),
+    ],
+)
+def test_a_finish_reason_under_another_name(named: dict[str, Any], cut_off: bool, failure: str | None):
+    found = read_body(json.dumps({"choices": [{"message": {"content": "Jazz."}, **named}]}).encode())
+    assert isinstance(found, ReadReply) and (found.cut_off, found.failure) == (cut_off, failure)
+
+
+def test_filter_results_beside_an_empty_text():
+    def failure_of(text: str, filtered: bool) -> Any:
+        results = {"hate": {"filtered": filtered, "severity": "safe"}}
+        choice = {"message": {"content": text}, "finish_reason": "stop", "content_filter_results": results}
+        found = read_body(json.dumps({"choices": [choice]}).encode())
+        assert isinstance(found, ReadReply)
+        return found.failure
+
+    assert failure_of("", True) == "content_filter"
+    assert failure_of("", False) is None and failure_of("Jazz.", True) is None
+
+
+def test_the_error_of_a_server_that_sends_null_choices():
+    body = {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}
+    found = read_body(json.dumps(body).encode())
+    assert isinstance(found, ReadError) and found.words == "insufficient balance"
+
+
+def test_a_reply_of_another_api_is_no_completion():
+    with pytest.raises(NoCompletion, match="often ends in /v1"):
+        read_body(json.dumps({"model": "m", "message": {"role": "assistant", "content": "Jazz."}}).encode())

@@ -220,7 +220,7 @@ READ: dict[str, tuple[Any, str]] = {
         {"conversationId": "l", "title": "t", "messages": [
             {"isCreatedByUser": role == "user", "sender": "GPT-4", "text": text, "error": False} for role, text in SAID
         ]},
-        "messages object",
+        "LibreChat export",
     ),
     "WildChat": ([{"conversation_hash": "w", "conversation": turns()}], "objects with a list of messages"),
     "BetterChatGPT": ({"version": 1, "chats": [{"title": "t", "messages": turns()}]}, "conversations in one object"),

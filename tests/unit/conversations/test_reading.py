@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rft.conversations.conversation import Conversation
 from rft.conversations.formats import FORMATS
 from rft.conversations.reading import ConversationFile, in_time_order, read_conversations
+from rft.conversations.refused import REFUSED
 from rft.records import Message
 from tests.unit.conversations.examples import CHATGPT, READ, SAID, WITH_IMAGE, node, turns
 
@@ -47,10 +49,10 @@ def test_a_format_that_people_have_is_read_and_named(tmp_path: Path, name: str):
 
 
 def test_every_format_is_tried():
-    refused = {"Slack export", "Telegram export", "Discord export", "Messenger export", "Google activity", "Alpaca",
-               "preference pairs", "prompts and completions", "error of an API"}  # fmt: skip
+    refused = {name for name, _, _ in REFUSED}
     tested = {known for _, known in READ.values()} | refused | {"LoCoMo", "SillyTavern chat", "Claude Code session"}
-    assert {known.name for known in FORMATS} == tested
+    tested |= {variant.get("format") for variant in VARIANTS} - {None}
+    assert {known.name for known in FORMATS} <= tested
 
 
 # ------------------------------------------------------------------------------------- what is left out is counted
@@ -406,12 +408,15 @@ NAMES = (
     "session_1_date_time turns candidates requests response responses versions steps chunkedPrompt chunks "
     "header title time products safeHtmlItem html type data kwargs lc id uuid sessionId chatId mes is_user "
     "current_node parent parentId currentId current_leaf_message_uuid fragments user ts chosen rejected "
-    "create_time created_at object chat_history isMeta recipient metadata items $date "
+    "create_time created_at object chat_history isMeta recipient metadata items $date isCreatedByUser messageId "
+    "parentMessageId messagesTree children payload kind part_kind channel state values body internal query answer "
+    "prompt output extracted_content attachments fromMe MessageList block_type choices candidates files "
 )
 KEYS = st.sampled_from(NAMES.split())
 LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
-    | st.sampled_from(["user", "assistant", "human", "Prompted x", "2026-01-02T10:00:00Z", "list", "Gemini", "a"])
+    | st.sampled_from(["user", "assistant", "human", "Prompted x", "request", "response_item", "analysis", "x_call",
+                      "2026-01-02T10:00:00Z", "list", "Gemini", "a"])
     | st.text(max_size=4)
 )  # fmt: skip
 JSON = st.recursive(
@@ -476,33 +481,30 @@ def test_no_bytes_end_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, c
     reads_or_refuses(write(tmp_path_factory.getbasetemp(), content, "bytes.json"))
 
 
-# ------------------------------------------------------------------------------------------------- the cases themselves
+# ----------------------------------------------------------------------------------------------------------- variants
 
-CASES = Path(__file__).parents[3].parent / "shared" / "cases" / "conversations"
-REFUSED_CASES = {
-    "all_empty.json": "without text", "empty_file.json": "is empty", "empty_list.json": "empty list",
-    "latin1.json": "Latin-1", "md.md": "Markdown", "nan.json": "NaN at line 1", "slack.json": "Slack",
-    "system_only.json": "system messages", "text.txt": "plain text",
-}  # fmt: skip
-MESSAGES_IN_CASES = {
-    "chatgpt_one.json": 4, "conversations.json": 5, "claude_conversations.json": 2, "openai_ft.jsonl": 6,
-    "openai_ft_list.json": 6, "openai_ft_one.jsonl": 4, "lines.jsonl": 4, "sharegpt.json": 2, "sharegpt_turns.json": 2,
-    "openwebui.json": 4, "gemini_api.json": 2, "gemini.json": 1, "longmemeval_item.json": 4, "locomo10.json": 2,
-    "sessions.json": 6, "parts.json": 2, "parts_image.json": 2, "developer.json": 4, "tool.json": 2, "function.json": 4,
-    "missing_content.json": 4, "roles_human_ai.json": 2, "model_role.json": 2, "roles_case.json": 2, "utf16.json": 4,
-    "timestamps.json": 4, "plain.json": 4, "bom.json": 4, "crlf.json": 4, "messages_object.json": 4,
-    "history_meta.json": 4,
-}  # fmt: skip
+VARIANTS = yaml.safe_load((Path(__file__).parent / "variants.yaml").read_text(encoding="utf-8"))
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not at ../shared/cases")
-def test_every_file_of_the_cases_is_read_or_refused_as_it_should_be():
-    for path in sorted(CASES.iterdir()):
-        if path.name in REFUSED_CASES:
-            with pytest.raises(ValueError) as caught:
-                read_conversations(path).messages()
-            assert REFUSED_CASES[path.name] in str(caught.value) and "\n" not in str(caught.value)
-            continue
-        messages, line = read_conversations(path).messages()
-        assert len(messages) == MESSAGES_IN_CASES.get(path.name, 1), path.name
-        assert line.startswith(f"{path}: ") and "\n" not in line
+def bytes_of(variant: dict[str, Any]) -> bytes:
+    if "bytes" in variant:
+        return str(variant["bytes"]).encode("latin-1")
+    unit, times = variant.get("repeat", ("", 0))
+    return str(variant["text"]).replace("REPEAT", unit * times).encode()
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant["name"])
+def test_a_variant_of_a_file_that_people_have_is_read_or_refused(tmp_path: Path, variant: dict[str, Any]):
+    if "refused" in variant:
+        refused(tmp_path, bytes_of(variant), variant["refused"].replace("FILE", str(tmp_path / "chat.json")))
+        return
+    file = read(tmp_path, bytes_of(variant))
+    assert [f"{role}: {content}" for role, content in said(file)] == variant["said"]
+    assert (file.format, left_out(file)) == (variant["format"], variant.get("left_out", ""))
+
+
+def test_a_deep_tree_of_replies_is_read(tmp_path: Path):
+    tree: list[dict[str, Any]] = []
+    for number in range(60):
+        tree = [{"messageId": str(number), "isCreatedByUser": number % 2 == 0, "text": "x", "children": tree}]
+    assert len(said(read(tmp_path, {"conversationId": "c", "messagesTree": tree}))) == 60

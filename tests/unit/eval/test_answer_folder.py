@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rft.config import DataConfig, MemoryConfig
+from rft.config import Config, DataConfig, EvalConfig, MemoryConfig
 from rft.data import prompts
 from rft.data.prompts import McqWording, PlainWording
 from rft.eval.answer_folder import (
@@ -20,17 +21,21 @@ from rft.eval.answer_folder import (
     settings_of_answers,
     settings_of_judge,
 )
+from rft.eval.chosen_questions import ChosenQuestions, choose_questions
 from rft.eval.config import CompareConfig, EndpointConfig, JudgeConfig
 from rft.eval.memory_log import LoggedUpdate, MemoryLog
 from rft.eval.predictions import append_predictions, read_predictions
 from rft.eval.systems import SYSTEMS
+from rft.records import Question
 from tests.unit.eval.builder import UsersDataset, make_form, make_material, make_prediction, make_question
 
 QUESTIONS = [make_question(number) for number in range(4)]
 
+CHOSEN = ChosenQuestions(split="val", questions=tuple(QUESTIONS), fingerprint="9f86", manifest={})
+
 
 def settings(system: str, **changes: Any) -> dict[str, Any]:
-    return settings_of_answers(SYSTEMS[system], make_material(QUESTIONS, **changes), "val", {"model": "m"})
+    return settings_of_answers(SYSTEMS[system], make_material(QUESTIONS, **changes), CHOSEN, {"model": "m"})
 
 
 def test_settings_name_the_data_set_its_source_and_the_model():
@@ -60,6 +65,25 @@ def test_settings_name_the_data_set_its_source_and_the_model():
 def test_answers_depend_on_what_their_system_uses(system: str, changes: dict[str, Any], changed: set[str]):
     before, after = settings(system), settings(system, **changes)
     assert {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)} == changed
+
+
+@pytest.mark.parametrize("system", ["full_history", "longest_option"])
+def test_rows_that_leave_enter_or_move_while_an_evaluation_is_stopped_are_refused(tmp_path: Path, system: str):
+    def fingerprint(questions: list[Question], num_questions: int = 0) -> str:
+        config = Config(eval=EvalConfig(num_questions=num_questions))
+        return choose_questions(config, UsersDataset(questions)).fingerprint
+
+    def resume(questions: list[Question], num_questions: int = 0) -> None:
+        chosen = replace(CHOSEN, fingerprint=fingerprint(questions, num_questions))
+        check_answer_settings(tmp_path, settings_of_answers(SYSTEMS[system], make_material(questions), chosen, {}))
+
+    resume(QUESTIONS, 2)
+    (tmp_path / "predictions.jsonl").write_text("{}\n")
+    resume(QUESTIONS, 4)
+    other = [replace(QUESTIONS[0], correct_answer="Another one."), *QUESTIONS[1:]]
+    for changed in (QUESTIONS[1:], [*QUESTIONS, make_question(40)], QUESTIONS[::-1], other):
+        with pytest.raises(ValueError, match=r"holds answers made with another content of data\.source; remove it"):
+            resume(changed)
 
 
 def test_sampled_answers_depend_on_how_they_are_sampled():

@@ -36,7 +36,7 @@ def test_a_cut_context_keeps_its_end_and_says_how_much_went():
     kept = [message.content for message in found.messages]
     assert 0 < found.messages_dropped < 6
     assert kept == [SYSTEM_PROMPT, *(f"Word {i} of 1." for i in range(found.messages_dropped, 6))]
-    with pytest.raises(ValueError, match="longer than 10"):
+    with pytest.raises(ValueError, match="h1: a question and the system line .* tokens, the limit is 10; raise it"):
         material.cut("h1", "h1", 10, "truncate_oldest")
 
 

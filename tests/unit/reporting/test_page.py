@@ -6,14 +6,18 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rft.eval.predictions import append_predictions
 from rft.eval.results import make_results, write_results
 from rft.report import main
+from rft.reporting import run_folder
 from rft.reporting.page import (
     changes,
     chosen_groups,
@@ -98,6 +102,30 @@ def test_a_page_shows_the_run_and_escapes_what_models_wrote(tmp_path: Path, caps
     assert page.count('<rect class="fill c0"') == 4 + 2  # four steps of rollout, two letters
     assert "train/1 (kind music, who self)" in page and "context h4" in page
     assert "<title>chance, 50%</title>" in page
+
+
+STEERS = "\x1b[2J\x1b]0;title\x07a\x00b\x08\x9b31mc\x7f\ud83d"
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_control_characters_in_a_model_s_text_are_not_in_the_report(tmp_path: Path, memory: bool):
+    folder = write_run(tmp_path / "demo", memory=memory)
+    said = {"text": f"<think>{STEERS}</think>{STEERS}", "prompt_tail": STEERS, "parsed": STEERS, "tags": {"k": STEERS}}
+    rows = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+    for row in rows:
+        for reply in row.get("answers", [row]):
+            reply.update(said)
+        for update in row.get("updates", []):
+            update["memory"] = f"- {STEERS}\n- \x1b]never ended"
+    (folder / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    evaluation = json.loads((folder / "checkpoint-4" / "eval.json").read_text())
+    evaluation["groups"]["who"][STEERS] = evaluation["overall"]
+    (folder / "checkpoint-4" / "eval.json").write_text(json.dumps(evaluation))
+    page = write_report([folder]).read_text()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", page)
+    assert "<pre>abc</pre>" in page
+    assert not memory or ('<li class="added">- abc</li>' in page and "never ended" in page)
+    assert page.rstrip().endswith("</html>")
 
 
 def test_each_phase_that_a_step_names_is_shown(tmp_path: Path):
@@ -189,6 +217,65 @@ def test_lines_of_a_memory_are_compared():
         ("removed", "b"), ("added", "B"), ("added", "d"),
     ]  # fmt: skip
     assert changes("", "") == []
+    moved = [(line.kind, line.text) for line in changes("a\nb\na", "b\na\na\na")]
+    assert moved == [("same", "b"), ("same", "a"), ("same", "a"), ("added", "a")]
+    assert [line.kind for line in changes("a\nb", "")] == ["removed", "removed"]
+
+
+lines_of_text = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12).map("\n".join)
+
+
+@given(before=lines_of_text, after=lines_of_text)
+def test_no_line_of_a_memory_is_lost_in_the_comparison(before: str, after: str):
+    found = changes(before, after)
+    assert [line.text for line in found if line.kind != "removed"] == after.splitlines()
+    old = [line.text for line in found if line.kind != "added"]
+    assert sorted(old) == sorted(before.splitlines())
+
+
+@pytest.mark.parametrize("line", ["- a", "- {}"])
+def test_a_report_over_memories_of_many_short_lines_is_linear_and_bounded(tmp_path: Path, line: str):
+    folder = write_run(tmp_path / "demo", memory=True)
+    row = json.loads((folder / "rollouts.jsonl").read_text().splitlines()[0])
+    for number, update in enumerate(row["updates"]):
+        update["memory"] = "\n".join(line.format(n * (number + 1)) for n in range(3000))
+    row["updates"] = row["updates"] * 20
+    row["answers"] = [answer(text="jazz " * 20_000, question_id=f"q{number}") for number in range(20)]
+    (folder / "rollouts.jsonl").write_text(json.dumps(row) + "\n")
+    start = time.process_time()
+    page = write_report([folder])
+    assert time.process_time() - start < 3.0
+    assert page.stat().st_size < 3_000_000
+    text = page.read_text()
+    assert "more lines)" in text and "more characters)" in text and "12 more answers" in text
+
+
+def test_a_report_over_a_large_file_of_rollouts_reads_its_beginning_and_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = write_run(tmp_path / "demo")
+    rows = [answer(step=step, question_id=f"q{step}", sibling=n) for step in range(2000) for n in (0, 1)]
+    data = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "rollouts.jsonl").write_text(data)
+    assert len(read_run(folder).groups) == 2000 and read_run(folder).all_groups
+    monkeypatch.setattr(run_folder, "FIRST_BYTES", 10_000)
+    monkeypatch.setattr(run_folder, "LAST_BYTES", 30_000)
+    for cut in (0, 7, 300):
+        (folder / "rollouts.jsonl").write_text(data[: len(data) - cut])
+        run = read_run(folder)
+        steps = [group.step for group in run.groups]
+        assert not run.all_groups and 20 < len(steps) < 200
+        assert steps == sorted(set(steps)) and steps[0] == 0 and steps[-1] == 1999
+        assert all(group.worst is not None for group in run.groups[:-1])
+    assert "read at the beginning and the end of a large file" in write_report([folder]).read_text()
+
+
+def test_a_report_of_very_many_steps_stays_small(tmp_path: Path):
+    folder = write_run(tmp_path / "demo")
+    rows = [{"step": step, "reward": step % 7 / 7, LOGPROB_GAP: 1e-7 + (step == 777), "time/rollout_s": 1.0}
+            for step in range(1, 8000)]  # fmt: skip
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert write_report([folder]).stat().st_size < 300_000
 
 
 def test_the_first_and_the_newest_groups_with_a_difference_are_shown():

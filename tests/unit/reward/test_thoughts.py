@@ -34,6 +34,22 @@ TAGS = [
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|inner_prefix|>", "<|inner_suffix|>"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<analysis>", "</analysis>"),
+    ("<inner_monologue>", "</inner_monologue>"),
+    ("<thought_process>", "</thought_process>"),
+    ("<chain-of-thought>", "</chain-of-thought>"),
+    ("<antThinking>", "</antThinking>"),
+    ("<reasoning_content>", "</reasoning_content>"),
+    ("<think id=1>", "</think>"),
+    ('<thinking budget = "100" mode="x">', "</thinking>"),
+    ("＜think＞", "＜/think＞"),
+    ("[REASONING]", "[/reasoning]"),
+    ("<|think|>", "<|/think|>"),
+    ("<｜thinking｜>", "<｜/thinking｜>"),
+    ("<|begin_of_thinking|>", "<|end_of_thinking|>"),
+    ("<begin_of_thought>", "<end_of_thought>"),
+    ("<|thought_start|>", "<|thought_end|>"),
+    ("<unused94>thought", "<unused95>"),
 ]
 
 
@@ -53,7 +69,18 @@ def test_every_kind_of_thought(opening: str, closing: str):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Jazz.", "I think > jazz", "<thinker>", "[thinks]", "<think about jazz>", "analysis of jazz", "<|channel|>"],
+    [
+        "",
+        "Jazz.",
+        "I think > jazz",
+        "<thinker>",
+        "[thinks]",
+        "<think about jazz>",
+        "<plan>",
+        "</details>",
+        "analysis of jazz",
+        "<|channel|>",
+    ],
 )
 def test_what_is_no_tag(text: str):
     assert split_thought(text) == ("", text)

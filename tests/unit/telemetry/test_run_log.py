@@ -9,8 +9,9 @@ import pytest
 
 from rft.config import Config, LogConfig
 from rft.records import Answer, Completion, Rollout, Score
+from rft.reporting.page import try_write_report
 from rft.telemetry import run_log
-from rft.telemetry.provenance import provenance
+from rft.telemetry.provenance import provenance, write_provenance
 from rft.telemetry.run_log import TABLE_ROWS, RunLog, append_json, keep_rows
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 from tests.unit.tasks.builder import make_prompt, make_question
@@ -171,3 +172,29 @@ def test_provenance_names_versions_and_no_secret(monkeypatch):
     found = provenance()
     assert {"torch", "transformers", "vllm"} <= set(found["packages"])
     assert "a-secret-value" not in json.dumps(found)
+
+
+def test_planted_keys_are_in_no_file_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import wandb
+
+    planted = {
+        name: f"planted-{name.lower()}-0123456789abcdef"
+        for name in ("WANDB_API_KEY", "HF_TOKEN", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AWS_SECRET_ACCESS_KEY")
+    }
+    for name, value in planted.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    wandb.teardown()  # it reads the variables once
+    config = Config(output_dir=str(tmp_path), log=LogConfig(report_to="wandb"))
+    write_provenance(tmp_path, config)
+    log = RunLog(config, first_step=None, num_steps=1, tokenizer=TOKENIZER, main=True)
+    log.metrics(1, {"reward": 0.5})
+    log.rollouts(1, [[rollout(1.0)]])
+    log.close()
+    try_write_report(tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"metrics.jsonl", "rollouts.jsonl", "report.html", "provenance.json"} <= {path.name for path in files}
+    assert any(path.suffix == ".wandb" for path in files)
+    for path in files:
+        content = path.read_bytes()
+        assert not [name for name, value in planted.items() if value.encode() in content], path
