@@ -8,7 +8,7 @@ own code, in one process or in two. Measured is the peak of the resident memory 
 on, above what the process held before it loaded the model. The kernel counts it (VmHWM), so nothing is missed between
 two looks; glibc is told to give every large block back at once (MALLOC_MMAP_THRESHOLD_), so that resident memory is
 memory in use. Planned is what rft/planning says of the same config. Writes bench/results/plan_check.json and the table
-in docs/planning.md; about ten minutes on two cores. Fails where a plan is below what was measured, or far above it.
+in docs/planning.md; about 8 minutes of processor time. Fails where a plan is below what was measured, or far above it.
 """
 
 from __future__ import annotations

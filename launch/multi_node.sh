@@ -7,8 +7,8 @@
 #   SCRIPT=...        rft/train.py (default) or rft/sft.py
 #   DRY_RUN=1         print the command and stop
 # What is spread over the GPUs is the config's train.deepspeed. data.cache_dir may be on a disk of each machine.
-# Exit status: that of launch/one_node.sh. Where a rank dies, torchrun ends those of its own machine within half a
-# minute; the other machines wait for train.ddp_timeout, unless somebody ends them (slurm.sbatch does).
+# Exit status: that of launch/one_node.sh. Where a rank dies, those of all machines end within seconds; where a whole
+# machine is gone, after train.stall_timeout_s (docs/faults.md).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 MACHINE_RANK=${MACHINE_RANK:-${SLURM_NODEID:-}}

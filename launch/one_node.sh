@@ -5,8 +5,8 @@
 #   SCRIPT=...    rft/train.py (default) or rft/sft.py
 #   DRY_RUN=1     print the command and stop
 # What is spread over the GPUs is the config's train.deepspeed; train.deepspeed=null gives each the whole model.
-# Exit status: 0 finished, 2 a mistake in the config or data, 75 stopped by SIGTERM or SIGUSR1 (the same command
-# continues from the checkpoint), 130 stopped by SIGINT, 1 anything else.
+# Exit status: 0 finished, 2 a mistake in the config or data, 70 a fault, 75 stopped by SIGTERM or SIGUSR1 or hanging
+# (the same command continues from the checkpoint), 130 stopped by SIGINT, 1 anything else.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 (($# > 0)) || { sed -n '2,9s/^# //p' "launch/one_node.sh" >&2; exit 2; }

@@ -73,11 +73,11 @@ def print_plan(config: Config, arguments: argparse.Namespace) -> int:
     card = planned_card(arguments.gpu or config.plan.gpu, arguments.memory_gib)
     machine = Machine(card=card, num_gpus=arguments.gpus, num_nodes=arguments.nodes)
     check(config, machine.num_ranks)
-    mode = parallel_mode(config, machine.num_ranks, {})
+    mode, size = parallel_mode(config, machine.num_ranks, {}), size_of(config, machine.num_ranks)
     shape, source = model_shape(config.model)
     plan = plan_run(config, machine, shape, mode)
     ways = [] if plan.memory.fits else ways_out(config, machine, shape, {})
-    print(full_report(plan, config, source, size_of(config, machine.num_ranks), ways))
+    print(full_report(plan, config, source, size, ways))
     return FITS if plan.memory.fits else DOES_NOT_FIT
 
 
