@@ -39,6 +39,7 @@ from rft.grpo.forest_attention import plan_attention
 from rft.grpo.packing import packs_of_rank
 from rft.grpo.replay import save_samples
 from rft.grpo.samples import token_paths, trained_tokens, training_samples
+from rft.planning.auto import without_gpu
 from rft.records import Answer, Completion, Prompt, Question, Rollout, Sample, Score
 from rft.telemetry.provenance import provenance
 
@@ -97,7 +98,7 @@ def main() -> None:
 
 def measure(path: Path, num_ranks: int, repeats: int) -> dict[str, float]:
     """Seconds by phase of the quickest of `repeats` batches, and their sum without and with vLLM's own share."""
-    config = load_config(path)
+    config = without_gpu(load_config(path))
     groups = make_groups(config)
     runs = [host_work(config, groups, num_ranks).seconds for _ in range(repeats)]
     least = {phase: min(run[phase] for run in runs) for phase in runs[0]}

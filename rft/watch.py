@@ -51,13 +51,14 @@ class RankReport:
     """What one rank says of itself.
 
     Example:
-        RankReport(run="0f3a", rank=1, host="node2", pid=4711, phase="update", step=12, moves=310, beats=42)
+        RankReport(run="0f3a", rank=1, host="node2/6f1c/402", pid=4711, phase="update", step=12, moves=310, beats=42)
     """
 
     run: str
     """Names this start: what an earlier one left says nothing about it."""
     rank: int
     host: str
+    """Where its process can be looked at by its number: `this_host`."""
     pid: int
     phase: str
     step: int
@@ -119,7 +120,7 @@ class Watch:
         self.folder = output_dir / ".ranks"
         self.rank = rank
         self.num_ranks = num_ranks
-        self.host = socket.gethostname()
+        self.host = this_host()
         self._stall_timeout_s = stall_timeout_s
         self._peers: dict[int, Peer] = {}
         self._beats = 0
@@ -302,10 +303,11 @@ class Watch:
             f"{report.where()}, waits for {waiting_for()}, and {self.what_to_do()}; see {self._dump()}"
         )
         for peer in self._peers.values():
-            if now - peer.heard_at > SILENT_S:
+            if (silent_s := now - peer.heard_at) > SILENT_S:
+                report, host = peer.report, peer.report.host.partition("/")[0]
                 say(
-                    f"rank {peer.report.rank} (process {peer.report.pid} on {peer.report.host}) has said nothing for "
-                    f"{now - peer.heard_at:.0f} s; it was {peer.report.where()}: it is {self._state_of(peer)}"
+                    f"rank {report.rank} (process {report.pid} on {host}) has said nothing for {silent_s:.0f} s; it "
+                    f"was {report.where()}: it is {self._state_of(peer)}"
                 )
 
     def _state_of(self, peer: Peer) -> str:
@@ -333,6 +335,15 @@ class Watch:
             file.flush()
             file.write(f"\ncollectives (PyTorch's flight recorder):\n{flight_record()}\n")
         return path
+
+
+def this_host() -> str:
+    """The machine, since when it is up, and the process numbers that are valid here: containers have their own, and
+    machines may have the same name."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    numbers = Path("/proc/self/ns/pid")
+    since = boot.read_text(encoding="ascii").strip() if boot.exists() else ""
+    return f"{socket.gethostname()}/{since}/{numbers.stat().st_ino if numbers.exists() else ''}"
 
 
 def launched(environment: Mapping[str, str]) -> bool:

@@ -9,8 +9,13 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tests start processes
 
+import hypothesis
 import pytest
 import torch
+
+# How long an example takes says nothing on a machine with other work.
+hypothesis.settings.register_profile("rft", deadline=None)
+hypothesis.settings.load_profile("rft")
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")

@@ -111,7 +111,8 @@ def test_a_planted_length_leak_shows_in_the_controls(folder: Path):
             writer.writeheader()
             writer.writerows(rows)
     rules = "system=longest_option,shortest_option,majority_letter"
-    assert main([str(folder / "run.yaml"), f"output_dir={folder / 'leaky-out'}", rules, f"data.source={leaky}"]) == 0
+    settings = (f"output_dir={folder / 'leaky-out'}", f"data.source={leaky}", "data.follow_links=true")
+    assert main([str(folder / "run.yaml"), rules, *settings]) == 0
     rows = by_system(results_of(folder, "leaky-out"))
     assert rows["longest_option"].result.overall.accuracy == 1.0
     assert rows["shortest_option"].result.overall.accuracy == 0.0
