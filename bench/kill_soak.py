@@ -90,6 +90,9 @@ class Kill:
 @dataclass
 class Tally:
     kills: Counter[str] = field(default_factory=Counter)
+    """Those that ended a start, by signal and aim."""
+    too_late: int = 0
+    """Starts that had finished before their signal came."""
     statuses: Counter[str] = field(default_factory=Counter)
     runs: int = 0
     exact_runs: int = 0
@@ -114,9 +117,8 @@ def main() -> None:
     for kind, kills in shares.items():
         done = 0
         while done < kills and time.monotonic() < until:
-            number = min(KILLS_PER_RUN, kills - done)
-            disturb(folder, kind, number, rng, tallies[kind])
-            done += number
+            disturb(folder, kind, min(KILLS_PER_RUN, kills - done), rng, tallies[kind])
+            done = tallies[kind].kills.total()
     report = {
         "seed": arguments.seed,
         "kills_asked": arguments.kills,
@@ -174,15 +176,18 @@ def prepare(folder: Path) -> None:
 
 
 def disturb(folder: Path, kind: str, kills: int, rng: random.Random, tally: Tally) -> None:
-    """One run: killed `kills` times, then left alone to its end, then compared."""
-    name = f"run-{tally.runs}"
+    """One run: killed up to `kills` times, then left alone to its end, then compared."""
+    name, before = f"run-{tally.runs}", tally.kills.total()
     shutil.rmtree(folder / kind / name, ignore_errors=True)
     for _ in range(kills):
         kill = draw(kind, rng)
         status, said = run(folder, kind, name, kill)
+        if status == FINISHED:
+            tally.too_late += 1
+            break
         tally.kills[f"{kill.signal} {kill.aim or 'at random'}"] += 1
         tally.statuses[f"{kill.signal} {status}"] += 1
-        if status not in EXPECTED[kill.signal] | {FINISHED}:
+        if status not in EXPECTED[kill.signal]:
             tally.faults.append(f"{kind}/{name}: {kill} ended with status {status}: {said[-2000:]}")
         print(f"{kind}/{name}: {kill.signal} {kill.aim or 'at random'}: {status}", flush=True)
     status, said = run(folder, kind, name)
@@ -191,7 +196,7 @@ def disturb(folder: Path, kind: str, kills: int, rng: random.Random, tally: Tall
     found += [f"still runs: {command}" for command in processes_of(folder / kind / name)]
     tally.runs += 1
     tally.exact_runs += not found
-    tally.resumes_exact += 0 if found else kills
+    tally.resumes_exact += 0 if found else tally.kills.total() - before
     tally.faults += [f"{kind}/{name}: {text}" for text in found]
     print(f"{kind}/{name}: {found or 'exact'}", flush=True)
     if not found:

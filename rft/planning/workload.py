@@ -16,6 +16,7 @@ from rft.grpo.forest import build_forest
 from rft.grpo.packing import pack_micro_batches
 from rft.grpo.samples import token_paths
 from rft.records import Sample
+from rft.tasks.registry import task_class
 
 QUESTION_TOKENS = 300
 """Of a prompt, what is not its context: the question, its options and the request. An assumption; PersonaMem-v2 has 150
@@ -85,7 +86,8 @@ def families(config: Config, *, longest: bool) -> list[Family]:
     Args:
         longest: replies as long as they can be, for memory; else of the mean length, for time.
     """
-    return memory_families(config, longest) if config.task == "memory" else [answer_family(config, longest)]
+    writes_memories = "memory" in task_class(config).uses
+    return memory_families(config, longest) if writes_memories else [answer_family(config, longest)]
 
 
 def evaluation_families(config: Config) -> list[Family]:
