@@ -10,6 +10,7 @@ rft/process_exit.py.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -29,12 +30,21 @@ def main(argv: list[str]) -> int:
         # Under slurm it is set: the batch script reads it when the launchers are gone.
         file = Path(os.environ.setdefault("RFT_STATUS_FILE", f"{folder}/status"))
         try:
-            run(parse_args(["--signals-to-handle", SIGNALS, *argv]))
+            try:
+                run(parse_args(["--signals-to-handle", SIGNALS, *argv]))
+            finally:
+                ignore_signals()
         except ChildFailedError as error:
             return reported(file) or failed(error)
         except SignalException as error:
             return reported(file) or 128 + error.sigval
     return 0
+
+
+def ignore_signals() -> None:
+    """The ranks have ended, and their status is what counts: a signal that comes now is too late to change it."""
+    for name in SIGNALS.split(","):
+        signal.signal(signal.Signals[name], signal.SIG_IGN)
 
 
 def reported(file: Path) -> int:
@@ -49,4 +59,8 @@ def failed(error: ChildFailedError) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Taking the interpreter down takes a moment, in which a signal would have its default effect again.
+    os._exit(status)

@@ -174,6 +174,18 @@ def test_the_launcher_ends_with_the_status_of_its_ranks(ranks: Callable[[str], A
     assert ("Traceback" in errors) == (how == "crash")
 
 
+def test_a_signal_after_the_end_of_the_ranks_changes_no_status(tmp_path: Path):
+    """While Python takes itself down, which took a moment, a signal had its default effect: status -15."""
+    (tmp_path / "rank.py").write_text("")
+    program = (
+        "import atexit, runpy, sys, time; atexit.register(time.sleep, 60); sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    arguments = ["launch/ranks.py", "--standalone", "--nproc-per-node", "1", str(tmp_path / "rank.py")]
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], cwd=ROOT, check=False, timeout=45)
+    assert ended.returncode == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_the_launcher_passes_a_signal_on_and_waits(ranks: Callable[[str], Any], tmp_path: Path, number: int):
     launcher = ranks("waits")
