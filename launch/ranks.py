@@ -37,7 +37,9 @@ def main(argv: list[str]) -> int:
         except ChildFailedError as error:
             return reported(file) or failed(error)
         except SignalException as error:
-            return reported(file) or 128 + error.sigval
+            # A run that had finished when the signal came has finished.
+            found = reported(file)
+            return 128 + error.sigval if found is None else found
     return 0
 
 
@@ -47,9 +49,10 @@ def ignore_signals() -> None:
         signal.signal(signal.Signals[name], signal.SIG_IGN)
 
 
-def reported(file: Path) -> int:
-    """The status that the first rank of this machine wrote down; 0 where it wrote none."""
-    return int(file.read_text(encoding="utf-8")) if file.exists() else 0
+def reported(file: Path) -> int | None:
+    """The status that the first rank of this machine wrote down; None where it wrote none."""
+    text = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+    return int(text) if text else None
 
 
 def failed(error: ChildFailedError) -> int:

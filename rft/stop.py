@@ -31,6 +31,9 @@ ONE_REQUEST_S = 1.0
 """Signals so soon after the first are the same request: a scheduler signals every process of a job, and a launcher
 passes on what it got."""
 
+WATCH_LOOKS_S = 3.0
+"""Enough for the thread of rft/watch.py to find a dead rank."""
+
 
 class StopRequest:
     """The first signal that asked this process, or any other rank, to stop.
@@ -91,6 +94,8 @@ class StopRequest:
         now = time.monotonic()
         if not self._begun:
             say(f"{received.name}: the run ends before its first batch")
+            # A launcher ends all ranks when one has died: the watch then ends this one meanwhile, as a fault.
+            time.sleep(WATCH_LOOKS_S)
             leave_at_once(status_after(received))
         if self.signal is None:
             self._asked_at = now

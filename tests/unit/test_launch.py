@@ -144,6 +144,10 @@ if how == "crash" and rank == "1":
     raise RuntimeError("rank 1 is gone")
 if how == "waits":
     time.sleep(60)
+if how == "lingers" and rank == "1":
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    (folder / how).touch()
+    time.sleep(60)
 leave(0)
 """
 
@@ -184,6 +188,22 @@ def test_a_signal_after_the_end_of_the_ranks_changes_no_status(tmp_path: Path):
     arguments = ["launch/ranks.py", "--standalone", "--nproc-per-node", "1", str(tmp_path / "rank.py")]
     ended = subprocess.run([sys.executable, "-c", program, *arguments], cwd=ROOT, check=False, timeout=45)
     assert ended.returncode == 0
+
+
+def test_a_signal_after_the_first_rank_has_finished_leaves_its_status(ranks: Callable[[str], Any], tmp_path: Path):
+    """The other rank is still on its way out."""
+    launcher = ranks("lingers")
+    try:
+        for _ in range(6000):
+            if (tmp_path / "lingers").exists():
+                break
+            time.sleep(0.01)
+        time.sleep(0.5)
+        launcher.send_signal(signal.SIGTERM)
+        _, errors = launcher.communicate(timeout=120)
+    finally:
+        launcher.kill()
+    assert launcher.returncode == 0, errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
