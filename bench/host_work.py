@@ -39,7 +39,7 @@ from rft.grpo.forest_attention import plan_attention
 from rft.grpo.packing import packs_of_rank
 from rft.grpo.replay import save_samples
 from rft.grpo.samples import token_paths, trained_tokens, training_samples
-from rft.planning.auto import without_gpu
+from rft.planning.auto import natural_sizes, with_limit, without_gpu
 from rft.records import Answer, Completion, Prompt, Question, Rollout, Sample, Score
 from rft.telemetry.provenance import provenance
 
@@ -98,7 +98,9 @@ def main() -> None:
 
 def measure(path: Path, num_ranks: int, repeats: int) -> dict[str, float]:
     """Seconds by phase of the quickest of `repeats` batches, and their sum without and with vLLM's own share."""
-    config = without_gpu(load_config(path))
+    config = load_config(path)
+    # What the planner chooses on 8 GPUs of 80 GB: all groups that a GPU has in one optimizer step.
+    config = without_gpu(with_limit(config, natural_sizes(config, 8)[0]))
     groups = make_groups(config)
     runs = [host_work(config, groups, num_ranks).seconds for _ in range(repeats)]
     least = {phase: min(run[phase] for run in runs) for phase in runs[0]}
