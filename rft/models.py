@@ -138,10 +138,31 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         ValueError, OSError: there is no such folder and no such hub id, or no tokenizer that can be read.
     """
     check_model_place(config.model_name_or_path, config.model_revision)
-    tokenizer = AutoTokenizer.from_pretrained(config.model_name_or_path, revision=config.model_revision)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(config.model_name_or_path, revision=config.model_revision)
+    except ValueError as error:
+        raise ValueError(
+            f"model.model_name_or_path: no tokenizer can be made of what {config.model_name_or_path} has "
+            f"({first_sentence(error)}); put the tokenizer.json of the model that it was made from beside it"
+        ) from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def check_dense(settings: PretrainedConfig, name: str) -> None:
+    """Refuses a mixture of experts: its experts have other names in the engine, and a weight sync cannot fill them.
+
+    Raises:
+        ValueError: names the model.
+    """
+    text = settings.get_text_config()
+    experts = max(getattr(text, key, 0) or 0 for key in ("num_experts", "num_local_experts", "n_routed_experts"))
+    if experts > 1:
+        raise ValueError(
+            f"{name} is a mixture of {experts} experts, whose weights cannot be sent to the engine after a step; use a "
+            "dense model"
+        )
 
 
 def check_positions(config: ModelConfig, window: int) -> PretrainedConfig:

@@ -10,7 +10,7 @@ from rft.config import Config
 from rft.data.dataset import Dataset
 from rft.data.formats import open_dataset
 from rft.grpo.forest_attention import check_supported
-from rft.models import check_positions, load_tokenizer
+from rft.models import check_dense, check_positions, load_tokenizer
 from rft.tasks.registry import engine_window, task_class
 from rft.tasks.task import PromptSplit, Task
 
@@ -56,5 +56,6 @@ def load_data(config: Config) -> Data:
 def check_model(config: Config) -> None:
     """Refuses a window the model has no positions for, and shared prefixes where its attention cannot have them."""
     settings = check_positions(config.model, engine_window(config))
+    check_dense(settings, config.model.model_name_or_path)
     if config.train.shared_prefix:
         check_supported(settings)

@@ -77,6 +77,15 @@ def duplicate_row(folder: Path) -> None:
 def nothing(_: Path) -> None: ...
 
 
+def remove_tokenizer(folder: Path) -> None:
+    (folder / "model" / "tokenizer.json").unlink()
+
+
+def make_experts(folder: Path) -> None:
+    path = folder / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "qwen3_moe", "num_experts": 4}))
+
+
 HISTORY_TEXT = json.dumps(make_history(1), ensure_ascii=False)
 
 CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
@@ -94,6 +103,8 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "positions": (nothing, "2048 positions", ["data.max_prompt_length=4000"]),
     "no data": (nothing, "data.source", ["data.source=./nowhere"]),
     "no model": (nothing, "model.model_name_or_path", ["model.model_name_or_path=./nowhere"]),
+    "no tokenizer": (remove_tokenizer, "no tokenizer can be made of what", []),
+    "mixture of experts": (make_experts, "is a mixture of 4 experts", []),
     "renamed key": (nothing, "is now 'data.num_val_clusters'", ["data.num_val_personas=2"]),
     "out of range": (nothing, "config key 'rollout.top_p'", ["rollout.top_p=1.5"]),
     "schedule": (nothing, "'linear', 'cosine'", ["train.lr_scheduler_type=cosine_with_min_lr"]),
