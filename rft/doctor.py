@@ -18,6 +18,7 @@ from collections.abc import Mapping
 
 from rft.config import load_config
 from rft.probes.probe import Finding, Probe, ask
+from rft.process_exit import refused
 
 PROBES = (
     # First, so that the other ranks of a launch need not wait.
@@ -56,8 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments:
             load_config(options.config, options.overrides)
     except ValueError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return refused(error)
     if os.environ.get("LOCAL_RANK", "0") != "0":
         take_part(arguments)
         return 0

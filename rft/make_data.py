@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from rft.process_exit import refused
 from rft.synthetic.generator import write_dataset
 
 
@@ -22,8 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         print(arguments.run(arguments))
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
 
 

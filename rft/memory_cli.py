@@ -43,6 +43,7 @@ from rft.config import MemoryConfig, ModelConfig
 from rft.conversations.reading import read_conversations
 from rft.data import prompts
 from rft.plain_text import without_control_sequences
+from rft.process_exit import refused
 from rft.records import Message
 from rft.reward.thoughts import split_thought
 
@@ -75,8 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"stopped: {one_line(str(reason))}", file=sys.stderr)
         return 1
     except ValueError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
-        return 2
+        return refused(error)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C; the same command goes on where it was", file=sys.stderr)
         return 130

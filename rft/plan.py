@@ -19,8 +19,9 @@ from rft.config import Config, load_config
 from rft.parallel import parallel_mode
 from rft.planning.checks import check
 from rft.planning.size import RunSize, size_of_run
+from rft.process_exit import USERS_MISTAKE, refused
 
-FITS, DOES_NOT_FIT, USERS_MISTAKE = 0, 1, 2
+FITS, DOES_NOT_FIT = 0, 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,8 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         config = load_config(arguments.config, arguments.overrides)
         return print_plan(config, arguments)
     except ValueError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USERS_MISTAKE
+        return refused(error)
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from rft.process_exit import refused
 from rft.reporting.page import write_report
 
 
@@ -24,8 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         print(write_report(arguments.runs, arguments.output))
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
 
 

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from rft.chat.failures import PASSING_FAILURES, ReplyFailure
 from rft.eval.predictions import Prediction, append_predictions, read_predictions
@@ -25,16 +26,31 @@ def may_pass(failure: str | None) -> bool:
     return failure in PASSING_FAILURES
 
 
-def answers_to_keep(path: Path) -> list[Prediction]:
-    """The answers of predictions.jsonl, ready to be added to: lines that a crash cut short, and answers that are asked
-    again, are taken out of it."""
+class Reply(Protocol):
+    """What one line of a file of replies says."""
+
+    @property
+    def failure(self) -> str | None: ...
+
+
+AnyReply = TypeVar("AnyReply", bound=Reply)
+
+
+def replies_to_keep(path: Path, read: Callable[[Path], list[AnyReply]]) -> list[AnyReply]:
+    """The replies of a file, ready to be added to: a line that a crash cut short, and replies that are asked for again,
+    are taken out of it."""
     keep_whole_lines(path)
-    found = read_predictions(path)
-    kept = [prediction for prediction in found if not may_pass(prediction.failure)]
+    found = read(path)
+    kept = [reply for reply in found if not may_pass(reply.failure)]
     if len(kept) < len(found):
         lines = zip(whole_lines(path), found, strict=True)
-        rewrite_lines(path, [line for line, prediction in lines if not may_pass(prediction.failure)])
+        rewrite_lines(path, [line for line, reply in lines if not may_pass(reply.failure)])
     return kept
+
+
+def answers_to_keep(path: Path) -> list[Prediction]:
+    """The answers of predictions.jsonl that are not asked again."""
+    return replies_to_keep(path, read_predictions)
 
 
 def write_answers(path: Path, name: str, predictions: Iterable[Prediction], each: Callable[[], object]) -> None:

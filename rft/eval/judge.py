@@ -20,9 +20,9 @@ from rft.chat.endpoint import ChatReply
 from rft.chat.models import ChatModel, ChatRequest
 from rft.data import prompts
 from rft.eval.config import JudgeConfig
-from rft.eval.failed_answers import may_pass
+from rft.eval.failed_answers import replies_to_keep
 from rft.eval.predictions import Prediction
-from rft.jsonl import keep_whole_lines, rewrite_lines, whole_lines
+from rft.jsonl import whole_lines
 from rft.records import Message, Question
 from rft.reward.mcq import NUMBER_EDGES, FailureReason, bare_content, boxed
 from rft.reward.thoughts import answer_of, split_thought
@@ -171,15 +171,8 @@ def append_verdict(path: Path, verdict: Verdict) -> None:
 
 
 def verdicts_to_keep(path: Path) -> list[Verdict]:
-    """The verdicts of a file, ready to be added to: a line that a crash cut short, and verdicts that did not come but
-    may, are taken out of it."""
-    keep_whole_lines(path)
-    found = read_verdicts(path)
-    kept = [verdict for verdict in found if not may_pass(verdict.failure)]
-    if len(kept) < len(found):
-        lines = zip(whole_lines(path), found, strict=True)
-        rewrite_lines(path, [line for line, verdict in lines if not may_pass(verdict.failure)])
-    return kept
+    """The verdicts of a file that are not asked for again."""
+    return replies_to_keep(path, read_verdicts)
 
 
 def is_judged(prediction: Prediction) -> bool:
