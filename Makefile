@@ -10,7 +10,7 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-memory test test-all check format bench rehearse rehearse-128k rehearse-memory doctor lock clean
+.PHONY: help venv demo demo-memory test test-unit test-e2e test-all check format bench rehearse rehearse-128k rehearse-memory doctor lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 17
@@ -29,6 +29,12 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 
 
 test: check ## Checks and tests (2 cores: ten minutes)
 	$(PYTEST) -m "not slow"
+
+test-unit: venv ## Those that start no program (tests/unit, tests/invariant, tests/golden)
+	$(PYTEST) -m "not slow" tests/unit tests/invariant tests/golden
+
+test-e2e: venv ## Those that start whole programs
+	$(PYTEST) -m "not slow" tests/e2e
 
 test-all: check ## The slow tests too (2 cores: a quarter of an hour)
 	$(PYTEST)

@@ -1,14 +1,16 @@
-"""The demo with three seeds, and its update with and without shared prefixes.
+"""The demo with three seeds, its controls, and its first steps with and without shared prefixes.
 
 Writes bench/results/demo.json and demo.png (the README's plot), and prints a table.
 
-python bench/demo.py [SEED ...]
+    python bench/demo.py [SEED ...]
 """
 
 from __future__ import annotations
 
 import json
 import operator
+import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,10 +22,13 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from rft.eval.results import SystemResult, read_results
 from rft.telemetry.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
+
+CONTROLS = ("system=default,truncated_history,bm25,persona_card", "compare.max_context_tokens=320")
 
 
 def main(seeds: list[int]) -> None:
@@ -31,7 +36,14 @@ def main(seeds: list[int]) -> None:
     RESULTS.mkdir(exist_ok=True)
     summaries = {str(seed): summary for seed, (summary, _) in runs.items()}
     update = compare_updates()
-    report = {"command": "python bench/demo.py", "provenance": provenance(), "seeds": summaries, "update": update}
+    report = {
+        "command": "python bench/demo.py",
+        "provenance": provenance(),
+        "seeds": summaries,
+        "accuracy_by_tag": accuracy_by_tag([rows for _, rows in runs.values()]),
+        "controls": compare_systems("demo", f"checkpoints/demo-seed{seeds[0]}", CONTROLS),
+        "update": update,
+    }
     (RESULTS / "demo.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     plot({seed: rows for seed, (_, rows) in runs.items()}, RESULTS / "demo.png")
     print("seed  before  after  questions  steps  seconds  max gap   cache hits")
@@ -47,19 +59,64 @@ def main(seeds: list[int]) -> None:
     )
 
 
+def accuracy_by_tag(runs: list[list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Accuracy by kind of question in the first and the last evaluation, mean of the seeds."""
+    evals = [[row for row in rows if "eval/accuracy" in row] for rows in runs]
+    names = [name for name in evals[0][0] if name.startswith("eval/") and name.count("/") == 2]
+    return {
+        name.removeprefix("eval/"): {
+            "before": statistics.fmean(found[0][name] for found in evals),
+            "after": statistics.fmean(found[-1][name] for found in evals),
+        }
+        for name in names
+    }
+
+
+def compare_systems(config: str, folder: str, overrides: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The trained model beside its controls, on the same questions; each row of results.json in short."""
+    evaluation = ROOT / folder / "evaluation"
+    shutil.rmtree(evaluation, ignore_errors=True)
+    command = [
+        sys.executable, str(ROOT / "rft" / "evaluate.py"), f"configs/{config}.yaml", f"output_dir={folder}",
+        f"model.model_name_or_path={folder}/best", f"compare.label={config}", *overrides,
+    ]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"ACCELERATE_USE_CPU": "true"})
+    (file,) = evaluation.glob("*/results.json")
+    return [in_short(row) for row in read_results(file).systems]
+
+
+def in_short(row: SystemResult) -> dict[str, Any]:
+    overall, difference = row.result.overall, row.difference
+    return {
+        "system": row.system,
+        "num_questions": overall.n,
+        "accuracy": overall.accuracy,
+        "interval": [overall.low, overall.high],
+        "baseline": row.baseline,
+        "difference": None if difference is None else [difference.mean, difference.low, difference.high],
+        "prompt_tokens": row.cost.prompt_tokens_mean,
+    }
+
+
 def compare_updates(num_steps: int = 10) -> dict[str, float]:
     """The same first steps with shared prefixes and without: mean seconds of an update, and whether rewards agree."""
     short = (f"train.max_steps={num_steps}", "eval.at_start=false", "eval.num_questions=4")
-    seconds, rewards = {}, {}
+    seconds: dict[str, float] = {}
+    rewards: dict[str, list[float]] = {}
+    norms: dict[str, list[float]] = {}
     for shared_prefix in ("true", "false"):
         plain = "train.per_device_train_batch_size=16"
         _, rows = run(f"shared-{shared_prefix}", *short, plain, f"train.shared_prefix={shared_prefix}")
         steps = [row["time/update_s"] for row in rows if "time/update_s" in row]
         seconds[shared_prefix] = statistics.fmean(steps[1:])  # the first one warms up
         rewards[shared_prefix] = [row["reward"] for row in rows if "reward" in row]
+        norms[shared_prefix] = [row["grad_norm"] for row in rows if "reward" in row]
     return {
         "num_steps": num_steps,
         "num_steps_with_equal_reward": sum(map(operator.eq, rewards["true"], rewards["false"])),
+        "largest_difference_of_grad_norm": max(
+            abs(a - b) / max(a, b, 1e-12) for a, b in zip(norms["true"], norms["false"], strict=True)
+        ),
         "seconds_shared": seconds["true"],
         "seconds_plain": seconds["false"],
         "speedup": seconds["false"] / seconds["true"],

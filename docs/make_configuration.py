@@ -106,6 +106,7 @@ def plain_type(annotation: str) -> str:
         "PositiveInt": "count from 1", "NonNegativeInt": "count", "PositiveFloat": "number above 0",
         "NonNegativeFloat": "number from 0", "ShareBelowOne": "number in [0, 1)", "ShareOrZero": "number in [0, 1]",
         "Share": "number in (0, 1]", "PositiveSeconds": "seconds", "Seconds": "seconds", "Text": "text",
+        "ReportTo": "wandb, trackio, tensorboard, a list of them, none",
         "bool": "true, false", "None": "null", "Auto": "auto", "float": "number", "int": "whole number", "str": "text",
     }  # fmt: skip
     literals = re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace("'", ""), annotation)

@@ -23,6 +23,7 @@ from rft.config_schema import (
     PositiveFloat,
     PositiveInt,
     PositiveSeconds,
+    ReportTo,
     SchedulerName,
     Seconds,
     Seed,
@@ -137,6 +138,22 @@ class RolloutConfig:
     in its model runner V1 only, and contexts are then generated one after another where that is less to read
     (rollout/prefix_groups.py). `auto`: where completions share enough for it to pay."""
 
+    engine: Literal["local", "server"] = "local"
+    """`local`: each rank has its own engine, in its process. `server`: the engines are vLLM servers (rft/serve.py)."""
+    servers: list[Text] = field(default_factory=list)
+    """Addresses of the servers, such as http://10.0.0.7:8000; with `engine: server`. VLLM_API_KEY is sent to them."""
+    weight_folder: Text | None = None
+    """Where servers find new weights, as files: a folder that trainer and servers see. None is shared memory where all
+    servers are on this machine, and OUTPUT_DIR/.weights elsewhere."""
+    server_timeout_s: PositiveSeconds = 300.0
+    """Seconds for which a server may be silent before its requests go to the others, and for which a run waits for one
+    of its servers to come back when none is left."""
+    request_timeout_s: PositiveSeconds = 3600.0
+    """Seconds that a server may take for one completion."""
+    max_lag: Literal[0, 1] = 0
+    """With 1, servers sample the next batch while the trainer works on this one: completions are from weights one batch
+    older, and weighed by how much more probable the present ones make them (rft/rollout/ahead.py)."""
+
 
 @section
 class MemoryConfig:
@@ -238,7 +255,8 @@ class TrainConfig:
     scale_rewards: bool = False
     """Divide the advantages of a group by the standard deviation of its rewards."""
     vllm_importance_sampling_correction: bool = True
-    """Weigh each token by the ratio of the trainer's to the engine's probability, which differ by rounding."""
+    """Weigh each token by the ratio of the trainer's to the engine's probability, which differ by rounding, and with
+    rollout.max_lag by a batch of training."""
     vllm_importance_sampling_clip_max: PositiveFloat = 2.0
     """Cap of the token-level ratio trainer / engine probability (truncated importance sampling)."""
     max_idle_steps: PositiveInt = 20
@@ -305,12 +323,14 @@ class HooksConfig:
 class LogConfig:
     """What is written about a run besides its metrics."""
 
-    report_to: Literal["wandb", "none"] = "wandb"
-    """wandb runs offline where there is no key, and never blocks."""
+    report_to: ReportTo = "wandb"
+    """Where metrics are shown besides metrics.jsonl: wandb, trackio, tensorboard, a list of several, or none. wandb
+    records offline where there is no key. trackio keeps its runs on this machine (`trackio show`), tensorboard in
+    OUTPUT_DIR/tensorboard. None of them can stop a run."""
     project: Text = "rft"
-    """wandb's project."""
+    """The project of the run in wandb and trackio."""
     run_name: Text | None = None
-    """wandb's name of the run; None lets wandb choose."""
+    """The run's name there; None is the last part of output_dir."""
     save_samples: bool = False
     """Keep each batch's training samples in OUTPUT_DIR/samples, for train.replay."""
     rollouts_per_step: NonNegativeInt = 4

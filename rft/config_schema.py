@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
@@ -38,6 +39,25 @@ def not_blank(value: str) -> str:
     return value
 
 
+TRACKERS = ("wandb", "trackio", "tensorboard")
+
+
+def tracker_names(report_to: str | Sequence[str]) -> list[str]:
+    """A `report_to` as a list."""
+    if isinstance(report_to, str):
+        return [] if report_to == "none" else [report_to]
+    return list(report_to)
+
+
+def known_trackers(value: str | list[str]) -> str | list[str]:
+    names = tracker_names(value)
+    if not set(names) <= set(TRACKERS):
+        raise PydanticCustomError("trackers", f"Input should be {', '.join(TRACKERS)}, a list of these, or none")
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("trackers", "Input should name each tracker once")
+    return value
+
+
 NUMBER = BeforeValidator(no_truth_value)
 
 LARGEST_INT = 2**53
@@ -70,6 +90,9 @@ Seed = Annotated[int, NUMBER, Field(ge=0, lt=2**32)]
 Text = Annotated[str, AfterValidator(not_blank)]
 Auto = Literal["auto"]
 """The planner chooses the value before the run starts."""
+
+ReportTo = Annotated[str | list[str], AfterValidator(known_trackers)]
+"""One tracker, several, or none."""
 
 SchedulerName = Literal[
     "constant",

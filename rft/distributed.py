@@ -6,10 +6,10 @@ import copy
 import os
 import socket
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -19,6 +19,8 @@ from torch.distributed import distributed_c10d
 from rft.config import Config
 from rft.models import resolve_dtype
 from rft.parallel import ParallelMode, parallel_mode
+
+Result = TypeVar("Result")
 
 
 def start(config: Config, mode: ParallelMode | None = None) -> Accelerator:
@@ -144,6 +146,19 @@ def mean_over_ranks(accelerator: Accelerator, values: dict[str, float]) -> dict[
     for name, value in gather_lists(accelerator, values.items()):
         every.setdefault(name, []).append(value)
     return {name: sum(found) / len(found) for name, found in every.items()}
+
+
+def together(accelerator: Accelerator, work: Callable[[], Result], failure: type[Exception]) -> Result:
+    """What `work` returns on this rank; where it raised `failure` on any rank, that is raised on all. Collective."""
+    said: list[str] = []
+    result: Any = None
+    try:
+        result = work()
+    except failure as error:
+        said = [str(error)]
+    if said := gather_lists(accelerator, said):
+        raise failure(said[0])
+    return cast(Result, result)
 
 
 def gather_lists(accelerator: Accelerator, items: Iterable[Any]) -> list[Any]:

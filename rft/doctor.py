@@ -33,6 +33,7 @@ PROBES = (
     Probe(name="port", function="rft.probes.machine:port", limit_s=10),
     Probe(name="hub", function="rft.probes.software:hub", limit_s=20),
     Probe(name="wandb", function="rft.probes.software:wandb", limit_s=20),
+    Probe(name="servers", function="rft.probes.software:servers", limit_s=120),
     Probe(name="vLLM", function="rft.probes.software:engine", limit_s=300),
 )
 

@@ -3,8 +3,8 @@
 0     the run has finished
 2     a mistake of the user: one line says which
 70    ended by a fault: the last line says which, and the last checkpoint is whole (EX_SOFTWARE of sysexits.h)
-75    stopped by SIGTERM or SIGUSR1, or because nothing moved for train.stall_timeout_s; the same command continues from
-      the last checkpoint (EX_TEMPFAIL)
+75    stopped by SIGTERM or SIGUSR1, because nothing moved for train.stall_timeout_s, or because no server was left; the
+      same command continues from the last checkpoint (EX_TEMPFAIL)
 130   stopped by SIGINT, as a shell has it: somebody does not want the run to go on
 """
 
@@ -54,6 +54,13 @@ def refused(mistake: ValueError, wait_s: float = FIRST_SPEAKS_S) -> int:
         time.sleep(wait_s)
     print(f"error: {' '.join(without_control_sequences(str(mistake)).split())}", file=sys.stderr, flush=True)
     return USERS_MISTAKE
+
+
+def put_off(reason: Exception) -> int:
+    """Says, once, why a run cannot go on now and can later; returns the status."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"stopped: {' '.join(without_control_sequences(str(reason)).split())}", file=sys.stderr, flush=True)
+    return TO_BE_CONTINUED
 
 
 def leave(status: int) -> NoReturn:

@@ -24,8 +24,10 @@ from rft.data.formats import open_dataset
 from rft.data.memory_split import ChunkedContexts, MemorySplit, load_memory_split
 from rft.data.prepare import prepare
 from rft.data.prompts import McqWording
+from rft.extras import need
 from rft.parallel import parallel_mode
 from rft.process_exit import FINISHED, leave, refused
+from rft.telemetry.trackers import check_trackers
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         config: SftConfig = parse_config(SftConfig, arguments.config, arguments.overrides)
+        need("trl", "rft/sft.py")
+        check_trackers("train.report_to", config.train.report_to)
         mode = parallel_mode(config, int(os.environ.get("WORLD_SIZE", "1")))
         dataset = open_dataset(config.data)
         check_target(config.target, dataset.split("train").questions)

@@ -23,7 +23,7 @@ from rft.config import Config, load_config, to_dict
 from rft.parallel import ParallelMode, launch_notes, parallel_mode
 from rft.planning.checks import check, without_effect
 from rft.planning.size import RunSize, describe, size_of_replay, size_of_run
-from rft.process_exit import FINISHED, before_leaving, leave, refused, status_after
+from rft.process_exit import FINISHED, before_leaving, leave, put_off, refused, status_after
 from rft.run_lock import RunLock
 from rft.stop import StopRequest
 from rft.watch import Watch
@@ -54,8 +54,12 @@ def main(argv: list[str] | None = None) -> int:
         ready = prepare(fitted, mode, asked=config)
     except ValueError as error:
         return refused(error)
+    from rft.rollout.engine import EngineLost
+
     try:
         return status_after(build_and_train(fitted.config, ready, stop))
+    except EngineLost as error:
+        return put_off(error)
     except Exception as error:  # whatever it is, it is said once, with what to do
         return ready.watch.fault(error)
 
@@ -131,6 +135,7 @@ def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
     from rft.models import check_layers, read_settings, resolve_dtype
     from rft.planning.start import check_same_choice
     from rft.rollout.vllm_local import check_kv_cache
+    from rft.serving.engine import greet_servers
     from rft.tasks.registry import engine_window
 
     config = fitted.config
@@ -142,13 +147,15 @@ def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
     check_layer_settings(config.model, config.train, device)
     if config.train.shared_prefix:
         check_dtype(resolve_dtype(config.model), device)
-    if on_cpu() and config.train.replay is None:
+    if on_cpu() and config.train.replay is None and config.rollout.engine == "local":
         check_kv_cache(config.model, config.rollout, engine_window(config))
     data, size = load(config, mode.num_ranks)
     if os.environ.get("RANK", "0") == "0":
         before_leaving(RunLock(Path(config.output_dir)).release)
     accelerator = start(config, mode)
     check_same_choice(config, asked, accelerator)
+    if config.rollout.engine == "server" and data is not None:
+        greet_servers(config, accelerator, data.tokenizer)
     watch = watch_ranks(config, accelerator)
     resume_from = choose_start(config, mode, accelerator, data)
     if accelerator.is_main_process:

@@ -34,6 +34,10 @@ MAY_DIFFER = (
     # `auto` may choose otherwise on another card.
     "train.max_tokens_per_microbatch",
     "rollout.vllm_gpu_memory_utilization",
+    "rollout.servers",
+    "rollout.weight_folder",
+    "rollout.server_timeout_s",
+    "rollout.request_timeout_s",
     "train.deepspeed",
     "train.ddp_timeout",
     "train.stop_grace_s",

@@ -10,6 +10,7 @@ from rft.config_schema import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    ReportTo,
     SchedulerName,
     Seed,
     ShareBelowOne,
@@ -104,8 +105,8 @@ class SftTrainConfig:
     """A DeepSpeed json, as in a training run's `train.deepspeed`."""
     ddp_timeout: PositiveInt = 7200
     """Seconds that a rank waits for the others in a collective before the run fails."""
-    report_to: Literal["wandb", "none"] = "none"
-    """Where metrics go besides the screen."""
+    report_to: ReportTo = "none"
+    """Where metrics are shown besides the screen: wandb, trackio, tensorboard, a list of several, or none."""
 
 
 @section

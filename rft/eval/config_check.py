@@ -7,6 +7,7 @@ import os
 from rft.eval.config import ComparisonConfig
 from rft.eval.results import RULES_LABEL
 from rft.eval.systems import choose_systems
+from rft.extras import need
 from rft.reward.functions import check_reward
 from rft.tasks.mcq import McqTask
 from rft.tasks.registry import task_class
@@ -23,6 +24,8 @@ def check_comparison(config: ComparisonConfig) -> None:
     for broken, message in problems:
         if broken:
             raise ValueError(message)
+    if not config.uses_endpoint:
+        need("vllm", "an evaluation without compare.endpoint.model")
     if config.compare.answers == "choice":
         check_reward(config.reward)
 

@@ -8,13 +8,13 @@ from itertools import groupby
 
 from accelerate import Accelerator
 
-from rft.distributed import gather_lists
+from rft.distributed import gather_lists, together
 from rft.eval.memory import MemoryTrace, trace_memories
 from rft.eval.predictions import QUESTION_CHARS, Prediction, question_fields
 from rft.eval.score import EvalResult, summarize
 from rft.records import Answer, Rollout
 from rft.rollout.collect import answer_greedily
-from rft.rollout.engine import Engine
+from rft.rollout.engine import Engine, EngineLost
 from rft.tasks.task import PromptSplit, Task
 
 
@@ -27,9 +27,11 @@ def evaluate_policy(
 
     Raises:
         ValueError: no answer has a reward.
+        EngineLost: on any rank.
     """
     mine = share_of_rank(indices, [split.questions[index].context_id for index in indices], accelerator)
-    rollouts = answer_greedily(task, [split.prompt(index, split.eval_order(index)) for index in mine], engine)
+    prompts = [split.prompt(index, split.eval_order(index)) for index in mine]
+    rollouts = together(accelerator, lambda: answer_greedily(task, prompts, engine), EngineLost)
     answered = [one for rollout in rollouts for one in rollout_predictions(task, rollout)]
     predictions = gather_lists(accelerator, answered)
     return summarize(predictions, task.dataset.breakdowns), predictions

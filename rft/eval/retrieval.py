@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rft.eval.config import CompareConfig
+from rft.extras import need
 from rft.records import Message
 
 Scores = npt.NDArray[np.float32]
@@ -105,6 +106,7 @@ class Embeddings:
     """
 
     def __init__(self, model_name: str) -> None:
+        need("sentence_transformers", f"compare.embedding_model={model_name}")
         from sentence_transformers import SentenceTransformer
 
         try:

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.integrations.liger import apply_liger_kernel
-from transformers.utils import is_liger_kernel_available
 
 from rft.config import ModelConfig, TrainConfig
+from rft.extras import need
 from rft.grpo.activation_offloading import offload_layer_inputs
 from rft.grpo.tiled_mlp import tile_mlps
 from rft.models import read_settings
@@ -59,10 +59,7 @@ def check_layer_settings(model: ModelConfig, train: TrainConfig, device: torch.d
 def check_liger(model: ModelConfig, device: torch.device) -> None:
     if device.type != "cuda":
         raise ValueError("train.use_liger_kernel needs a GPU; set it to false")
-    if not is_liger_kernel_available():
-        raise ValueError(
-            "train.use_liger_kernel needs the package liger-kernel; run pip install 'rft[liger]', or set it to false"
-        )
+    need("liger_kernel", "train.use_liger_kernel")
     from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
 
     kind = read_settings(model).model_type

@@ -92,7 +92,7 @@ def policy_loss(
         per_token = per_token * engine_ratio
 
     metrics = clip_metrics(ratio.detach(), tokens, low, high, config) | importance_sampling_metrics(
-        engine_gap, engine_ratio
+        engine_gap, engine_ratio, config.vllm_importance_sampling_clip_max
     )
     if current.entropies is not None:
         metrics["entropy"] = sum_and_count(current.entropies)
@@ -160,7 +160,7 @@ def clip_metrics(ratio: Tensor, tokens: TrainedTokens, low: float, high: float, 
     }
 
 
-def importance_sampling_metrics(gap: Tensor, ratio: Tensor) -> LossMetrics:
+def importance_sampling_metrics(gap: Tensor, ratio: Tensor, cap: float) -> LossMetrics:
     """How far the engine's log-probs of its own samples are from the trainer's; `ratio` is the capped one."""
     return {
         "sampling/sampling_logp_difference/mean": sum_and_count(gap.abs()),
@@ -168,6 +168,7 @@ def importance_sampling_metrics(gap: Tensor, ratio: Tensor) -> LossMetrics:
         "sampling/importance_sampling_ratio/min": ratio.min(),
         "sampling/importance_sampling_ratio/mean": sum_and_count(ratio),
         "sampling/importance_sampling_ratio/max": ratio.max(),
+        "sampling/importance_sampling_ratio/capped": sum_and_count((ratio >= cap).float()),
     }
 
 
@@ -180,7 +181,7 @@ def loss_metric_names(config: TrainConfig) -> list[str]:
     """The metrics of a micro-batch whose entropies were computed."""
     names = [f"clip_ratio/{name}_mean" for name in ("low", "high", "region")]
     names += [f"sampling/sampling_logp_difference/{name}" for name in ("mean", "max")]
-    names += [f"sampling/importance_sampling_ratio/{name}" for name in ("min", "mean", "max")]
+    names += [f"sampling/importance_sampling_ratio/{name}" for name in ("min", "mean", "max", "capped")]
     return [*names, "entropy", *(["kl"] if config.beta != 0 else [])]
 
 

@@ -25,7 +25,9 @@ from rft.grpo.sources import LiveRollouts, ReplayedSamples, SampleSource
 from rft.hooks import CheckpointHook
 from rft.models import load_policy, load_tokenizer, resolve_dtype, stop_token_ids
 from rft.planning.size import RunSize, size_of_replay, size_of_run
+from rft.rollout.engine import Engine
 from rft.rollout.vllm_local import VllmEngine
+from rft.serving.engine import ServerEngine
 from rft.stop import StopRequest
 from rft.tasks.registry import engine_window, task_class
 from rft.telemetry.clock import Clock
@@ -101,7 +103,7 @@ def build_run(
     reference = frozen_reference(config, accelerator)
     tokenizer = data.tokenizer if data is not None else load_tokenizer(config.model)
     # Before the optimizer, whose memory it would else find taken.
-    engine = start_engine(config, policy, tokenizer) if replayed is None else None
+    engine = start_engine(config, accelerator, policy, tokenizer) if replayed is None else None
     optimizer, scheduler = make_optimizer(config, policy, size)
     policy, optimizer = accelerator.prepare(policy, optimizer)
     state = TrainerState(data=data.fingerprint() if data is not None else None)
@@ -124,9 +126,11 @@ def build_run(
         source = replayed
     else:
         assert data is not None and engine is not None
-        source = LiveRollouts(config, accelerator, data, engine, log, size.num_steps)
+        source = LiveRollouts(config, accelerator, data, engine, log, size)
     # The first sync proves the way before any work is spent, and brings the weights of a resumed run to the engine.
     source.take_weights(policy)
+    if resume_from is not None:
+        source.resume(resume_from)
     return Run(
         config=config,
         accelerator=accelerator,
@@ -153,10 +157,13 @@ def size_of_data(config: Config, accelerator: Accelerator, data: Data | None) ->
     return size_of_run(config, accelerator.num_processes, len(data.train))
 
 
-def start_engine(config: Config, policy: Any, tokenizer: PreTrainedTokenizerBase) -> VllmEngine:
+def start_engine(config: Config, accelerator: Accelerator, policy: Any, tokenizer: PreTrainedTokenizerBase) -> Engine:
+    """This rank's engine; with servers, this rank's way to them."""
     stops = stop_token_ids(policy.generation_config, tokenizer)
     if (odd := check_turn_end(tokenizer, stops)) is not None and os.environ.get("RANK", "0") == "0":
         logger.warning("%s", odd)
+    if config.rollout.engine == "server":
+        return ServerEngine(config, accelerator, stops)
     return VllmEngine(
         config.model.model_name_or_path,
         config.rollout,

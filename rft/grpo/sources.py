@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,17 +17,22 @@ from rft.config import Config
 from rft.data.dataset import permuted_option_order
 from rft.data.sampler import BatchSampler, deal_units
 from rft.data.subset import stratified_subset
-from rft.distributed import gather_lists, mean_over_ranks
+from rft.distributed import gather_lists, mean_over_ranks, together
 from rft.eval.policy import evaluate_policy
 from rft.eval.predictions import Prediction
 from rft.eval.score import EvalResult
+from rft.grpo.canary import Canary
 from rft.grpo.data import Data
 from rft.grpo.metrics import engine_metrics, gather_outcomes, rollout_metrics
 from rft.grpo.replay import num_saved, read_samples, save_samples
 from rft.grpo.samples import training_samples
-from rft.records import Prompt, Rollout, Sample
+from rft.jsonl import whole_lines
+from rft.planning.size import RunSize
+from rft.records import Completion, Prompt, Rollout, Sample
+from rft.rollout.ahead import KEPT, AheadOfTrainer, Sampled
 from rft.rollout.collect import groups_of_siblings, sample_episodes, score_episodes
-from rft.rollout.engine import Engine, Sampling
+from rft.rollout.engine import Engine, EngineLost, Generator, Sampling
+from rft.tasks.task import Episode
 from rft.telemetry.clock import Clock
 from rft.telemetry.run_log import RunLog
 from rft.weights import named_full_weights
@@ -50,8 +57,20 @@ class SampleSource(Protocol):
         """
         ...
 
-    def take_weights(self, policy: torch.nn.Module) -> None:
-        """Sampling continues with these weights. Collective."""
+    def take_weights(self, policy: torch.nn.Module) -> dict[str, float]:
+        """Sampling continues with these weights. Collective. Returns what was measured of it.
+
+        Raises:
+            RuntimeError: the engine does not hold them afterwards.
+        """
+        ...
+
+    def kept(self) -> dict[str, str]:
+        """Files of a checkpoint, name to text, with what was sampled already for batches to come. Collective."""
+        ...
+
+    def resume(self, checkpoint: Path) -> None:
+        """Continues with what a checkpoint kept; after the first `take_weights`."""
         ...
 
     def evaluate(self) -> tuple[EvalResult, list[Prediction]] | None:
@@ -65,10 +84,10 @@ class LiveRollouts:
     """Samples of this run's own engine; see `SampleSource`."""
 
     def __init__(
-        self, config: Config, accelerator: Accelerator, data: Data, engine: Engine, log: RunLog, num_steps: int
+        self, config: Config, accelerator: Accelerator, data: Data, engine: Engine, log: RunLog, size: RunSize
     ) -> None:
         self.config = config
-        self.num_steps = num_steps
+        self.size = size
         self.accelerator = accelerator
         self.data = data
         self.engine = engine
@@ -85,42 +104,61 @@ class LiveRollouts:
         self.engine_name = engine.name
         log.say(engine.summary)
         self.num_eval_questions = len(self.eval_indices)
-        self.max_logprob_gap = config.train.max_logprob_gap
+        # Of older weights' completions the gap says how much was learned since; `Canary` looks at the engine then.
+        self.max_logprob_gap = math.inf if rollout.max_lag else config.train.max_logprob_gap
+        self.ahead = AheadOfTrainer(engine, self.sample) if rollout.max_lag else None
+        self.canary = Canary(config, accelerator, engine, self.sampling) if rollout.max_lag else None
 
     def samples(self, state: TrainerState, last_step: int, clock: Clock) -> tuple[list[Sample], dict[str, float]]:
         epoch = state.batch_index / self.sampler.batches_per_epoch
-        self.data.task.score.begin_step(state.step, self.num_steps, epoch)
+        self.data.task.score.begin_step(state.step, self.size.num_steps, epoch)
         groups, metrics = self.roll_out(state.batch_index, clock)
         self.log.rollouts(last_step, groups)
         samples = self.gather_samples(groups, state.batch_index)
+        if self.canary is not None:
+            self.canary.choose(samples)
         if self.config.log.save_samples and self.accelerator.is_main_process:
             save_samples(Path(self.config.output_dir) / "samples", state.batch_index, samples)
         return samples, metrics
 
     def roll_out(self, batch_index: int, clock: Clock) -> tuple[list[list[Rollout]], dict[str, float]]:
-        """This rank's groups of one batch, and metrics over all ranks. The engine gives its memory back after it."""
+        """This rank's groups of one batch, and metrics over all ranks."""
         task, num_generations = self.data.task, self.config.rollout.num_generations
+        take = self.take_now if self.ahead is None else self.ahead.take
         with clock.phase("rollout"):
-            # Whatever an evaluation left in the cache would change the last bits of what is computed on top of it.
-            self.engine.reset_prefix_cache()
-            before = self.engine.counters()
-            episodes = sample_episodes(
-                task,
-                self.units(batch_index),
-                self.engine,
-                self.sampling,
-                num_generations=num_generations,
-                seed=self.config.train.seed,
-                batch_index=batch_index,
-            )
-            used = self.engine.counters() - before
-            self.engine.sleep()
+            sampled = together(self.accelerator, partial(take, batch_index), EngineLost)
+        if self.ahead is not None and batch_index + 1 < self.size.num_batches:
+            self.ahead.start(batch_index + 1)
         with clock.phase("reward"):
-            groups = groups_of_siblings(score_episodes(task, episodes), num_generations)
+            groups = groups_of_siblings(score_episodes(task, sampled.episodes), num_generations)
         metrics = rollout_metrics(gather_outcomes(self.accelerator, groups))
         metrics |= task.metrics(gather_lists(self.accelerator, task.outcomes(groups)))
         metrics |= mean_over_ranks(self.accelerator, task.score.pop_metrics())
-        return groups, metrics | engine_metrics(self.accelerator, self.engine, used)
+        if self.ahead is not None:
+            metrics |= mean_over_ranks(self.accelerator, lag_metrics(groups, self.engine.policy_version, sampled))
+        return groups, metrics | engine_metrics(self.accelerator, self.engine, sampled.used)
+
+    def take_now(self, batch_index: int) -> Sampled:
+        """A batch by the present weights, while the trainer waits. The engine gives its memory back after it."""
+        # Whatever an evaluation left in the cache would change the last bits of what is computed on top of it.
+        self.engine.reset_prefix_cache()
+        before, begin = self.engine.counters(), time.monotonic()
+        episodes = self.sample(batch_index, self.engine)
+        used, seconds = self.engine.counters() - before, time.monotonic() - begin
+        self.engine.sleep()
+        return Sampled(episodes=episodes, used=used, seconds=seconds, idle_seconds=0.0)
+
+    def sample(self, batch_index: int, engine: Generator) -> list[Episode]:
+        """This rank's finished episodes of one batch."""
+        return sample_episodes(
+            self.data.task,
+            self.units(batch_index),
+            engine,
+            self.sampling,
+            num_generations=self.config.rollout.num_generations,
+            seed=self.config.train.seed,
+            batch_index=batch_index,
+        )
 
     def units(self, batch_index: int) -> list[list[Prompt]]:
         """This rank's questions of one batch; those of one context that stay together are one list."""
@@ -148,8 +186,20 @@ class LiveRollouts:
         )
         return sorted(gather_lists(self.accelerator, samples), key=lambda sample: sample.place)
 
-    def take_weights(self, policy: torch.nn.Module) -> None:
+    def take_weights(self, policy: torch.nn.Module) -> dict[str, float]:
+        if self.ahead is not None:
+            self.ahead.wait()  # one batch has one policy
         self.engine.sync_weights(named_full_weights(policy))
+        return {} if self.canary is None else self.canary.compare(policy)
+
+    def kept(self) -> dict[str, str]:
+        if self.ahead is None:
+            return {}
+        return {KEPT: "".join(f"{line}\n" for line in gather_lists(self.accelerator, self.ahead.kept()))}
+
+    def resume(self, checkpoint: Path) -> None:
+        if self.ahead is not None and (checkpoint / KEPT).exists():
+            self.ahead.resume(whole_lines(checkpoint / KEPT))
 
     def evaluate(self) -> tuple[EvalResult, list[Prediction]] | None:
         task = self.data.task
@@ -159,7 +209,33 @@ class LiveRollouts:
         return found
 
     def close(self) -> None:
+        if self.ahead is not None:
+            self.ahead.close()
         self.engine.close()
+
+
+def lag_metrics(groups: Sequence[Sequence[Rollout]], policy_version: int, sampled: Sampled) -> dict[str, float]:
+    """How old the weights are that sampled, in batches, and how long either side was idle.
+
+    Args:
+        policy_version: of the weights that train on the groups.
+    """
+    ages = [
+        policy_version - completion.policy_version
+        for group in groups
+        for rollout in group
+        for completion in completions_of(rollout)
+    ]
+    assert all(age in (0, 1) for age in ages), "one batch behind, and never more"
+    return {
+        "sampling/lag": sum(ages) / len(ages),
+        "time/generation_s": sampled.seconds,
+        "engine/idle_s": sampled.idle_seconds,
+    }
+
+
+def completions_of(rollout: Rollout) -> list[Completion]:
+    return [*(update.completion for update in rollout.updates), *(answer.completion for answer in rollout.answers)]
 
 
 class ReplayedSamples:
@@ -193,8 +269,14 @@ class ReplayedSamples:
             )
         return samples, {}
 
-    def take_weights(self, policy: torch.nn.Module) -> None:
-        """Nobody samples."""
+    def take_weights(self, policy: torch.nn.Module) -> dict[str, float]:
+        return {}  # nobody samples
+
+    def kept(self) -> dict[str, str]:
+        return {}
+
+    def resume(self, checkpoint: Path) -> None:
+        """The samples are where they were."""
 
     def evaluate(self) -> tuple[EvalResult, list[Prediction]] | None:
         return None

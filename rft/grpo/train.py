@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from signal import Signals
 
-from rft.checkpoint.folder import checkpoint_folder
+from rft.checkpoint.folder import checkpoint_folder, complete_steps
 from rft.checkpoint.save import add_results, save
 from rft.config import Config, RolloutConfig
 from rft.eval.policy_metrics import describe_policy_eval, policy_eval_metrics
@@ -31,6 +31,7 @@ from rft.hooks import LONGEST_WAIT_WHEN_STOPPED_S, HookResult
 from rft.progress import PROGRESS
 from rft.records import Sample
 from rft.reporting.page import try_write_report
+from rft.rollout.engine import EngineLost
 from rft.tasks.registry import longest_completion
 from rft.telemetry.names import LOGPROB_GAP
 from rft.telemetry.summary import write_summary
@@ -47,9 +48,21 @@ def train(run: Run) -> Signals | None:
     Raises:
         RuntimeError: engine and trainer disagree by more than train.max_logprob_gap, the loss is not finite, or
             train.max_idle_steps steps in a row had nothing to learn from.
+        EngineLost: no engine answers any more; what was trained is in a checkpoint.
     """
     run.stop.begin()
     PROGRESS.phase = "the loop"
+    try:
+        stopped = train_to_the_end(run)
+    except EngineLost:
+        keep_what_is_trained(run)
+        raise
+    finish(run, stopped)
+    return stopped
+
+
+def train_to_the_end(run: Run) -> Signals | None:
+    """The batches that are left; the signal that ended them."""
     if run.state.batch_index == 0 and run.config.eval.at_start:
         evaluate_before_training(run)
     if run.state.evaluation_due:
@@ -64,7 +77,6 @@ def train(run: Run) -> Signals | None:
         if is_checkpoint(run) or stopped is not None:
             save_checkpoint(run, evaluate=stopped is None)
         check_idle(run.state.idle_steps, run.config.train.max_idle_steps, metrics.get("reward"))
-    finish(run, stopped)
     return stopped
 
 
@@ -94,7 +106,7 @@ def train_on_batch(run: Run) -> dict[str, float]:
             updates.append(step.metrics)
             parts[number] = step.samples  # with the old log-probs that a later iteration needs
     with clock.phase("sync"):
-        run.source.take_weights(run.policy)
+        metrics |= run.source.take_weights(run.policy)
     run.state = replace(
         run.state,
         step=last_step,
@@ -178,13 +190,29 @@ def save_checkpoint(run: Run, *, evaluate: bool) -> None:
     run.log.flush()
     with run.clock.phase("save"):
         saved = save(
-            run.config, run.accelerator, run.policy, run.tokenizer, run.state, results, in_use=run.hook.in_use()
+            run.config,
+            run.accelerator,
+            run.policy,
+            run.tokenizer,
+            run.state,
+            results | run.source.kept(),
+            in_use=run.hook.in_use(),
         )
     run.save_seconds = run.clock.seconds["save"]
     run.hook.start(saved)
     if run.accelerator.is_main_process:
         try_write_report(Path(run.config.output_dir))
     run.accelerator.wait_for_everyone()
+
+
+def keep_what_is_trained(run: Run) -> None:
+    """A checkpoint of the last whole batch, unless there is one, where no engine is left to go on with."""
+    if run.state.step not in (0, *complete_steps(Path(run.config.output_dir))):
+        save_checkpoint(run, evaluate=False)
+    run.log.close()
+    run.watch.say_that_this_rank_ends()
+    run.accelerator.wait_for_everyone()
+    run.watch.close()
 
 
 def evaluate_checkpoint(run: Run) -> dict[str, str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from rft.config import Config, to_dict
+import re
+
+from rft.config import Config, RolloutConfig, to_dict
 from rft.config_parser import differing_keys
+from rft.extras import need
 from rft.hooks import check_command
 from rft.planning.size import updates_per_batch
 
@@ -19,6 +22,7 @@ def check(config: Config, world_size: int) -> None:
     from rft.data.formats import dataset_class
     from rft.reward.functions import check_reward
     from rft.tasks.registry import task_class
+    from rft.telemetry.trackers import check_trackers
 
     task = task_class(config)
     for broken, message in [*conflicts(config, world_size), *task.problems(config, world_size)]:
@@ -27,6 +31,17 @@ def check(config: Config, world_size: int) -> None:
     dataset_class(config.data)
     check_reward(config.reward)
     check_command(config.hooks.on_checkpoint)
+    check_packages(config)
+    check_trackers("log.report_to", config.log.report_to)
+
+
+def check_packages(config: Config) -> None:
+    """Raises ValueError for a package that this run needs and that is not installed."""
+    need("peft", "rft/train.py")
+    if config.train.deepspeed is not None:
+        need("deepspeed", "train.deepspeed")
+    if config.train.replay is None and config.rollout.engine == "local":
+        need("vllm", "rft/train.py")
 
 
 def conflicts(config: Config, world_size: int) -> list[tuple[bool, str]]:
@@ -90,11 +105,36 @@ def conflicts(config: Config, world_size: int) -> list[tuple[bool, str]]:
             "train.activation_offloading keeps the inputs of checkpointed layers in host memory; set "
             "train.gradient_checkpointing=true",
         ),
+        *server_conflicts(rollout),
+        (
+            rollout.max_lag > 0 and rollout.engine == "local",
+            "rollout.max_lag=1 samples while the trainer works, which needs servers; set rollout.engine=server, or "
+            "rollout.max_lag=0",
+        ),
+        (
+            rollout.max_lag > 0 and not train.vllm_importance_sampling_correction,
+            "rollout.max_lag=1 trains on older weights' completions, which have to be weighed; set "
+            "train.vllm_importance_sampling_correction=true",
+        ),
         (
             # A task of the user's own, package.module:Name, need not say what it reads.
             bool(config.task_options) and ":" not in config.task and "task_options" not in task.uses,
             f"task {config.task} has no task_options; remove {', '.join(map(str, config.task_options))}",
         ),
+    ]
+
+
+def server_conflicts(rollout: RolloutConfig) -> list[tuple[bool, str]]:
+    """As `conflicts`, of `rollout.servers`."""
+    odd = [url for url in rollout.servers if not re.match(r"https?://[^/\s]+/?$", url)]
+    addresses = [url.rstrip("/") for url in rollout.servers]
+    return [
+        (
+            rollout.engine == "server" and not rollout.servers,
+            "rollout.engine=server needs rollout.servers, such as rollout.servers=[http://127.0.0.1:8000]",
+        ),
+        (bool(odd), f"rollout.servers: {odd[:1]} is no address such as http://10.0.0.7:8000"),
+        (len(set(addresses)) < len(addresses), "rollout.servers names a server twice; name each once"),
     ]
 
 
@@ -149,6 +189,10 @@ def idle_settings(config: Config, *, on_cuda: bool) -> list[tuple[str, str]]:
             "with data.train_split=paper, which validates on val.csv",
         ),
         ("rollout.cascade_attention", not on_cuda, "without a GPU"),
+        ("rollout.servers", config.rollout.engine == "local", "with rollout.engine=local"),
+        ("rollout.weight_folder", config.rollout.engine == "local", "with rollout.engine=local"),
+        ("rollout.cascade_attention", config.rollout.engine == "server", "with rollout.engine=server"),
+        ("rollout.vllm_enable_sleep_mode", config.rollout.engine == "server", "with rollout.engine=server"),
         ("rollout.vllm_kv_cache_gb", on_cuda, "on a GPU, where rollout.vllm_gpu_memory_utilization bounds the engine"),
         (
             "train.warmup_steps",

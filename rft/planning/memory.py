@@ -91,7 +91,7 @@ class Holdings:
     reference: float
     """Bytes of the reference model."""
     engine: EngineMemory | None
-    """None where nothing is generated (train.replay), and on a CPU, whose engine has a limit of its own."""
+    """None where nothing is generated here (train.replay, servers), and on a CPU, whose engine has its own limit."""
 
     @property
     def engine_starts(self) -> bool:
@@ -163,7 +163,7 @@ def holdings(
     types = types_of(config, mode, on_cuda=on_cuda)
     weights = weights_of(meta_policy(config, shape, types.trained))
     engine = None
-    if on_cuda and config.train.replay is None:
+    if on_cuda and config.train.replay is None and config.rollout.engine == "local":
         engine = engine_memory(
             shape,
             config.rollout,

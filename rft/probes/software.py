@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rft.config import Config, RolloutConfig
+from rft.config_schema import tracker_names
 from rft.probes.probe import ROOT, Finding
 
 REACH_S = 5.0
@@ -87,6 +88,25 @@ def engine(config: Config | None) -> Finding:
     return Finding(status="ok", text=f"{started.name} generates")
 
 
+def servers(config: Config | None) -> Finding:
+    """The vLLM servers of a run that uses some: is each one for it?"""
+    if config is None or config.rollout.engine == "local":
+        return Finding(status="ok", text="not used by this config")
+    from rft.models import load_tokenizer, read_settings, resolve_dtype
+    from rft.serving.client import Server
+    from rft.serving.handshake import check_server, meet
+    from rft.tasks.registry import engine_window
+
+    settings, tokenizer = read_settings(config.model).get_text_config(), load_tokenizer(config.model)
+    for url in config.rollout.servers:
+        try:
+            facts = meet(Server(url, REACH_S), timeout_s=0)
+            check_server(url, facts, settings, tokenizer, engine_window(config), resolve_dtype(config.model))
+        except ValueError as error:
+            return Finding(status="bad", text=str(error))
+    return Finding(status="ok", text=f"{len(config.rollout.servers)} servers are for this run")
+
+
 def hub(config: Config | None) -> Finding:
     """The hub that models and data come from. Without it a run works from the cache, so that is no fault."""
     from huggingface_hub import constants
@@ -98,7 +118,7 @@ def hub(config: Config | None) -> Finding:
 
 def wandb(config: Config | None) -> Finding:
     """Where metrics are shown, if they are. metrics.jsonl has them anyway."""
-    if config is not None and config.log.report_to == "none":
+    if config is not None and "wandb" not in tracker_names(config.log.report_to):
         return Finding(status="ok", text="not used by this config")
     if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
         return Finding(status="note", text=f"WANDB_MODE is {os.environ['WANDB_MODE']}")

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from rft.records import Prompt, Rollout, Score
-from rft.rollout.engine import GREEDY, Engine, Sampling
+from rft.rollout.engine import GREEDY, Generator, Sampling
 from rft.tasks.task import Episode, Task
 
 
 def sample_episodes(
     task: Task,
     units: Sequence[Sequence[Prompt]],
-    engine: Engine,
+    engine: Generator,
     sampling: Sampling,
     *,
     num_generations: int,
@@ -52,21 +52,20 @@ def groups_of_siblings(rollouts: Sequence[Rollout], num_generations: int) -> lis
     return [list(rollouts[start : start + num_generations]) for start in range(0, len(rollouts), num_generations)]
 
 
-def answer_greedily(task: Task, prompts: Sequence[Prompt], engine: Engine) -> list[Rollout]:
+def answer_greedily(task: Task, prompts: Sequence[Prompt], engine: Generator) -> list[Rollout]:
     """One greedy rollout per unit, in the order of `prompts`: what evaluation measures."""
     episodes = [task.episode(unit, 0, lambda name: 0) for unit in task.units(prompts)]
     serve(episodes, engine, GREEDY)
     return score_episodes(task, episodes)
 
 
-def serve(episodes: Sequence[Episode], engine: Engine, sampling: Sampling) -> None:
+def serve(episodes: Sequence[Episode], engine: Generator, sampling: Sampling) -> None:
     """Serves every episode, turn after turn, all waiting turns in one call, until none asks for more."""
     while waiting := [(episode, asked) for episode in episodes if (asked := episode.requests())]:
         requests = [request for _, asked in waiting for request in asked]
         completions = engine.generate(requests, sampling)
         if len(completions) != len(requests):
             raise RuntimeError(f"the engine answered {len(completions)} of {len(requests)} requests")
-        assert all(one.policy_version == engine.policy_version for one in completions), "one policy per batch"
         replies = iter(completions)
         for episode, asked in waiting:
             episode.observe([next(replies) for _ in asked])

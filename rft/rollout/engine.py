@@ -11,6 +11,10 @@ import torch
 from rft.records import Completion, TurnRequest
 
 
+class EngineLost(RuntimeError):
+    """Nothing answers any more, and the run can go on later: what it has trained is not touched by it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How tokens are drawn. `temperature` 0 is greedy; log-probs are those of the tempered distribution.
@@ -53,7 +57,19 @@ class EngineCounters:
         )
 
 
-class Engine(Protocol):
+class Generator(Protocol):
+    """Whatever answers requests."""
+
+    def generate(self, requests: Sequence[TurnRequest], sampling: Sampling) -> list[Completion]:
+        """One completion per request, in the order of the requests.
+
+        Raises:
+            EngineLost: nothing answers any more.
+        """
+        ...
+
+
+class Engine(Generator, Protocol):
     """One inference engine that serves one rank."""
 
     name: str
@@ -64,10 +80,6 @@ class Engine(Protocol):
     """Tokens that its KV cache holds at once."""
     policy_version: int
     """Weight syncs so far."""
-
-    def generate(self, requests: Sequence[TurnRequest], sampling: Sampling) -> list[Completion]:
-        """One completion per request, in the order of the requests."""
-        ...
 
     def sync_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Loads every (transformers parameter name, full tensor) pair, then empties the prefix cache."""

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,27 @@ def write_provenance(output_dir: Path, config: Config) -> None:
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, commit and machine as plain values. No environment variable is read, so no secret can leak."""
+    """Day, versions, commit and machine as plain values. No environment variable is read, so no secret can leak."""
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "rft": rft.__version__,
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
         "platform": platform.platform(),
+        "cpu": cpu_name(),
         "num_cpus": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def cpu_name() -> str | None:
+    """As Linux names it; None elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
 def installed_version(package: str) -> str | None:
@@ -50,15 +62,18 @@ def installed_version(package: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """Commit of this source tree, with `-dirty` when it has changes; None outside a checkout."""
+    """Commit of this source tree, with `-dirty` when it has changes; None outside a checkout.
+
+    What benchmarks write is no change of the source: the second of two would otherwise never have a clean tree.
+    """
     root = Path(rft.__file__).resolve().parents[1]
     try:
-        described = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        commit = git(root, "rev-parse", "HEAD")
+        changes = git(root, "status", "--porcelain", "--", ".", ":(exclude)bench/results")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
+    return f"{commit}-dirty" if changes else commit
+
+
+def git(root: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()

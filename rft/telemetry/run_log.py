@@ -1,15 +1,13 @@
-"""Where a run's numbers go: metrics.jsonl first, wandb as a view of it, a progress bar for the eye.
+"""Where a run's numbers go: metrics.jsonl first, trackers as views of it, a progress bar for the eye.
 
-Only the main process writes. Files are the results; a run without wandb loses nothing.
+Only the main process writes. Files are the results; a run without a tracker loses nothing.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,18 +15,14 @@ from typing import Any
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from rft.config import Config, to_dict
+from rft.config import Config
 from rft.data.prompts import gold_letter
 from rft.jsonl import rewrite_lines, whole_lines
 from rft.records import Answer, Rollout
-
-logger = logging.getLogger(__name__)
+from rft.telemetry.trackers import Trackers
 
 LOGS = ("metrics.jsonl", "rollouts.jsonl")
 """Files of a run to which every step adds rows."""
-
-TABLE_ROWS = 200
-"""Of a table in wandb."""
 
 PROMPT_TAIL_CHARS = 2000
 """How much of a question is kept with a logged answer, from its end."""
@@ -61,12 +55,11 @@ class RunLog:
         self.tokenizer = tokenizer
         self.output_dir = Path(config.output_dir)
         self.rollouts_per_step = config.log.rollouts_per_step
-        self.wandb_run: Any = None
         if not main:
             return
         for name in LOGS:
             keep_rows(self.output_dir / name, first_step, evaluation_due=evaluation_due)
-        self.wandb_run = start_wandb(config) if config.log.report_to == "wandb" else None
+        self.trackers = Trackers(config, first_step)
         self.bar = tqdm(total=num_steps, initial=first_step or 0, desc="train", unit="step", dynamic_ncols=True)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
@@ -74,8 +67,7 @@ class RunLog:
         if not self.main:
             return
         append_json(self.output_dir / "metrics.jsonl", {"step": step, **values})
-        if self.wandb_run is not None:
-            self.wandb_run.log(values, step=step)
+        self.trackers.metrics(step, values)
         self.bar.update(step - self.bar.n)
         shown = {"reward": "reward", "grad_norm": "|grad|", "eval/accuracy": "eval"}
         self.bar.set_postfix({label: f"{values[key]:.3f}" for key, label in shown.items() if key in values})
@@ -90,24 +82,14 @@ class RunLog:
                 append_json(self.output_dir / "rollouts.jsonl", {"step": step, **rollout_row(rollout, self.tokenizer)})
 
     def table(self, step: int, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Shows the first rows as a table in wandb; the files that hold all of them are the caller's."""
-        if self.wandb_run is None or not rows:
-            return
-        import wandb
-
-        columns = list(rows[0])
-        table = wandb.Table(columns=columns, data=[[row[column] for column in columns] for row in rows[:TABLE_ROWS]])
-        self.wandb_run.log({name: table}, step=step)
+        """Shows the first rows as a table where a tracker has tables; the files that hold all are the caller's."""
+        if self.main:
+            self.trackers.table(step, name, rows)
 
     def artifact(self, name: str, file: Path) -> None:
-        """Hands a file to wandb."""
-        if self.wandb_run is None:
-            return
-        import wandb
-
-        artifact = wandb.Artifact(f"{name}-{self.wandb_run.id}", type=name)
-        artifact.add_file(str(file))
-        self.wandb_run.log_artifact(artifact)
+        """Hands a file to the trackers that keep files."""
+        if self.main:
+            self.trackers.artifact(name, file)
 
     def say(self, text: str) -> None:
         """Prints a line without breaking the progress bar."""
@@ -127,8 +109,7 @@ class RunLog:
         if not self.main:
             return
         self.bar.close()
-        if self.wandb_run is not None:
-            self.wandb_run.finish()
+        self.trackers.close()
 
 
 def mean_reward(rollout: Rollout) -> float:
@@ -231,49 +212,3 @@ def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ValueError(f"{path}: line {number} is no row of a run; {remedy}") from None
     return found
-
-
-WANDB_ADDRESSES = ("WANDB_MODE", "WANDB_BASE_URL")
-"""Variables that can be wrong in such a way that wandb does not start even offline."""
-
-
-def start_wandb(config: Config) -> Any:
-    """A wandb run, offline where there is no key or wandb refuses. Trouble with wandb is a warning and never stops
-    training."""
-    try:
-        return open_wandb(config, os.environ.get("WANDB_MODE") or None)
-    except Exception as error:  # keys, addresses, networks and servers fail in many ways
-        logger.warning("wandb: %s; this run is recorded offline (`wandb sync` sends it later)", first_line(error))
-    kept = {name: os.environ.pop(name) for name in WANDB_ADDRESSES if name in os.environ}
-    try:
-        return open_wandb(config, "offline")
-    except Exception as error:
-        logger.warning("wandb did not start (%s); metrics.jsonl has every number", first_line(error))
-        return None
-    finally:
-        os.environ |= kept
-
-
-def open_wandb(config: Config, mode: str | None) -> Any:
-    import wandb
-
-    if mode is None:
-        mode = "online" if wandb.login(prompt=False) else "offline"
-    id_file = Path(config.output_dir) / "wandb_id.txt"
-    run_id = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else uuid.uuid4().hex[:8]
-    id_file.write_text(run_id + "\n", encoding="utf-8")
-    chosen: Any = mode
-    return wandb.init(
-        project=config.log.project,
-        name=config.log.run_name or Path(config.output_dir).name,
-        id=run_id,
-        resume="allow" if mode == "online" else None,
-        dir=config.output_dir,
-        config=to_dict(config),
-        mode=chosen,
-        settings=wandb.Settings(init_timeout=60, silent=True),
-    )
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -167,7 +167,8 @@ WRITTEN = [
 @pytest.mark.parametrize("text", WRITTEN)
 def test_text_is_what_was_written_although_yaml_reads_a_date_a_number_or_a_truth_value(empty: Path, text: str):
     for dotted, kind in fields_of(Config):
-        if str in (kind, *typing.get_args(kind)) and typing.get_origin(kind) is not dict:
+        is_text = str in (kind, *typing.get_args(kind)) and typing.get_origin(kind) not in (dict, list)
+        if is_text and dotted != "log.report_to":  # which takes few words
             found: Any = load_config(empty, [f"{dotted}={text}"])
             for part in dotted.split("."):
                 found = getattr(found, part)

@@ -6,7 +6,10 @@ import importlib.util
 import json
 import re
 import shlex
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,34 +73,85 @@ def test_commands_exist_and_their_configs_can_be_read(command: str):
 
 
 def test_the_configuration_page_is_that_of_the_classes():
-    spec = importlib.util.spec_from_file_location("make_configuration", ROOT / "docs" / "make_configuration.py")
+    page = script_in_docs("make_configuration").page()
+    assert (ROOT / "docs" / "configuration.md").read_text() == page, "python docs/make_configuration.py"
+
+
+def script_in_docs(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert (ROOT / "docs" / "configuration.md").read_text() == script.page(), "python docs/make_configuration.py"
+    return script
 
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
-def result(name: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads((ROOT / "bench" / "results" / name).read_text())
-    return found
+def test_tables_are_those_of_their_files():
+    tables = script_in_docs("make_tables")
+    for page in tables.PAGES:
+        assert page.read_text() == tables.with_tables(page.read_text()), f"{page.name}: python docs/make_tables.py"
+    assert {name for page in tables.PAGES for name in tables.MARKED.findall(page.read_text())} == set(tables.TABLES)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
-def test_the_demo_s_table_is_that_of_its_file(page: str):
-    seeds = result("demo.json")["seeds"]
-    assert isinstance(seeds, dict)
-    text = (ROOT / page).read_text()
-    for seed, run in seeds.items():
-        gap = f"{run['max_logprob_gap']:.1e}".replace("e-0", "e-")
-        row = (
-            f"| {seed} | {run['accuracy_before']:.3f} | {run['accuracy_after']:.3f} | {run['num_steps']} | "
-            f"{run['wall_seconds']:.0f} | {gap} | {run['prefix_cache_hit_rate']:.0%} |"
-        )
-        assert row in text
+def result(name: str) -> Any:
+    return json.loads((ROOT / "bench" / "results" / name).read_text())
+
+
+FIGURES: list[tuple[str, str, str, Callable[[Any], Any]]] = [
+    ("README.md", "train_step.json", "is {:.2f} times as fast as trl's", lambda r: r["rows"][0]["speedup_vs_trl"]),
+    (
+        "docs/evaluation.md",
+        "prefill.json",
+        "{:,.0f} prompt tokens per question",
+        lambda r: r["prefill_per_question_together"],
+    ),
+    ("docs/evaluation.md", "prefill.json", "instead of {:,.0f}", lambda r: r["prompt_tokens_mean"]),
+    ("docs/evaluation.md", "prefill.json", "{:.1f} times fewer", lambda r: r["ratio"]),
+    (
+        "docs/memory.md",
+        "memory.json",
+        "{:.1f} times fewer tokens",
+        lambda r: r["about_500"]["tokens_per_question_ratio"],
+    ),
+    ("docs/memory.md", "memory.json", "and {:.1f} at 1,000", lambda r: r["about_1000"]["tokens_per_question_ratio"]),
+    ("docs/memory.md", "memory.json", "memories {:.0%}", lambda r: r["about_500"]["unique_token_ratio"]),
+    ("docs/memory.md", "memory.json", "and {:.0%} are unique", lambda r: r["about_1000"]["unique_token_ratio"]),
+    ("docs/forest.md", "demo.json", "an update takes {:.1f} s", lambda r: r["update"]["seconds_shared"]),
+    ("docs/forest.md", "demo.json", "and {:.1f} s without", lambda r: r["update"]["seconds_plain"]),
+]
+"""Numbers inside sentences: page, file, how it stands there, and what it is in the file."""
+
+
+@pytest.mark.parametrize(
+    ("page", "file", "stands", "of"), FIGURES, ids=[f"{page} {text}" for page, _, text, _ in FIGURES]
+)
+def test_figures_in_sentences_are_those_of_their_files(page: str, file: str, stands: str, of: Callable[[Any], Any]):
+    text = " ".join((ROOT / page).read_text().split())
+    assert stands.format(of(result(file))) in text
+
+
+def test_the_first_steps_with_and_without_shared_prefixes_are_the_same():
+    update = result("demo.json")["update"]
+    assert update["num_steps_with_equal_reward"] == update["num_steps"] == 10
+    assert "first ten steps have the same rewards" in " ".join((ROOT / "docs" / "forest.md").read_text().split())
+
+
+OF_BEFORE = ("train_step.json",)
+"""Measured when a result in the tree still made the next one `-dirty`, and an hour to measure again."""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench" / "results").glob("*.json")), ids=page_id)
+def test_every_result_names_its_day_its_commit_and_its_machine(path: Path):
+    whole = json.loads(path.read_text())
+    found = whole["provenance"]
+    if path.name in OF_BEFORE:
+        return
+    date.fromisoformat(found.get("date") or whole["date"])
+    assert re.fullmatch("[0-9a-f]{40}", found["git_commit"]), "a clean tree"
+    assert found["platform"] and found["num_cpus"]
 
 
 def test_every_result_is_on_the_results_page():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,10 @@ def test_what_cannot_work_is_told_before_any_weight_is_read(tmp_path: Path, monk
         check_layer_settings(experts, TrainConfig(tiled_mlp=True), CPU)
     with pytest.raises(ValueError, match="^train.use_liger_kernel needs a GPU; set it to false$"):
         check_layer_settings(qwen3, TrainConfig(use_liger_kernel=True), CPU)
-    monkeypatch.setattr(layers, "is_liger_kernel_available", lambda: False)
-    with pytest.raises(ValueError, match="needs the package liger-kernel; run pip install 'rft\\[liger\\]', or set it"):
+    monkeypatch.setitem(sys.modules, "liger_kernel", None)
+    with pytest.raises(
+        ValueError, match="needs liger_kernel, which is not installed; run pip install 'rft\\[liger\\]'"
+    ):
         check_layer_settings(qwen3, TrainConfig(use_liger_kernel=True), CUDA)
 
 

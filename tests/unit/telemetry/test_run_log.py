@@ -1,8 +1,6 @@
 """The files a run leaves behind."""
 
 import json
-import os
-import time
 from pathlib import Path
 
 import pytest
@@ -10,9 +8,8 @@ import pytest
 from rft.config import Config, LogConfig
 from rft.records import Answer, Completion, Rollout, Score
 from rft.reporting.page import try_write_report
-from rft.telemetry import run_log
 from rft.telemetry.provenance import provenance, write_provenance
-from rft.telemetry.run_log import TABLE_ROWS, RunLog, append_json, keep_rows
+from rft.telemetry.run_log import RunLog, append_json, keep_rows
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 from tests.unit.tasks.builder import make_prompt, make_question
 
@@ -75,73 +72,6 @@ def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path):
 def test_not_a_number_is_null_in_json(tmp_path: Path):
     append_json(tmp_path / "m.jsonl", {"step": 1, "kl": float("nan"), "loss": float("inf"), "reward": 0.5})
     assert json.loads((tmp_path / "m.jsonl").read_text()) == {"step": 1, "kl": None, "loss": None, "reward": 0.5}
-
-
-def test_wandb_gets_the_curves_a_table_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    config = Config(output_dir=str(tmp_path), log=LogConfig(report_to="wandb"))
-    log = RunLog(config, first_step=0, num_steps=1, tokenizer=TOKENIZER, main=True)
-    log.metrics(1, {"reward": 0.5})
-    log.table(1, "eval/predictions", [{"question_id": f"val/{number}", "text": "?"} for number in range(3)])
-    (tmp_path / "report.html").write_text("<p>")
-    log.artifact("report", tmp_path / "report.html")
-    log.close()
-    (stored,) = tmp_path.glob("wandb/offline-run-*")
-    (table,) = stored.glob("files/media/table/eval/predictions_*.json")
-    rows = json.loads(table.read_text())
-    assert len(rows["data"]) == 3 and rows["columns"] == ["question_id", "text"]
-    (record,) = stored.glob("run-*.wandb")
-    until = time.monotonic() + 20  # wandb's own process writes it
-    while b"report.html" not in record.read_bytes() and time.monotonic() < until:
-        time.sleep(0.1)
-    assert b"report.html" in record.read_bytes()
-
-
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"WANDB_MODE": "Offline"},
-        {"WANDB_MODE": "offlin"},
-        {"WANDB_BASE_URL": "wandb.example.org"},
-        {"WANDB_API_KEY": "too-short", "WANDB_BASE_URL": "http://127.0.0.1:9"},
-        {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "https://127.0.0.1:9"},
-    ],
-    ids=["another case", "no mode", "a base URL without https", "a malformed key", "a key that cannot be checked"],
-)
-def test_trouble_with_wandb_is_a_warning_and_the_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], caplog: pytest.LogCaptureFixture
-):
-    import wandb
-
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    wandb.teardown()  # it reads the variables once
-    real = run_log.open_wandb
-
-    def impatient(config: Config, mode: str | None) -> object:
-        if mode == "online" or (mode is None and "WANDB_API_KEY" in variables):
-            raise OSError("nobody answers at 127.0.0.1:9")  # wandb itself tries for a minute and more
-        return real(config, mode)
-
-    monkeypatch.setattr(run_log, "open_wandb", impatient)
-    config = Config(output_dir=str(tmp_path), log=LogConfig(report_to="wandb"))
-    log = RunLog(config, first_step=None, num_steps=1, tokenizer=TOKENIZER, main=True)
-    log.metrics(1, {"reward": 0.5})
-    log.close()
-    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
-    assert "recorded offline" in caplog.text
-    assert {name: os.environ[name] for name in variables} == variables
-
-
-def test_a_table_in_wandb_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    config = Config(output_dir=str(tmp_path), log=LogConfig(report_to="wandb"))
-    log = RunLog(config, first_step=0, num_steps=1, tokenizer=TOKENIZER, main=True)
-    log.table(1, "many", [{"number": number} for number in range(500)])
-    log.close()
-    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/many_*.json")
-    assert len(json.loads(table.read_text())["data"]) == TABLE_ROWS
 
 
 def rollout(reward: float | None, sibling: int = 0) -> Rollout:

@@ -1,0 +1,98 @@
+"""The trainer's side of weights as files: written once per sync, kept until the next one."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rft import progress
+from rft.config import Config
+
+SHARED_MEMORY = Path("/dev/shm")  # nosec B108: a folder of its own in it, with a name of the run
+FILE_BYTES = 2**30
+"""Of tensors in one file, about: what is held in memory twice while it is written."""
+
+
+def weight_folder(config: Config) -> Path:
+    """Where the files go: as the config says; else shared memory where every server is on this machine."""
+    chosen, output_dir = config.rollout.weight_folder, Path(config.output_dir).absolute()
+    if chosen is not None:
+        return Path(chosen).absolute()
+    if SHARED_MEMORY.is_dir() and all(is_here(url) for url in config.rollout.servers):
+        # The same after a kill, so that nothing is left behind.
+        return SHARED_MEMORY / f"rft-{hashlib.sha256(str(output_dir).encode()).hexdigest()[:12]}"
+    return output_dir / ".weights"
+
+
+def is_here(url: str) -> bool:
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+class WeightFiles:
+    """
+    Args:
+        folder: of all versions; what is in it is removed.
+        writes: whether this process writes at all; the others only draw the stream, which may be a collective.
+    """
+
+    def __init__(self, folder: Path, *, writes: bool) -> None:
+        self.folder = folder
+        self.writes = writes
+        if writes:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+
+    def of_version(self, version: int) -> Path:
+        return self.folder / str(version)
+
+    def write(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Writes every weight as a version of its own, and removes the one before."""
+        target, part = self.of_version(version), self.folder / "part"
+        held: dict[str, Tensor] = {}
+        number = 0
+        if self.writes:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+        for name, tensor in weights:
+            if not self.writes:
+                continue
+            held[name] = tensor
+            if sum(one.numel() * one.element_size() for one in held.values()) >= FILE_BYTES:
+                number = write_file(part, number, held)
+        if not self.writes:
+            return
+        if held:
+            write_file(part, number, held)
+        part.rename(target)
+        for older in self.folder.iterdir():
+            if older != target:
+                shutil.rmtree(older)
+
+    def write_probe(self) -> tuple[Path, float]:
+        """One small tensor; the folder, and the tensor's sum."""
+        folder = self.folder / "probe"
+        folder.mkdir(parents=True, exist_ok=True)
+        tensor = torch.linspace(0, 1, 16, dtype=torch.float64)
+        write_file(folder, 0, {"probe": tensor})
+        return folder, float(tensor.sum())
+
+    def remove(self) -> None:
+        if self.writes:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_file(folder: Path, number: int, held: dict[str, Tensor]) -> int:
+    """Writes and empties `held`; returns the number of the next file."""
+    # Copies of their own: safetensors takes no tensors that share memory, and no strides.
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in held.items()},
+              folder / f"{number:05d}.safetensors")  # fmt: skip
+    held.clear()
+    progress.moved()
+    return number + 1
