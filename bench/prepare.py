@@ -14,9 +14,7 @@ import argparse
 import csv
 import json
 import os
-import platform
 import random
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +32,7 @@ from rft.data.prepare import PreparedSplit, prepare
 from rft.data.prompts import McqWording, context_messages
 from rft.data.readers.personamem_csv import COLUMNS
 from rft.records import Message
+from rft.telemetry.provenance import provenance
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results" / "prepare.json"
@@ -58,8 +57,7 @@ def main() -> None:
     result |= {
         "tokenizer": f"{'given' if arguments.tokenizer else 'trained here'}, {len(tokenizer)} tokens",
         "cores": len(os.sched_getaffinity(0)),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "commit": commit(),
+        "provenance": provenance(),
         "command": "python bench/prepare.py "
         + " ".join(
             f"--{name} {'FOLDER' if name == 'tokenizer' else value}" for name, value in vars(arguments).items() if value
@@ -231,11 +229,6 @@ def texts_of(chat: ChatTemplate, data: PreparedSplit, chats: Sequence[Sequence[M
         parts = chat.split(chats[start][:-1])
         texts += [parts.history, *(parts.tail(messages[-1].content) for messages in chats[start : start + questions])]
     return texts
-
-
-def commit() -> str:
-    run = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return run.stdout.strip() or "unknown"
 
 
 def rounded(value: Any) -> Any:

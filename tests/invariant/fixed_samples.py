@@ -25,8 +25,8 @@ class FixedSamples:
     def samples(self, *_: Any) -> tuple[list[Sample], dict[str, float]]:
         return self.batch, {}
 
-    def take_weights(self, policy: torch.nn.Module) -> None:
-        """Nobody samples."""
+    def take_weights(self, policy: torch.nn.Module) -> dict[str, float]:
+        return {}  # nobody samples
 
 
 def run_on(
