@@ -148,8 +148,8 @@ class RolloutConfig:
     server_timeout_s: PositiveSeconds = 300.0
     """Seconds for which a server may be silent before its requests go to the others, and for which a run waits for one
     of its servers to come back when none is left."""
-    request_timeout_s: PositiveSeconds = 3600.0
-    """Seconds that a server may take for one completion."""
+    request_timeout_s: PositiveSeconds = 1200.0
+    """Seconds that a server may take for one completion; less than train.stall_timeout_s."""
     max_lag: Literal[0, 1] = 0
     """With 1, servers sample the next batch while the trainer works on this one: completions are from weights one batch
     older, and weighed by how much more probable the present ones make them (rft/rollout/ahead.py)."""

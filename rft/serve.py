@@ -4,9 +4,10 @@
     python rft/serve.py configs/qwen3_4b.yaml --port 8000 -- --tensor-parallel-size 4
     python rft/train.py configs/qwen3_4b.yaml rollout.engine=server rollout.servers=[http://127.0.0.1:8000]
 
-Becomes `vllm serve`; what stands after `--` is handed to it. Listens on this machine alone unless `--host` says more:
-whoever reaches a server can change its weights. VLLM_API_KEY, set for server and trainer, keeps others out. Exit status
-2 and one line on a user's mistake.
+Becomes vLLM's server; what stands after `--` is handed to it. Listens on this machine alone unless `--host` says more:
+whoever reaches a server can change its weights. With VLLM_API_KEY set for server and trainer, every path but /health
+asks for it, which travels in plain text: keep servers inside a network of your own. Exit status 2 and one line on a
+user's mistake.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return refused(error)
     print(shlex.join(command), flush=True)
     if not arguments.print:
-        os.execvpe(command[0], command, os.environ | environment)
+        os.execvpe(command[0], command, environment)
     return FINISHED
 
 
@@ -53,7 +54,7 @@ def split_at_dashes(argv: list[str] | None) -> tuple[list[str] | None, list[str]
 
 
 def with_addresses(config: Config, host: str, port: int, more: list[str]) -> tuple[list[str], dict[str, str]]:
-    """The command and what it needs in its environment.
+    """The command and its environment.
 
     Raises:
         ValueError: a model that cannot be read, or a KV cache that no sequence fits in.
@@ -62,13 +63,13 @@ def with_addresses(config: Config, host: str, port: int, more: list[str]) -> tup
 
     from rft.models import read_settings
     from rft.rollout.vllm_local import check_kv_cache
-    from rft.serving.command import ENVIRONMENT, server_command
+    from rft.serving.command import DEFAULTS, ENVIRONMENT, server_command
     from rft.tasks.registry import engine_window
 
     read_settings(config.model)
     if not torch.cuda.is_available():
         check_kv_cache(config.model, config.rollout, engine_window(config))
-    return server_command(config, host, port, more), ENVIRONMENT
+    return server_command(config, host, port, more), DEFAULTS | dict(os.environ) | ENVIRONMENT
 
 
 if __name__ == "__main__":

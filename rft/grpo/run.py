@@ -128,7 +128,7 @@ def build_run(
         assert data is not None and engine is not None
         source = LiveRollouts(config, accelerator, data, engine, log, size)
     # The first sync proves the way before any work is spent, and brings the weights of a resumed run to the engine.
-    source.take_weights(policy)
+    source.take_weights(policy, Clock())
     if resume_from is not None:
         source.resume(resume_from)
     return Run(

@@ -32,6 +32,7 @@ from rft.records import Completion, Prompt, Rollout, Sample
 from rft.rollout.ahead import KEPT, AheadOfTrainer, Sampled
 from rft.rollout.collect import groups_of_siblings, sample_episodes, score_episodes
 from rft.rollout.engine import Engine, EngineLost, Generator, Sampling
+from rft.serving.engine import ServerEngine
 from rft.tasks.task import Episode
 from rft.telemetry.clock import Clock
 from rft.telemetry.run_log import RunLog
@@ -57,7 +58,7 @@ class SampleSource(Protocol):
         """
         ...
 
-    def take_weights(self, policy: torch.nn.Module) -> dict[str, float]:
+    def take_weights(self, policy: torch.nn.Module, clock: Clock) -> dict[str, float]:
         """Sampling continues with these weights. Collective. Returns what was measured of it.
 
         Raises:
@@ -107,7 +108,10 @@ class LiveRollouts:
         # Of older weights' completions the gap says how much was learned since; `Canary` looks at the engine then.
         self.max_logprob_gap = math.inf if rollout.max_lag else config.train.max_logprob_gap
         self.ahead = AheadOfTrainer(engine, self.sample) if rollout.max_lag else None
-        self.canary = Canary(config, accelerator, engine, self.sampling) if rollout.max_lag else None
+        self.canary: Canary | None = None
+        if rollout.max_lag:
+            assert isinstance(engine, ServerEngine), "a lag needs servers"
+            self.canary = Canary(config, accelerator, engine, self.sampling)
 
     def samples(self, state: TrainerState, last_step: int, clock: Clock) -> tuple[list[Sample], dict[str, float]]:
         epoch = state.batch_index / self.sampler.batches_per_epoch
@@ -186,11 +190,14 @@ class LiveRollouts:
         )
         return sorted(gather_lists(self.accelerator, samples), key=lambda sample: sample.place)
 
-    def take_weights(self, policy: torch.nn.Module) -> dict[str, float]:
+    def take_weights(self, policy: torch.nn.Module, clock: Clock) -> dict[str, float]:
         if self.ahead is not None:
-            self.ahead.wait()  # one batch has one policy
-        self.engine.sync_weights(named_full_weights(policy))
-        return {} if self.canary is None else self.canary.compare(policy)
+            with clock.phase("rollout"):
+                self.ahead.wait()  # one batch has one policy
+                self.accelerator.wait_for_everyone()  # on every rank
+        with clock.phase("sync"):
+            self.engine.sync_weights(named_full_weights(policy))
+            return {} if self.canary is None else self.canary.compare(policy)
 
     def kept(self) -> dict[str, str]:
         if self.ahead is None:
@@ -269,7 +276,7 @@ class ReplayedSamples:
             )
         return samples, {}
 
-    def take_weights(self, policy: torch.nn.Module) -> dict[str, float]:
+    def take_weights(self, policy: torch.nn.Module, clock: Clock) -> dict[str, float]:
         return {}  # nobody samples
 
     def kept(self) -> dict[str, str]:

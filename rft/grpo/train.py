@@ -20,6 +20,7 @@ from signal import Signals
 from rft.checkpoint.folder import checkpoint_folder, complete_steps
 from rft.checkpoint.save import add_results, save
 from rft.config import Config, RolloutConfig
+from rft.distributed import gather_lists
 from rft.eval.policy_metrics import describe_policy_eval, policy_eval_metrics
 from rft.eval.predictions import prediction_table, to_json
 from rft.grpo.frozen_logprobs import score_shares
@@ -57,7 +58,7 @@ def train(run: Run) -> Signals | None:
     except EngineLost:
         keep_what_is_trained(run)
         raise
-    finish(run, stopped)
+    finish(run, stopped.name if stopped is not None else None)
     return stopped
 
 
@@ -105,8 +106,7 @@ def train_on_batch(run: Run) -> dict[str, float]:
             check_logprob_gap(step.metrics, run.source.max_logprob_gap, config.rollout)
             updates.append(step.metrics)
             parts[number] = step.samples  # with the old log-probs that a later iteration needs
-    with clock.phase("sync"):
-        metrics |= run.source.take_weights(run.policy)
+    metrics |= run.source.take_weights(run.policy, clock)
     run.state = replace(
         run.state,
         step=last_step,
@@ -207,12 +207,10 @@ def save_checkpoint(run: Run, *, evaluate: bool) -> None:
 
 def keep_what_is_trained(run: Run) -> None:
     """A checkpoint of the last whole batch, unless there is one, where no engine is left to go on with."""
-    if run.state.step not in (0, *complete_steps(Path(run.config.output_dir))):
+    there = complete_steps(Path(run.config.output_dir)) if run.accelerator.is_main_process else []
+    if run.state.step not in (0, *gather_lists(run.accelerator, there)):
         save_checkpoint(run, evaluate=False)
-    run.log.close()
-    run.watch.say_that_this_rank_ends()
-    run.accelerator.wait_for_everyone()
-    run.watch.close()
+    finish(run, "no engine left")
 
 
 def evaluate_checkpoint(run: Run) -> dict[str, str]:
@@ -251,8 +249,12 @@ def log_hooks(run: Run, ended: Sequence[HookResult]) -> None:
         run.log.metrics(run.state.step, row)
 
 
-def finish(run: Run, stopped: Signals | None) -> None:
-    """Waits for the user's commands, writes what is read after a run, and closes what it held."""
+def finish(run: Run, stopped: str | None) -> None:
+    """Waits for the user's commands, writes what is read after a run, and closes what it held.
+
+    Args:
+        stopped: what ended the run before its time.
+    """
     output_dir = Path(run.config.output_dir)
     wait_s = run.config.hooks.wait_s
     log_hooks(run, run.hook.finish(wait_s if stopped is None else min(wait_s, LONGEST_WAIT_WHEN_STOPPED_S)))
@@ -264,7 +266,7 @@ def finish(run: Run, stopped: Signals | None) -> None:
             wall_seconds=run.wall_seconds(),
             save_seconds=run.save_seconds,
             engine=run.source.engine_name,
-            stopped=stopped.name if stopped is not None else None,
+            stopped=stopped,
         )
         page = try_write_report(output_dir)
         if page is not None:

@@ -107,6 +107,11 @@ def conflicts(config: Config, world_size: int) -> list[tuple[bool, str]]:
         ),
         *server_conflicts(rollout),
         (
+            rollout.engine == "server" and rollout.request_timeout_s >= (train.stall_timeout_s or train.ddp_timeout),
+            f"rollout.request_timeout_s = {rollout.request_timeout_s:g} is as long as a run may stand still, so that a "
+            "hung server would end it; set it below train.stall_timeout_s (without that, below train.ddp_timeout)",
+        ),
+        (
             rollout.max_lag > 0 and rollout.engine == "local",
             "rollout.max_lag=1 samples while the trainer works, which needs servers; set rollout.engine=server, or "
             "rollout.max_lag=0",
@@ -191,6 +196,10 @@ def idle_settings(config: Config, *, on_cuda: bool) -> list[tuple[str, str]]:
         ("rollout.cascade_attention", not on_cuda, "without a GPU"),
         ("rollout.servers", config.rollout.engine == "local", "with rollout.engine=local"),
         ("rollout.weight_folder", config.rollout.engine == "local", "with rollout.engine=local"),
+        ("rollout.server_timeout_s", config.rollout.engine == "local", "with rollout.engine=local"),
+        ("rollout.request_timeout_s", config.rollout.engine == "local", "with rollout.engine=local"),
+        ("rollout.max_lag", train.replay is not None, "with train.replay, which samples nothing"),
+        ("rollout.servers", train.replay is not None, "with train.replay, which samples nothing"),
         ("rollout.cascade_attention", config.rollout.engine == "server", "with rollout.engine=server"),
         ("rollout.vllm_enable_sleep_mode", config.rollout.engine == "server", "with rollout.engine=server"),
         ("rollout.vllm_kv_cache_gb", on_cuda, "on a GPU, where rollout.vllm_gpu_memory_utilization bounds the engine"),

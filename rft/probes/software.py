@@ -100,7 +100,7 @@ def servers(config: Config | None) -> Finding:
     settings, tokenizer = read_settings(config.model).get_text_config(), load_tokenizer(config.model)
     for url in config.rollout.servers:
         try:
-            facts = meet(Server(url, REACH_S), timeout_s=0)
+            facts = meet(Server(url, REACH_S, REACH_S), timeout_s=0)
             check_server(url, facts, settings, tokenizer, engine_window(config), resolve_dtype(config.model))
         except ValueError as error:
             return Finding(status="bad", text=str(error))

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rft.records import Completion, TurnRequest
-from rft.rollout.engine import Engine, EngineCounters, Sampling
+from rft.rollout.engine import Engine, EngineCounters, EngineLost, Sampling
 from rft.tasks.task import Episode
 
 KEPT = "ahead.jsonl"
@@ -110,9 +110,16 @@ class AheadOfTrainer:
             EngineLost: as `Engine.generate`.
         """
         self.start(batch_index)
-        self._asked.pop(batch_index)
+        try:
+            sampled = self._started[batch_index].result()
+        except EngineLost:
+            # It was lost while the trainer worked, and may be back.
+            del self._started[batch_index]
+            self.start(batch_index)
+            sampled = self._started[batch_index].result()
+        del self._started[batch_index], self._asked[batch_index]
         self._known = {}
-        return self._started.pop(batch_index).result()
+        return sampled
 
     def wait(self) -> None:
         """Until nothing is under way; what went wrong is raised when the batch is taken."""

@@ -14,6 +14,7 @@ from rft.rollout.engine import Sampling
 
 CONTROL_TIMEOUT_S = 30.0
 """For a question that a server answers at once."""
+CONNECT_TIMEOUT_S = 10.0
 
 ALMOST = 1e-3
 """A log-prob may be above 0 by so much: rounding."""
@@ -27,70 +28,84 @@ class Server:
     """
     Args:
         url: such as http://10.0.0.7:8000.
-        timeout_s: for one completion, and for new weights.
+        request_timeout_s: for one completion.
+        load_timeout_s: for new weights.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, request_timeout_s: float, load_timeout_s: float) -> None:
         self.url = url.rstrip("/")
-        self.timeout_s = timeout_s
+        self.request_timeout_s = request_timeout_s
+        self.load_timeout_s = load_timeout_s
         key = os.environ.get("VLLM_API_KEY")
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     # ------------------------------------------------------------------------------------------------------- control
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, timeout_s: float = CONTROL_TIMEOUT_S) -> Any:
         """
         Raises:
             ServerFault: no answer, an error, or no JSON.
         """
-        return self._call("GET", path, None, CONTROL_TIMEOUT_S)
+        return self._call("GET", path, None, timeout_s)
 
-    def post(self, path: str, body: dict[str, Any] | None = None, timeout_s: float | None = None) -> Any:
+    def post(self, path: str, body: dict[str, Any] | None = None, timeout_s: float = CONTROL_TIMEOUT_S) -> Any:
         """As `get`."""
-        return self._call("POST", path, body, timeout_s or self.timeout_s)
+        return self._call("POST", path, body, timeout_s)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> Any:
+        limits = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         # A proxy of the machine's own environment is not for servers of this run.
-        with httpx.Client(trust_env=False, headers=self.headers, timeout=timeout_s) as http:
+        with httpx.Client(trust_env=False, headers=self.headers, timeout=limits) as http:
             try:
                 response = http.request(method, self.url + path, json=body)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise ServerFault(f"{self.url} does not answer ({type(error).__name__})") from error
         return answer_of(self.url, path, response)
 
-    def weight_version(self) -> str:
-        return str(self.get("/weight_info").get("weight_version"))
+    def weight_version(self, timeout_s: float = CONTROL_TIMEOUT_S) -> str:
+        """What the server calls its weights.
 
-    def ask_workers(self, method: str, *arguments: str) -> list[dict[str, Any]]:
+        Raises:
+            ServerFault: no answer.
+        """
+        return str(self._read(self.get("/weight_info", timeout_s), "weight_version"))
+
+    def ask_workers(self, method: str, *arguments: str, timeout_s: float = CONTROL_TIMEOUT_S) -> list[dict[str, Any]]:
         """What each worker of the server says to a method of rft/serving/worker.py.
 
         Raises:
             ServerFault: no answer.
         """
-        answer = self.post("/collective_rpc", {"method": method, "args": list(arguments)})
-        found: list[dict[str, Any]] = answer["results"]
+        answer = self.post("/collective_rpc", {"method": method, "args": list(arguments)}, timeout_s)
+        found = self._read(answer, "results")
+        if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
+            raise ServerFault(f"{self.url} answers nonsense to {method}")
         return found
 
     def sees(self, folder: str, total: float) -> bool:
         """Whether the server reads, in a folder, numbers with this sum."""
-        sums = [found["sum"] for found in self.ask_workers("rft_sum_of_files", folder)]
+        sums = [found.get("sum") for found in self.ask_workers("rft_sum_of_files", folder)]
         return all(one is not None and abs(one - total) < 1e-6 for one in sums)
 
-    def load_files(self, folder: str, label: str) -> None:
-        """Has the server load the weights in a folder, call them `label`, and forget its prefix cache.
+    def load_files(self, folder: str, version: str) -> None:
+        """Has the server load the weights in a folder, forget its prefix cache, and call them `version`, in this order:
+        whoever reads that name knows that the rest is done.
 
         Raises:
             ServerFault: it cannot, or its prefix cache is in use.
         """
-        problems = [found["error"] for found in self.ask_workers("rft_load_files", folder) if found["error"]]
+        found = self.ask_workers("rft_load_files", folder, timeout_s=self.load_timeout_s)
+        problems = [one.get("error") for one in found if one.get("error")]
         if problems:
             raise ServerFault(f"{self.url} did not take the weights: {problems[0]}")
-        self.post("/update_weight_version", {"new_version": label})
-        self.reset_prefix_cache()
-
-    def reset_prefix_cache(self) -> None:
-        if not self.post("/reset_prefix_cache").get("success"):
+        if not self._read(self.post("/reset_prefix_cache"), "success"):
             raise ServerFault(f"{self.url} did not reset its prefix cache: some of its blocks are still in use")
+        self.post("/update_weight_version", {"new_version": version})
+
+    def _read(self, answer: Any, key: str) -> Any:
+        if not isinstance(answer, dict) or key not in answer:
+            raise ServerFault(f"{self.url} answers nonsense: {str(answer)[:100]!r}")
+        return answer[key]
 
     # --------------------------------------------------------------------------------------------------- completions
 
@@ -109,6 +124,7 @@ class Server:
 
         Raises:
             ServerFault: no answer in time, an error, or something that is no completion of this request.
+            RuntimeError: the server refuses the request as one that cannot be answered; no other would take it.
         """
         body = {
             "token_ids": list(request.prompt_ids),
@@ -127,14 +143,17 @@ class Server:
         }
         path = "/inference/v1/generate"
         try:
-            response = await http.post(self.url + path, json=body, headers=self.headers, timeout=self.timeout_s)
+            limits = httpx.Timeout(self.request_timeout_s, connect=CONNECT_TIMEOUT_S)
+            response = await http.post(self.url + path, json=body, headers=self.headers, timeout=limits)
         except httpx.HTTPError as error:
             raise ServerFault(f"{self.url} does not answer ({type(error).__name__})") from error
+        if response.status_code in (400, 413, 422):
+            raise RuntimeError(f"{self.url} refuses a request: {first_words(response)}")
         reply = answer_of(self.url, path, response)
         try:
             completion = completion_of(reply, policy_version)
             cached = int(((reply.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ServerFault(f"{self.url} answers nonsense ({type(error).__name__}: {error})") from error
         if (problem := problem_of(completion, request, stop_token_ids, vocab_size)) is not None:
             raise ServerFault(f"{self.url} answers nonsense ({problem})")
@@ -148,12 +167,15 @@ def answer_of(url: str, path: str, response: httpx.Response) -> Any:
         ServerFault: an error status, with the first line that the server says, or no JSON.
     """
     if response.is_error:
-        said = " ".join(response.text.split())[:300]
-        raise ServerFault(f"{url}{path} has status {response.status_code}: {said}")
+        raise ServerFault(f"{url}{path} has status {response.status_code}: {first_words(response)}")
     try:
         return response.json() if response.content else None
     except ValueError as error:
         raise ServerFault(f"{url}{path} answers no JSON") from error
+
+
+def first_words(response: httpx.Response) -> str:
+    return " ".join(response.text.split())[:300]
 
 
 def completion_of(reply: Any, policy_version: int) -> Completion:

@@ -16,9 +16,9 @@ from rft.tasks.registry import engine_window
 
 ENVIRONMENT = {
     "VLLM_SERVER_DEV_MODE": "1",  # its control endpoints: weights, prefix cache, what it was started with
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
 }
+DEFAULTS = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+"""Of the environment, where it says nothing."""
 
 EXTENSION = "rft.serving.worker.WorkerExtension"
 """What vLLM adds to its workers."""
@@ -47,6 +47,7 @@ def server_command(config: Config, host: str, port: int, more: Sequence[str] = (
         "enable_prompt_tokens_details": True,  # how many came from the prefix cache
         "enable_scale_out": True,  # token ids in, token ids out
         "worker_extension_cls": EXTENSION,
+        "middleware": "rft.serving.guard.KeyOnEveryPath",
         "disable_uvicorn_access_log": True,
         **(cpu_options(rollout, window) if on_cpu else own_card(rollout)),
     }

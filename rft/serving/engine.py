@@ -5,17 +5,19 @@ Weights go out once per sync, from the first rank; requests go out from every ra
 
 from __future__ import annotations
 
+import resource
 import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from accelerate import Accelerator
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from rft.config import Config
-from rft.distributed import gather_lists
+from rft.distributed import gather_lists, together
 from rft.models import read_settings, resolve_dtype
+from rft.process_exit import before_leaving
 from rft.records import Completion, TurnRequest
 from rft.rollout.engine import EngineCounters, Sampling
 from rft.serving.client import Server, ServerFault
@@ -31,34 +33,44 @@ def greet_servers(config: Config, accelerator: Accelerator, tokenizer: PreTraine
     Raises:
         ValueError: no, in one line.
     """
+    if not config.rollout.servers:
+        return
+
+    def greet() -> None:
+        if accelerator.is_main_process:
+            greet_all(config, tokenizer)
+
+    together(accelerator, greet, ValueError)
+
+
+def greet_all(config: Config, tokenizer: PreTrainedTokenizerBase) -> None:
     settings, window = read_settings(config.model).get_text_config(), engine_window(config)
-    servers = [Server(url, config.rollout.request_timeout_s) for url in config.rollout.servers]
-    problems: list[str] = []
-    if accelerator.is_main_process:
-        files = WeightFiles(weight_folder(config), writes=True)
-        try:
-            for server in servers:
-                facts = meet(server, config.rollout.server_timeout_s)
-                check_server(server.url, facts, settings, tokenizer, window, resolve_dtype(config.model))
-                check_way(server, files)
-        except ValueError as error:
-            problems = [str(error)]
-    if found := gather_lists(accelerator, problems):
-        raise ValueError(found[0])
-
-
-def check_way(server: Server, files: WeightFiles) -> None:
-    """Raises ValueError where a weight that is written here is not read there."""
-    folder, total = files.write_probe()
+    folder = weight_folder(config)
     try:
-        sees = server.sees(str(folder), total)
-    except ServerFault as fault:
-        raise ValueError(f"rollout.servers: {fault}") from None
-    if not sees:
+        files = WeightFiles(folder, writes=True, dtype=resolve_dtype(config.model))
+        probe, total = files.write_probe()
+    except OSError as error:
         raise ValueError(
-            f"rollout.servers: {server.url} does not see the weights in {files.folder}; set rollout.weight_folder to a "
-            "folder that trainer and servers see"
-        )
+            f"rollout.weight_folder: cannot write to {folder} ({error.strerror}); name another folder"
+        ) from None
+    for server in servers_of(config):
+        facts = meet(server, config.rollout.server_timeout_s)
+        check_server(server.url, facts, settings, tokenizer, window, resolve_dtype(config.model))
+        try:
+            sees = server.sees(str(probe), total)
+        except ServerFault as fault:
+            raise ValueError(f"rollout.servers: {fault}") from None
+        if not sees:
+            raise ValueError(
+                f"rollout.servers: {server.url} does not see the weights in {folder}; set rollout.weight_folder to a "
+                "folder that trainer and servers see"
+            )
+    files.remove()
+
+
+def servers_of(config: Config) -> list[Server]:
+    rollout = config.rollout
+    return [Server(url, rollout.request_timeout_s, rollout.server_timeout_s) for url in rollout.servers]
 
 
 class ServerEngine:
@@ -71,12 +83,7 @@ class ServerEngine:
         ValueError: a server does not answer.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        accelerator: Accelerator,
-        stop_token_ids: Sequence[int],
-    ) -> None:
+    def __init__(self, config: Config, accelerator: Accelerator, stop_token_ids: Sequence[int]) -> None:
         rollout = config.rollout
         self.accelerator = accelerator
         self.policy_version = 0
@@ -84,23 +91,26 @@ class ServerEngine:
         self._window = engine_window(config)
         self._counters = EngineCounters(prompt_tokens=0, cached_prompt_tokens=0, generated_tokens=0)
         self._has_weights = False
-        self.servers = [Server(url, rollout.request_timeout_s) for url in rollout.servers]
-        self.files = WeightFiles(weight_folder(config), writes=accelerator.is_main_process)
-        settings: PretrainedConfig = read_settings(config.model).get_text_config()
-        facts = [meet(server, rollout.server_timeout_s) for server in self.servers]
+        raise_file_limit()
+        servers = servers_of(config)
+        facts = [meet(server, rollout.server_timeout_s) for server in servers]
+        self.files = WeightFiles(
+            weight_folder(config), writes=accelerator.is_main_process, dtype=resolve_dtype(config.model)
+        )
+        before_leaving(self.files.remove)  # also of a run that a fault ends
         self.kv_cache_tokens = sum(found.kv_cache_tokens for found in facts)
         self.name = f"vllm {facts[0].version}"
         self.summary = (
-            f"engine           {len(self.servers)} servers with {self.name}, KV caches of "
+            f"engine           {len(servers)} servers with {self.name}, KV caches of "
             f"{self.kv_cache_tokens:,} tokens in all, weights as files in {self.files.folder}"
         )
         self.pool = Pool(
-            self.servers,
+            servers,
             most=rollout.vllm_max_num_seqs,
             timeout_s=rollout.server_timeout_s,
             first=accelerator.process_index,
             stop_token_ids=stop_token_ids,
-            vocab_size=settings.vocab_size,
+            vocab_size=read_settings(config.model).get_text_config().vocab_size,
             renew=self._renew,
         )
 
@@ -116,7 +126,7 @@ class ServerEngine:
         assert all(len(r.prompt_ids) + r.max_tokens <= self._window for r in requests), "request beyond the window"
         if not requests:
             return []
-        served = self.pool.serve(requests, sampling, self.policy_version, self._label())
+        served = self.pool.serve(requests, sampling, self.policy_version, self._label(self.policy_version))
         self._counters = EngineCounters(
             prompt_tokens=self._counters.prompt_tokens + sum(len(request.prompt_ids) for request in requests),
             cached_prompt_tokens=self._counters.cached_prompt_tokens + served.cached_tokens,
@@ -124,16 +134,23 @@ class ServerEngine:
         )
         return served.completions
 
+    def one_from_each(self, request: TurnRequest, sampling: Sampling) -> list[Completion]:
+        """A completion of one request from every server that is up."""
+        return self.pool.one_from_each(request, sampling, self.policy_version, self._label(self.policy_version))
+
     def sync_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Sends every (transformers parameter name, full tensor) pair to all servers. Collective.
 
         A server that does not take them is asked nothing until it has; with none left the next `generate` says so.
         """
+        self.pool.settle()
+        self.accelerator.wait_for_everyone()  # no rank brings a server the weights that are removed now
+        self.files.write(weights, self.policy_version + 1)
         self.policy_version += 1
-        self.files.write(weights, self.policy_version)
         if self.accelerator.is_main_process:
-            with ThreadPoolExecutor(len(self.servers)) as threads:
-                list(threads.map(self._try_to_renew, self.servers))
+            up = [post.server for post in self.pool.posts if post.up]
+            with ThreadPoolExecutor(max(1, len(up))) as threads:
+                list(threads.map(self._try_to_renew, up))
         self.accelerator.wait_for_everyone()
         self._has_weights = True
 
@@ -143,15 +160,20 @@ class ServerEngine:
         except ServerFault:
             return  # the pool finds it with other weights, and says so
 
-    def _renew(self, server: Server) -> None:
-        server.load_files(str(self.files.of_version(self.policy_version)), self._label())
+    def _renew(self, server: Server) -> str:
+        """Sends a server the present weights; what it calls them, a new name each time."""
+        version = self.policy_version
+        name = f"{self._label(version)}/{uuid.uuid4().hex[:8]}"
+        server.load_files(str(self.files.of_version(version)), name)
+        return name
 
-    def _label(self) -> str:
-        """What a server calls the present weights: those of another start of the run are others."""
-        return f"{self._run}-{self.policy_version}"
+    def _label(self, version: int) -> str:
+        """What weights are called: those of another start of the run are others."""
+        return f"{self._run}-{version}"
 
     def reset_prefix_cache(self) -> None:
-        """Nothing to forget: what other weights computed has another salt, and what these did is as good as new."""
+        """What other weights computed has another salt and is never read. What these did in an evaluation may be: the
+        last bits of a rollout can depend on it."""
 
     def counters(self) -> EngineCounters:
         return self._counters
@@ -166,3 +188,9 @@ class ServerEngine:
     def close(self) -> None:
         """The servers stay up, for the next run."""
         self.files.remove()
+
+
+def raise_file_limit() -> None:
+    """Each request under way is a connection, and the usual limit of 1,024 files would count as servers that fail."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,9 +1,9 @@
 """All servers of a run: requests out, completions in, whatever happens to one of them.
 
 A server that is silent, gone, or answers nonsense gets no more requests; what it had goes to the others. It is asked
-again after a while, gets the present weights if it has others, and serves again. A completion counts once its server
-has been seen, afterwards, to hold the weights that it was asked with: a server that was started again in between, with
-the weights of its model folder, is found out.
+again after a while, gets the present weights if it has others, and serves again. A server names its weights anew each
+time it loads some. The name is noted before it is asked, and an answer counts once the server was seen, afterwards,
+with that very name: one that was started again in between, with the weights of its model folder, is found out.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -23,7 +24,7 @@ import httpx
 from rft import progress
 from rft.records import Completion, TurnRequest
 from rft.rollout.engine import EngineLost, Sampling
-from rft.serving.client import Server, ServerFault
+from rft.serving.client import CONTROL_TIMEOUT_S, Server, ServerFault
 from rft.serving.deal import Family, deal, families
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,10 @@ HEALTH_EVERY_S = 2.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 """Before a server that is gone is asked again; doubled each time."""
 MOST_STRIKES = 5
-"""A server that comes back and is lost again so often, without one answer that counts, is left alone in this batch."""
+"""A server that comes back and is lost again so often, without one answer that counts, is left alone until the next
+weights."""
+KEEP_ALIVE_S = 2.0
+"""An idle connection is closed before vLLM closes it, after 5 s."""
 
 
 @dataclass(kw_only=True)
@@ -43,18 +47,31 @@ class Post:
 
     server: Server
     up: bool = True
+    version: str = ""
+    """What it called its weights when it was last found to have the present ones."""
     waiting: deque[Family] = field(default_factory=deque)
     """Not asked yet."""
-    asked: set[int] = field(default_factory=set)
-    """Places of requests that are under way."""
+    asked: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    """Requests that are under way, by their place."""
     unconfirmed: dict[int, tuple[Completion, int]] = field(default_factory=dict)
-    """Answers, and their tokens from the cache, since the server was last seen with the right weights."""
+    """Answers, and their tokens from the cache, since the server was last seen with `version`."""
+    confirming: asyncio.Task[None] | None = None
     heard_at: float = field(default_factory=time.monotonic)
     strikes: int = 0
     """How often it was lost since it last gave an answer that counts."""
 
     def load(self) -> int:
         return sum(family.work for family in self.waiting)
+
+    def leave(self) -> list[int]:
+        """Everything it has and has not answered for good, which it loses."""
+        for task in self.asked.values():
+            task.cancel()
+        places = [*self.asked, *self.unconfirmed, *(place for family in self.waiting for place in family.places)]
+        self.asked.clear()
+        self.unconfirmed.clear()
+        self.waiting.clear()
+        return places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +86,11 @@ class Pool:
     """
     Args:
         servers: all of them, up or not.
-        most: requests that one server works on at the same time.
+        most: requests of this rank that one server works on at the same time.
         timeout_s: for which a server may be silent, and for which one is waited for when none is left.
         first: the server that a rank begins with.
-        renew: brings a server the present weights; raises ServerFault. Called for a server whose weights have another
-            version.
+        renew: brings a server the present weights and returns what it calls them; raises ServerFault. Called, in a
+            thread, for a server with other ones.
     """
 
     def __init__(
@@ -85,7 +102,7 @@ class Pool:
         first: int,
         stop_token_ids: Sequence[int],
         vocab_size: int,
-        renew: Callable[[Server], None],
+        renew: Callable[[Server], str],
     ) -> None:
         self.posts = [Post(server=server) for server in servers]
         self.most = most
@@ -94,19 +111,33 @@ class Pool:
         self.stop_token_ids = tuple(stop_token_ids)
         self.vocab_size = vocab_size
         self.renew = renew
-        # A hung server holds a thread for a while; nobody waits for it at the end of a batch.
-        self.threads = ThreadPoolExecutor(max_workers=4 * len(self.posts), thread_name_prefix="servers")
+        # A hung server holds a thread for a while; nobody waits for it at the end of a call.
+        self.threads = ThreadPoolExecutor(max_workers=8 * len(self.posts), thread_name_prefix="servers")
+        self.renewals: list[Future[str]] = []
 
     def serve(self, requests: Sequence[TurnRequest], sampling: Sampling, policy_version: int, label: str) -> Served:
         """
         Args:
-            label: what servers call the present weights.
+            label: what the present weights are called; a server's own name for them begins with it.
 
         Raises:
             EngineLost: none is up, for `timeout_s`.
+            RuntimeError: a server refuses a request as one that cannot be answered.
         """
-        batch = Batch(self, requests, sampling, policy_version, label)
-        return asyncio.run(batch.serve())
+        return asyncio.run(Batch(self, requests, sampling, policy_version, label).serve())
+
+    def one_from_each(
+        self, request: TurnRequest, sampling: Sampling, policy_version: int, label: str
+    ) -> list[Completion]:
+        """The same request to every server that is up; those that fail are left out."""
+        return asyncio.run(Batch(self, [request], sampling, policy_version, label).ask_everyone())
+
+    def settle(self) -> None:
+        """Before weights change: no server is reading the ones before, and those that were left alone may try again."""
+        wait(self.renewals, timeout=self.timeout_s)
+        self.renewals.clear()
+        for post in self.posts:
+            post.strikes = 0
 
 
 class Batch:
@@ -124,55 +155,73 @@ class Batch:
         self.done: dict[int, tuple[Completion, int]] = {}
         self.homeless: list[int] = []
         """Requests that no server has: none is up."""
+        self.last_fault = "none was up"
+        self.refusal: RuntimeError | None = None
         self.changed = asyncio.Event()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.control_s = min(CONTROL_TIMEOUT_S, pool.timeout_s)
 
     async def serve(self) -> Served:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         for post in self.posts:
-            post.waiting.clear()
-            post.asked.clear()
-            post.unconfirmed.clear()
-            post.heard_at, post.strikes = time.monotonic(), 0
-        async with httpx.AsyncClient(trust_env=False, limits=limits) as http:
+            post.heard_at = time.monotonic()
+        async with self.client() as http:
             self.http = http
+            await asyncio.gather(*(self.meet(post) for post in self.posts if post.up))
             self.give(range(len(self.requests)))
             watchers = [asyncio.create_task(self.watch(post)) for post in self.posts]
             try:
                 await self.until_done()
             finally:
-                for task in (*watchers, *self.tasks):
-                    task.cancel()
-                await asyncio.gather(*watchers, *self.tasks, return_exceptions=True)
+                await self.cancel(watchers)
         found = [self.done[place] for place in range(len(self.requests))]
         return Served(completions=[one for one, _ in found], cached_tokens=sum(cached for _, cached in found))
+
+    async def ask_everyone(self) -> list[Completion]:
+        """The only request of this batch, answered by every server that is up and has the present weights."""
+        async with self.client() as http:
+            self.http = http
+            await asyncio.gather(*(self.meet(post) for post in self.posts if post.up))
+            asked = [self.complete(post, 0) for post in self.posts if post.up]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+        return [answer[0] for answer in answers if not isinstance(answer, BaseException)]
+
+    def client(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE_S)
+        return httpx.AsyncClient(trust_env=False, limits=limits)
+
+    async def cancel(self, watchers: Iterable[asyncio.Task[None]]) -> None:
+        """Nothing of this call goes on after it."""
+        tasks = [*watchers]
+        for post in self.posts:
+            tasks += [*post.asked.values(), *([post.confirming] if post.confirming else [])]
+            post.leave()
+            post.confirming = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def until_done(self) -> None:
         none_up_since: float | None = None
         while len(self.done) < len(self.requests):
+            self.changed.clear()
+            if self.refusal is not None:
+                raise self.refusal
             for post in self.posts:
                 self.ask(post)
-            for post in self.posts:
-                if post.up and not post.waiting and not post.asked and post.unconfirmed:
-                    await self.confirm(post)
+                if post.up and not post.waiting and not post.asked:
+                    self.confirm(post)
             if any(post.up for post in self.posts):
                 none_up_since = None
             else:
                 none_up_since = none_up_since or time.monotonic()
                 if time.monotonic() - none_up_since > self.pool.timeout_s:
-                    urls = ", ".join(post.server.url for post in self.posts)
                     raise EngineLost(
-                        f"no server of rollout.servers has answered for {self.pool.timeout_s:g} s ({urls}); start them "
-                        "again (rft/serve.py), then continue with the same command"
+                        f"no server of rollout.servers has answered for {self.pool.timeout_s:g} s (the last: "
+                        f"{self.last_fault}); start them again (rft/serve.py), then continue with the same command"
                     )
-            self.changed.clear()
-            if len(self.done) < len(self.requests):
-                try:
-                    await asyncio.wait_for(self.changed.wait(), timeout=HEALTH_EVERY_S)
-                except TimeoutError:
-                    continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), timeout=HEALTH_EVERY_S)
 
-    def give(self, places: Sequence[int]) -> None:
+    def give(self, places: Iterable[int]) -> None:
         """Deals requests to the servers that are up; without any they wait."""
         up = [post for post in self.posts if post.up]
         if not up:
@@ -190,64 +239,90 @@ class Batch:
             room = self.pool.most - len(post.asked)
             now, later = family.places[:room], family.places[room:]
             if later:
-                post.waiting.appendleft(Family(places=later, work=family.work))
+                rest = round(family.work * len(later) / len(family.places))
+                post.waiting.appendleft(Family(places=later, work=rest))
             for place in now:
-                post.asked.add(place)
-                task = asyncio.create_task(self.ask_one(post, place))
-                self.tasks.add(task)
-                task.add_done_callback(self.tasks.discard)
+                post.asked[place] = asyncio.create_task(self.ask_one(post, place))
 
     async def ask_one(self, post: Post, place: int) -> None:
         try:
-            answer = await post.server.complete(
-                self.http,
-                self.requests[place],
-                self.sampling,
-                stop_token_ids=self.pool.stop_token_ids,
-                vocab_size=self.pool.vocab_size,
-                policy_version=self.policy_version,
-                label=self.label,
-            )
+            answer = await self.complete(post, place)
         except ServerFault as fault:
-            if place in post.asked:
-                self.lose(post, fault)
+            self.lose(post, fault)
             return
-        if place not in post.asked:
-            return  # it was given to another server meanwhile
+        except RuntimeError as refusal:
+            self.refusal = refusal
+            self.changed.set()
+            return
         progress.moved()
-        post.asked.discard(place)
+        del post.asked[place]
         post.unconfirmed[place] = answer
         post.heard_at = time.monotonic()
         self.changed.set()
 
-    async def confirm(self, post: Post) -> None:
-        """Takes a server's answers, if it holds the weights that they were asked with."""
+    async def complete(self, post: Post, place: int) -> tuple[Completion, int]:
+        return await post.server.complete(
+            self.http,
+            self.requests[place],
+            self.sampling,
+            stop_token_ids=self.pool.stop_token_ids,
+            vocab_size=self.pool.vocab_size,
+            policy_version=self.policy_version,
+            label=self.label,
+        )
+
+    # -------------------------------------------------------------------------------------------- who has the weights
+
+    async def meet(self, post: Post) -> None:
+        """Notes what a server calls its weights; one that has others is lost, and brought back with these."""
         try:
-            version = await self.in_thread(post.server.weight_version)
+            version = await self.in_thread(partial(post.server.weight_version, self.control_s))
         except ServerFault as fault:
             self.lose(post, fault)
             return
-        post.heard_at = time.monotonic()
-        if version == self.label:
-            self.done |= post.unconfirmed
-            post.unconfirmed.clear()
-            post.strikes = 0
+        if self.is_present(version):
+            post.version = version
         else:
             self.lose(post, ServerFault(f"{post.server.url} has weights {version}, not {self.label}"))
+
+    def is_present(self, version: str) -> bool:
+        return version.startswith(f"{self.label}/")
+
+    def confirm(self, post: Post) -> None:
+        """Begins to ask what weights a server has, to know whether its answers count."""
+        if post.unconfirmed and post.confirming is None:
+            post.confirming = asyncio.create_task(self.take_confirmed(post, list(post.unconfirmed)))
+
+    async def take_confirmed(self, post: Post, places: Sequence[int]) -> None:
+        try:
+            version = await self.in_thread(partial(post.server.weight_version, self.control_s))
+        except ServerFault as fault:
+            post.confirming = None
+            self.lose(post, fault)
+            return
+        post.confirming = None
+        post.heard_at = time.monotonic()
+        if version != post.version:
+            self.lose(post, ServerFault(f"{post.server.url} has weights {version}, not {post.version}"))
+            return
+        for place in places:
+            if place in post.unconfirmed:
+                self.done[place] = post.unconfirmed.pop(place)
+                post.strikes = 0
+        self.changed.set()
 
     def lose(self, post: Post, fault: ServerFault) -> None:
         """A server is gone: all that it had and that is not confirmed goes to others, once."""
         if not post.up:
             return
         logger.warning("%s; its requests go to other servers", fault)
+        self.last_fault = str(fault)
         post.up = False
         post.strikes += 1
-        places = [*post.asked, *post.unconfirmed, *(place for family in post.waiting for place in family.places)]
-        post.asked.clear()
-        post.unconfirmed.clear()
-        post.waiting.clear()
-        self.give(places)
+        self.give(post.leave())
         self.changed.set()
+
+    # ------------------------------------------------------------------------------------------------------- watching
 
     async def watch(self, post: Post) -> None:
         """Looks after one server: notes its silence while it is up, and brings it back when it is not."""
@@ -257,19 +332,27 @@ class Batch:
                 tries = 0
                 await asyncio.sleep(HEALTH_EVERY_S)
                 await self.listen(post)
+                self.confirm(post)
                 continue
             tries += 1
-            await asyncio.sleep(min(FIRST_WAIT_S * 2 ** (tries + post.strikes - 2), LONGEST_WAIT_S))
+            await asyncio.sleep(min(FIRST_WAIT_S * 2 ** max(0, tries + post.strikes - 2), LONGEST_WAIT_S))
             try:
-                await self.in_thread(partial(self.bring_back, post.server))
+                post.version = await self.in_thread(partial(self.bring_back, post.server))
             except ServerFault as fault:
-                logger.info("%s is not back: %s", post.server.url, fault)
+                self.last_fault = str(fault)
                 continue
             logger.warning("%s serves again", post.server.url)
             post.up, post.heard_at = True, time.monotonic()
-            homeless, self.homeless = self.homeless, []
-            self.give(homeless)
-            self.changed.set()
+            self.share_out_anew()
+
+    def share_out_anew(self) -> None:
+        """Whatever nobody has been asked yet, over the servers that are up now."""
+        places, self.homeless = self.homeless, []
+        for post in self.posts:
+            places += [place for family in post.waiting for place in family.places]
+            post.waiting.clear()
+        self.give(places)
+        self.changed.set()
 
     async def listen(self, post: Post) -> None:
         """Asks whether a server is there; one that has said nothing for too long counts as gone."""
@@ -290,12 +373,15 @@ class Batch:
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self.pool.threads, work)
 
-    def bring_back(self, server: Server) -> None:
-        """
+    def bring_back(self, server: Server) -> str:
+        """What the server calls the present weights, which it has or is sent.
+
         Raises:
             ServerFault: it is still not there, or does not take the weights.
         """
-        if server.weight_version() != self.label:
-            self.pool.renew(server)
-        if server.weight_version() != self.label:
-            raise ServerFault(f"{server.url} did not take the weights")
+        version = server.weight_version(self.control_s)
+        if self.is_present(version):
+            return version
+        renewal = self.pool.threads.submit(self.pool.renew, server)
+        self.pool.renewals.append(renewal)
+        return renewal.result()

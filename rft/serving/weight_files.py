@@ -21,13 +21,14 @@ FILE_BYTES = 2**30
 
 
 def weight_folder(config: Config) -> Path:
-    """Where the files go: as the config says; else shared memory where every server is on this machine."""
+    """A folder of this run's own, the same after a kill, so that nothing is left behind: in the one that the config
+    names; else in shared memory where every server is on this machine."""
     chosen, output_dir = config.rollout.weight_folder, Path(config.output_dir).absolute()
+    own = f"rft-{hashlib.sha256(str(output_dir).encode()).hexdigest()[:12]}"
     if chosen is not None:
-        return Path(chosen).absolute()
+        return Path(chosen).absolute() / own
     if SHARED_MEMORY.is_dir() and all(is_here(url) for url in config.rollout.servers):
-        # The same after a kill, so that nothing is left behind.
-        return SHARED_MEMORY / f"rft-{hashlib.sha256(str(output_dir).encode()).hexdigest()[:12]}"
+        return SHARED_MEMORY / own
     return output_dir / ".weights"
 
 
@@ -40,10 +41,12 @@ class WeightFiles:
     Args:
         folder: of all versions; what is in it is removed.
         writes: whether this process writes at all; the others only draw the stream, which may be a collective.
+        dtype: of the servers' weights; the trainer's may be float32.
     """
 
-    def __init__(self, folder: Path, *, writes: bool) -> None:
+    def __init__(self, folder: Path, *, writes: bool, dtype: torch.dtype) -> None:
         self.folder = folder
+        self.dtype = dtype
         self.writes = writes
         if writes:
             shutil.rmtree(folder, ignore_errors=True)
@@ -63,7 +66,7 @@ class WeightFiles:
         for name, tensor in weights:
             if not self.writes:
                 continue
-            held[name] = tensor
+            held[name] = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
             if sum(one.numel() * one.element_size() for one in held.values()) >= FILE_BYTES:
                 number = write_file(part, number, held)
         if not self.writes:

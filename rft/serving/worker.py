@@ -4,11 +4,14 @@ Weights come as safetensors files in a folder that trainer and server both see: 
 machine, a shared disk elsewhere. A server that was started again gets the weights of the last sync in the same way.
 
 No method raises: an exception in a worker leaves a vLLM server that answers no further call (0.31). What went wrong is
-what the method returns.
+what the method returns. A server whose weights are half loaded is none: it says so and ends, and whoever started it
+starts it again (launch/vllm_server.sh).
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,10 @@ SHAPE = (
     "num_key_value_heads",
 )
 """Of a model's config: models that differ in none take each other's weights."""
+
+
+LAST_WORDS_S = 2.0
+"""For the answer that says why."""
 
 
 class WorkerExtension:
@@ -47,7 +54,7 @@ class WorkerExtension:
         return {"sum": sum(float(tensor.double().sum()) for _, tensor in tensors) if tensors else None}
 
     def rft_load_files(self, folder: str) -> dict[str, str | None]:
-        """Loads a whole model; `error` is what went wrong, or None."""
+        """Loads a whole model; `error` is what went wrong, or None. After a load that failed on the way it ends."""
         from vllm.config import set_current_vllm_config
 
         from rft.rollout.vllm_local import load_weights
@@ -58,6 +65,8 @@ class WorkerExtension:
             with set_current_vllm_config(self.vllm_config), torch.no_grad():
                 load_weights(self.model_runner.get_model(), tensors_in(Path(folder)), self.vllm_config.model_config)
         except Exception as error:
+            # vLLM would go on with the layers that this load has begun.
+            threading.Timer(LAST_WORDS_S, os._exit, (os.EX_SOFTWARE,)).start()
             return {"error": f"{type(error).__name__}: {error}"}
         return {"error": None}
 

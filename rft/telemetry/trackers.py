@@ -5,6 +5,7 @@ metrics.jsonl has every number by itself. So trouble with a view is a warning, a
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -122,9 +123,11 @@ def start_tensorboard(config: Config, first_step: int | None) -> GeneralTracker:
 
 def start_trackio(config: Config, first_step: int | None) -> GeneralTracker:
     """A run in trackio's own folder of this machine, where `trackio show` finds it beside others."""
-    settings = to_dict(config)
+    # It resumes by name, and two runs in folders of one name would be one.
+    folder = hashlib.sha256(str(Path(config.output_dir).absolute()).encode()).hexdigest()[:6]
     fresh = "never" if first_step is None else "allow"
-    return started(TrackioTracker(config.log.project, name=run_name(config), config=settings, resume=fresh))
+    name = config.log.run_name or f"{run_name(config)}-{folder}"
+    return started(TrackioTracker(config.log.project, name=name, config=to_dict(config), resume=fresh))
 
 
 WANDB_ADDRESSES = ("WANDB_MODE", "WANDB_BASE_URL")

@@ -17,6 +17,7 @@ from rft import memory_cli
 from rft.data.chat_template import ChatTemplate
 from rft.data.chunks import cut_chunks
 from rft.records import Message
+from tests.curves_page import undescribed
 from tests.e2e.guesser import make_guesser
 from tests.e2e.runs import launch, rows, run, steps
 from tests.unit.data.builder import make_history, make_row, write_dataset, write_history
@@ -76,6 +77,7 @@ def test_a_resumed_memory_training_is_uninterrupted_bit_for_bit(folder: Path):
 def test_what_a_memory_run_tells(folder: Path):
     output = folder / "straight"
     trained = steps(output)
+    assert undescribed(name for row in rows(output / "metrics.jsonl") for name in row if name != "step") == []
     assert all(row["sampling/sampling_logp_difference/mean"] <= 1e-5 for row in trained)
     assert all(row["memory/tokens_max"] <= 40 for row in trained)
     assert all(row["update/unique_token_ratio"] < 0.6 for row in trained)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.curves_page import undescribed
 from tests.e2e.runs import ROOT, launch, rows, steps
 from tests.e2e.servers import VllmServer, through, vllm_servers
 from tests.e2e.small_run import write_small_run
@@ -139,6 +140,7 @@ def test_one_step_ahead_a_killed_run_goes_on_as_one_that_was_not(folder: Path, t
         assert [row["step"] for row in trained] == [1, 2, 3, 4, 5, 6]
         assert [row["sampling/lag"] for row in trained] == [0, 1, 1, 1, 1, 1]
         assert all(row.get("sampling/canary_logp_difference", 0.0) <= 1e-5 for row in trained)
+        assert undescribed(name for row in trained for name in row if name != "step") == []
         assert all(row["engine/idle_s"] >= 0 and row["time/generation_s"] >= 0 for row in trained)
     assert [row["reward"] for row in left] == [row["reward"] for row in right]
     asked = [[row["question_id"] for row in rows(run / "rollouts.jsonl")] for run in (straight, killed)]

@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.curves_page import undescribed
 from tests.e2e.guesser import make_guesser
 from tests.e2e.runs import launch, rows, steps
 from tests.unit.data.builder import write_dataset
@@ -77,6 +78,7 @@ def test_saved_samples_give_the_same_weights_without_an_engine(folder: Path):
 
 def test_what_a_run_leaves_behind(folder: Path):
     output = folder / "straight"
+    assert undescribed(name for row in rows(output / "metrics.jsonl") for name in row if name != "step") == []
     assert (output / "checkpoint-6").is_dir()
     loaded = AutoModelForCausalLM.from_pretrained(output / "checkpoint-6")
     assert loaded.config.tie_word_embeddings

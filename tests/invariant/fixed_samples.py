@@ -12,6 +12,7 @@ from rft.config import Config
 from rft.grpo.run import Run
 from rft.planning.size import RunSize
 from rft.records import Sample
+from rft.telemetry.clock import Clock
 
 
 class FixedSamples:
@@ -25,7 +26,7 @@ class FixedSamples:
     def samples(self, *_: Any) -> tuple[list[Sample], dict[str, float]]:
         return self.batch, {}
 
-    def take_weights(self, policy: torch.nn.Module) -> dict[str, float]:
+    def take_weights(self, policy: torch.nn.Module, clock: Clock) -> dict[str, float]:
         return {}  # nobody samples
 
 

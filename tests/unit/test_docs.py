@@ -16,6 +16,8 @@ import pytest
 from rft.config import load_config
 from rft.config_parser import parse_config
 from rft.eval.config import ComparisonConfig
+from rft.telemetry.charts import CHARTS
+from tests.curves_page import undescribed
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "llms.txt", *sorted((ROOT / "docs").glob("*.md"))]
@@ -96,12 +98,22 @@ def test_tables_are_those_of_their_files():
     assert {name for page in tables.PAGES for name in tables.MARKED.findall(page.read_text())} == set(tables.TABLES)
 
 
+def test_every_chart_is_on_the_page_that_reads_it():
+    assert undescribed(metric for charts in CHARTS.values() for metrics in charts.values() for metric in metrics) == []
+
+
+def test_a_metric_that_nobody_described_is_found():
+    assert undescribed(["reward", "eval/pref_type/music", "time/rollout_s", "no_such_metric", "eval/a/b/c"]) == [
+        "eval/a/b/c", "no_such_metric",
+    ]  # fmt: skip
+
+
 def result(name: str) -> Any:
     return json.loads((ROOT / "bench" / "results" / name).read_text())
 
 
 FIGURES: list[tuple[str, str, str, Callable[[Any], Any]]] = [
-    ("README.md", "train_step.json", "is {:.2f} times as fast as trl's", lambda r: r["rows"][0]["speedup_vs_trl"]),
+    ("README.md", "trl_dropin.json", "is {:.1f} times as fast as trl's", lambda r: r["rows"][0]["speed_up"]),
     (
         "docs/evaluation.md",
         "prefill.json",

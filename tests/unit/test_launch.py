@@ -55,6 +55,42 @@ def test_one_node_prints_its_whole_command():
     )
 
 
+def test_one_node_takes_the_cards_that_are_visible():
+    printed = run(ROOT / "launch/one_node.sh", "c.yaml", DRY_RUN="1", CUDA_VISIBLE_DEVICES="2,3,5")
+    assert "--nproc-per-node 3" in printed.stdout
+
+
+def test_vllm_servers_have_a_card_and_a_port_each():
+    printed = run(
+        ROOT / "launch/vllm_server.sh", "c.yaml", "a=b", "--", "--x", "1", DRY_RUN="1", GPUS="4,6", PORT="9000"
+    )
+    assert printed.returncode == 0
+    assert printed.stdout.splitlines() == [
+        "CUDA_VISIBLE_DEVICES=4 .venv/bin/python rft/serve.py --host 127.0.0.1 --port 9000 c.yaml a=b -- --x 1",
+        "CUDA_VISIBLE_DEVICES=6 .venv/bin/python rft/serve.py --host 127.0.0.1 --port 9001 c.yaml a=b -- --x 1",
+    ]
+    assert run(ROOT / "launch/vllm_server.sh").returncode == 2
+
+
+def test_a_vllm_server_that_dies_is_started_again_and_one_with_a_mistake_is_not(tmp_path: Path):
+    executable(tmp_path / "python", f'#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES" >>{tmp_path}/starts\nexit $STATUS\n')
+    script, where = ROOT / "launch/vllm_server.sh", {"BIN": str(tmp_path), "GPUS": "0,1"}
+    assert run(script, "c.yaml", STATUS="2", **where).returncode == 2
+    (tmp_path / "starts").unlink()
+    process = subprocess.Popen(
+        [str(script), "c.yaml"], env=os.environ | where | {"STATUS": "1"}, stderr=subprocess.PIPE
+    )
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        starts = (tmp_path / "starts").read_text().split() if (tmp_path / "starts").exists() else []
+        if sorted(starts)[:4] == ["0", "0", "1", "1"]:
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 143
+    assert sorted(starts)[:4] == ["0", "0", "1", "1"]
+
+
 def test_the_allocator_is_told_unless_the_user_did(tmp_path: Path):
     executable(tmp_path / "python", '#!/bin/sh\necho "found $PYTORCH_CUDA_ALLOC_CONF"\n')
     started = {"NUM_GPUS": "1", "BIN": str(tmp_path)}

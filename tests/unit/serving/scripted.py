@@ -39,6 +39,8 @@ class ScriptedServer:
     takes_weights: bool = True
     delay_s: float = 0.0
     nonsense: bool = False
+    refuses: bool = False
+    """Says that requests cannot be answered."""
     hangs: bool = False
     """Accepts requests and says nothing more, not even that it is well."""
     dies_after: int | None = None
@@ -161,6 +163,8 @@ def handler_of(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                 found, status = (server.complete(body) if generates else server.reply(self.path, body)), 200
             except AssertionError as error:
                 found, status = {"error": str(error)}, 500
+            if generates and server.refuses:
+                found, status = {"error": "the prompt is too long"}, 400
             if server._http is None:
                 return  # killed: the connection breaks
             text = json.dumps(found).encode()

@@ -57,7 +57,7 @@ def server():
 def complete(server: ScriptedServer) -> Completion:
     async def ask() -> Completion:
         async with httpx.AsyncClient(trust_env=False) as http:
-            found, _ = await Server(server.url, 5.0).complete(
+            found, _ = await Server(server.url, 5.0, 5.0).complete(
                 http, REQUEST, GREEDY, stop_token_ids=[STOP], vocab_size=VOCAB, policy_version=1, label="a-1"
             )
             return found
@@ -77,7 +77,7 @@ def test_the_key_is_sent_and_the_environment_s_proxy_is_not_asked(
 ):
     monkeypatch.setenv("VLLM_API_KEY", "a-key")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    assert Server(server.url, 5.0).headers == {"Authorization": "Bearer a-key"}
+    assert Server(server.url, 5.0, 5.0).headers == {"Authorization": "Bearer a-key"}
     assert complete(server).token_ids[-1] == STOP
 
 
@@ -86,13 +86,23 @@ def test_weights_are_loaded_named_and_nothing_of_before_is_left_in_the_cache(ser
     calls: list[str] = []
     real = server.reply
     server.reply = lambda path, body: (calls.append(path), real(path, body))[1]  # type: ignore[method-assign]
-    Server(server.url, 5.0).load_files(str(tmp_path), "run-1")
+    Server(server.url, 5.0, 5.0).load_files(str(tmp_path), "run-1")
     assert (server.version, server.loaded) == ("run-1", [str(tmp_path)])
-    assert calls == ["/collective_rpc", "/update_weight_version", "/reset_prefix_cache"]
+    assert calls == ["/collective_rpc", "/reset_prefix_cache", "/update_weight_version"], "the name comes last"
 
 
 def test_a_server_that_cannot_see_the_files_says_so_and_keeps_its_version(server: ScriptedServer, tmp_path: Path):
     with pytest.raises(ServerFault, match="did not take the weights: no weights there"):
-        Server(server.url, 5.0).load_files(str(tmp_path), "run-1")
+        Server(server.url, 5.0, 5.0).load_files(str(tmp_path), "run-1")
     assert server.version == "default"
-    assert not Server(server.url, 5.0).sees(str(tmp_path), 8.0)
+    assert not Server(server.url, 5.0, 5.0).sees(str(tmp_path), 8.0)
+
+
+@pytest.mark.parametrize("odd", [[], "text", {"results": []}, {"results": [None]}, {}])
+def test_odd_answers_of_the_control_endpoints_are_faults(server: ScriptedServer, tmp_path: Path, odd: Any):
+    server.reply = lambda path, body: odd  # type: ignore[method-assign]
+    asked = Server(server.url, 5.0, 5.0)
+    with pytest.raises(ServerFault):
+        asked.weight_version()
+    with pytest.raises(ServerFault):
+        asked.load_files(str(tmp_path), "run-1")

@@ -54,14 +54,14 @@ def test_what_differs_is_named(changes: dict[str, Any], says: str):
 
 def test_facts_are_read_from_the_server():
     with scripted(1) as (server,):
-        found = meet(Server(server.url, 5.0), 5.0)
+        found = meet(Server(server.url, 5.0, 5.0), 5.0)
         assert (found.window, found.dtype, found.kv_cache_tokens, found.probe_ids) == (64, "float32", 1000, (5, 6))
         assert found.shape == {"vocab_size": 50, "hidden_size": 8}
         server.settings = {"max_model_len": None}
         with pytest.raises(ValueError, match="has not what a run needs"):
-            meet(Server(server.url, 5.0), 5.0)
+            meet(Server(server.url, 5.0, 5.0), 5.0)
 
 
 def test_nobody_there_is_one_line():
     with pytest.raises(ValueError, match=r"^rollout.servers: http://127.0.0.1:9 does not answer .*rft/serve.py"):
-        meet(Server("http://127.0.0.1:9", 5.0), 0.0)
+        meet(Server("http://127.0.0.1:9", 5.0, 5.0), 0.0)

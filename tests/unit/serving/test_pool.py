@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from rft.serving.pool import Pool
 from tests.unit.serving.scripted import STOP, VOCAB, ScriptedServer, expected, scripted
 
 LABEL = "run-3"
+PRESENT = "run-3/a1"
+"""What a server calls the weights with that label."""
 REQUESTS = [
     TurnRequest(prompt_ids=(history,) * 30 + (question,), seed=100 * history + sibling, max_tokens=4)
     for history in range(2, 8)
@@ -30,19 +34,20 @@ def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ScriptedServer]]:
     monkeypatch.setattr(pool_module, "FIRST_WAIT_S", 0.1)
     with scripted(2) as servers:
         for server in servers:
-            server.version = LABEL
+            server.version = PRESENT
         yield servers
 
 
 def make_pool(servers: list[ScriptedServer], timeout_s: float = 2.0, most: int = 4, request_s: float = 30.0) -> Pool:
-    def renew(server: Server) -> None:
+    def renew(server: Server) -> str:
         found = next(one for one in servers if one.url == server.url)
         if not found.takes_weights:
             raise ServerFault("refuses")
-        found.version = LABEL
+        found.version = f"{LABEL}/{uuid.uuid4().hex}"
+        return found.version
 
     return Pool(
-        [Server(one.url, request_s) for one in servers],
+        [Server(one.url, request_s, 5.0) for one in servers],
         most=most, timeout_s=timeout_s, first=0, stop_token_ids=[STOP], vocab_size=VOCAB, renew=renew,
     )  # fmt: skip
 
@@ -95,14 +100,54 @@ def test_what_a_dead_server_had_said_and_nobody_confirmed_is_asked_again(two: li
     assert len(two[1].asked) == len(REQUESTS)
 
 
+def rename_after(server: ScriptedServer, answers: int, version: str) -> None:
+    """After so many completions its weights have another name."""
+    real = server.complete
+
+    def complete(body: dict[str, Any]) -> Any:
+        found = real(body)
+        if server.answered == answers:
+            server.version = version
+        return found
+
+    server.complete = complete  # type: ignore[method-assign]
+
+
 def test_a_server_that_was_started_again_without_a_word_is_found_out_and_gets_the_weights(two: list[ScriptedServer]):
-    two[1].delay_s = 0.05
-    pool = make_pool(two)
-    threading.Timer(0.05, lambda: setattr(two[0], "version", "default")).start()
-    two[0].delay_s = 0.05
-    assert serve(pool) == WANTED
-    assert two[0].version in (LABEL, "default")
+    rename_after(two[0], 3, "default")
+    assert serve(make_pool(two)) == WANTED
     assert len(two[0].asked) + len(two[1].asked) > len(REQUESTS), "what it had answered was asked again"
+
+
+def test_nobody_is_fooled_by_a_server_that_another_rank_has_sent_the_weights_meanwhile(two: list[ScriptedServer]):
+    """Started again, asked with the weights of its folder, then renewed: the label is right, the name is not."""
+    rename_after(two[0], 3, f"{LABEL}/of-another-rank")
+    assert serve(make_pool(two)) == WANTED
+    assert len(two[0].asked) + len(two[1].asked) > len(REQUESTS)
+
+
+def test_a_server_that_comes_back_gets_its_share_of_what_nobody_was_asked_yet(two: list[ScriptedServer]):
+    two[0].delay_s = two[1].delay_s = 0.1
+    two[0].stop()
+    threading.Timer(0.3, two[0].start).start()
+    assert serve(make_pool(two, most=1)) == WANTED
+    assert two[0].asked
+
+
+def test_a_request_that_cannot_be_answered_is_no_fault_of_the_server(two: list[ScriptedServer]):
+    for server in two:
+        server.refuses = True
+    with pytest.raises(RuntimeError, match="refuses a request: .*the prompt is too long") as caught:
+        serve(make_pool(two))
+    assert not isinstance(caught.value, EngineLost)
+
+
+def test_each_server_is_asked_for_the_canary(two: list[ScriptedServer]):
+    found = make_pool(two).one_from_each(REQUESTS[0], GREEDY, 3, LABEL)
+    assert [one.token_ids for one in found] == [WANTED[0], WANTED[0]]
+    assert [len(server.asked) for server in two] == [1, 1]
+    two[1].stop()
+    assert len(make_pool(two).one_from_each(REQUESTS[0], GREEDY, 3, LABEL)) == 1
 
 
 def test_a_silent_server_is_given_up(two: list[ScriptedServer]):
@@ -152,7 +197,7 @@ def test_a_server_that_comes_back_in_time_goes_on_with_the_present_weights(two: 
     threading.Thread(target=restart, daemon=True).start()
     pool = make_pool(two, timeout_s=20.0)
     assert serve(pool) == WANTED
-    assert two[0].version == LABEL
+    assert two[0].version.startswith(f"{LABEL}/")
 
 
 def test_a_server_that_does_not_take_the_weights_serves_nothing(two: list[ScriptedServer]):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
 TOKENIZER = make_tokenizer(TEMPLATES["chatml"])
 ROOT = Path(__file__).parents[3]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,46 @@ def test_trackio_keeps_the_curves_on_this_machine(tmp_path: Path):
         ((run, step, values),) = database.execute("select run_name, step, metrics from metrics").fetchall()
     assert (run, step) == ("one", 1)
     assert json.loads(values) == {"train/reward": 0.5, "eval/accuracy": 0.25}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_trackio_s_dashboard_shows_the_sections_in_a_browser(tmp_path: Path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = (
+        "import sys; from rft.config import *; from rft.telemetry.trackers import Trackers; import trackio\n"
+        "log = LogConfig(report_to='trackio', project='seen', run_name='first-run')\n"
+        "shown = Trackers(Config(output_dir=sys.argv[1], log=log), None)\n"
+        "for step in (1, 2, 3):\n"
+        "    shown.metrics(step, {'reward': 0.1 * step, 'eval/accuracy': 0.25, 'engine/prompt_tokens': 9.0})\n"
+        "shown.close()\n"
+        f"trackio.show('seen', open_browser=False, block_thread=True, server_port={port})"
+    )
+    environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run")], env=environment)
+    try:
+        page = ""
+        until = time.monotonic() + 120
+        while "first-run" not in page and time.monotonic() < until:
+            time.sleep(2)
+            page = dom_of(f"http://127.0.0.1:{port}/?project=seen", tmp_path / "browser")
+    finally:
+        process.kill()
+        process.wait()
+    assert "first-run" in page
+    for shown in ("train", "eval", "engine", "reward", "accuracy"):
+        assert shown in page, shown
+
+
+def dom_of(url: str, profile: Path) -> str:
+    """A page as Chromium has it once its scripts have run."""
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={profile}", "--virtual-time-budget=20000", "--dump-dom", url,
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
 
 
 def test_a_tracker_that_fails_on_the_way_is_a_warning(
