@@ -150,6 +150,20 @@ def test_one_step_ahead_a_killed_run_goes_on_as_one_that_was_not(folder: Path, t
         assert torch.allclose(tensor, weights[1][name], atol=1e-6), name
 
 
+@pytest.mark.slow
+def test_two_ranks_one_step_ahead_wait_for_each_other_before_weights_go_out(folder: Path, two: list[VllmServer]):
+    """Without ZeRO-3 nothing else would hold the first rank back."""
+    output = folder / "ahead-ranks"
+    launch(
+        folder, f"output_dir={output}", "train.max_steps=4", "checkpoint.save_steps=4", "rollout.max_lag=1", ONE_RANK,
+        *through(two), accelerate=("cpu.yaml", "--num_processes", "2"),
+    )  # fmt: skip
+    trained = steps(output)
+    assert [row["step"] for row in trained] == [1, 2, 3, 4]
+    assert [row["sampling/lag"] for row in trained] == [0, 1, 1, 1]
+    assert all(row.get("sampling/canary_logp_difference", 0.0) <= 1e-5 for row in trained)
+
+
 def wait_for_step(output: Path, step: int) -> None:
     until = time.monotonic() + 120
     while time.monotonic() < until:

@@ -98,6 +98,13 @@ def test_tables_are_those_of_their_files():
     assert {name for page in tables.PAGES for name in tables.MARKED.findall(page.read_text())} == set(tables.TABLES)
 
 
+def test_the_readme_names_the_day_and_commit_of_its_table():
+    found = result("demo.json")["provenance"]
+    assert f"(`python bench/demo.py`, {found['date']}, commit {found['git_commit'][:7]}, two cores.)" in (
+        ROOT / "README.md"
+    ).read_text()
+
+
 def test_every_chart_is_on_the_page_that_reads_it():
     assert undescribed(metric for charts in CHARTS.values() for metrics in charts.values() for metric in metrics) == []
 
@@ -147,6 +154,7 @@ def test_figures_in_sentences_are_those_of_their_files(page: str, file: str, sta
 
 def test_the_first_steps_with_and_without_shared_prefixes_are_the_same():
     update = result("demo.json")["update"]
+    assert update["largest_difference_of_grad_norm"] < 1e-4
     assert update["num_steps_with_equal_reward"] == update["num_steps"] == 10
     assert "first ten steps have the same rewards" in " ".join((ROOT / "docs" / "forest.md").read_text().split())
 
