@@ -116,6 +116,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 def servers(number: int, core: int | None = None) -> Iterator[list[str]]:
     """Servers of the demo's model, ready."""
     started, urls = [], [f"http://127.0.0.1:{port}" for port in PORTS[:number]]
+    (ROOT / "bench" / "out").mkdir(exist_ok=True)
     environment = os.environ | {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
     for port in PORTS[:number]:
         command = [

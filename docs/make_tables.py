@@ -66,7 +66,7 @@ def controls(result: dict[str, Any]) -> list[Row]:
         for row in result["controls"]
     ]
     baseline = next(row["baseline"] for row in result["controls"] if row["baseline"])
-    return [["system", "accuracy", "95% interval", f"to {baseline}", "prompt tokens"], *rows]
+    return [["system", "accuracy", "95% interval", f"to {baseline.rpartition(chr(47))[2]}", "prompt tokens"], *rows]
 
 
 def demo_memory(result: dict[str, Any]) -> list[Row]:
