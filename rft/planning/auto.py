@@ -81,7 +81,8 @@ def with_utilization(config: Config, shape: PretrainedConfig, mode: ParallelMode
     def at(share: float) -> Config:
         return replace(config, rollout=replace(config.rollout, vllm_gpu_memory_utilization=share))
 
-    if config.train.replay is not None or not config.rollout.vllm_enable_sleep_mode:
+    has_engine = config.train.replay is None and config.rollout.engine == "local"
+    if not has_engine or not config.rollout.vllm_enable_sleep_mode:
         return at(USUAL_UTILIZATION)
     held = holdings(at(HIGHEST_UTILIZATION), shape, mode, capacity=card.memory, on_cuda=True)
     moments = [*instants_of_engine(config, held, mode), *instants_between(config, held, on_cuda=True)]

@@ -116,6 +116,9 @@ def test_without_shared_prefixes_the_limit_is_not_looked_for():
     assert limit(config) == USUAL_TOKENS
 
 
+SERVERS = ("rollout.engine=server", "rollout.servers=[http://127.0.0.1:8000]")
+
+
 def share(memory_gib: float, *overrides: str, ranks: int = 8) -> float:
     config = recipe(AUTO_SHARE, *overrides)
     card = with_memory(H100, memory_gib)
@@ -149,6 +152,14 @@ def test_a_card_on_which_nothing_fits_gets_the_smallest_share(memory_gib: float)
 def test_where_the_engine_stays_awake_or_is_absent_the_share_is_the_usual_one():
     assert share(79.1, "rollout.vllm_enable_sleep_mode=false") == USUAL_UTILIZATION
     assert share(79.1, "train.replay=somewhere") == USUAL_UTILIZATION
+    assert share(79.1, *SERVERS) == USUAL_UTILIZATION
+
+
+def test_with_servers_the_card_is_the_trainer_s_alone():
+    (_, alone), (_, beside) = chosen(79.1, *SERVERS), chosen(79.1)
+    assert alone.held.engine is None and beside.held.engine is not None
+    assert not any("engine" in part for instant in alone.instants for part in instant.parts)
+    assert alone.peak.total.expected <= beside.peak.total.expected
 
 
 def test_a_share_that_is_named_stays():

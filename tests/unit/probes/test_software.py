@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rft.config import Config
+from rft.config import Config, ModelConfig, RolloutConfig
 from rft.probes import software
+from tests.unit.serving.scripted import scripted
 
 
 def lock(folder: Path, *lines: str) -> Path:
@@ -98,3 +99,18 @@ def test_a_config_that_cannot_be_run_is_refused(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ValueError, match="questions_per_batch"):
         software.settings(config)
     assert software.settings(None).status == "note"
+
+
+def test_servers_are_asked_where_the_config_has_some() -> None:
+    assert software.servers(None).text == software.servers(Config()).text == "not used by this config"
+    demo = Path(__file__).parents[3] / "checkpoints" / "demo_sft"
+    config = Config(
+        model=ModelConfig(model_name_or_path=str(demo)),
+        rollout=RolloutConfig(engine="server", servers=["http://127.0.0.1:9"]),
+    )
+    found = software.servers(config)
+    assert found.status == "bad" and "http://127.0.0.1:9 does not answer" in found.text
+    with scripted(1) as (server,):
+        config.rollout.servers = [server.url]
+        found = software.servers(config)
+    assert found.status == "bad" and "start it with rft/serve.py and this run's config" in found.text
