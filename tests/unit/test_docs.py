@@ -154,6 +154,11 @@ FIGURES: list[tuple[str, str, str, Callable[[Any], Any]]] = [
         "and {:.0%} of the tokens are unique",
         lambda r: r["about_1000"]["unique_token_ratio"],
     ),
+    ("docs/servers.md", "overlap.json", "takes {:.2f} s in turns", lambda r: r["step_seconds"]["lag 0"]["step_time"]),
+    ("docs/servers.md", "overlap.json", "{:.2f} s one step ahead", lambda r: r["step_seconds"]["lag 1"]["step_time"]),
+    ("docs/servers.md", "overlap.json", "{:.2f} of it", lambda r: r["step_seconds"]["ratio"]),
+    ("docs/servers.md", "overlap.json", "where {:.2f} is all", lambda r: r["step_seconds"]["ratio_of_limit"]),
+    ("docs/servers.md", "overlap.json", "alone take {:.2f} s", lambda r: r["step_seconds"]["limit"]),
     ("docs/forest.md", "demo.json", "an update takes {:.1f} s", lambda r: r["update"]["seconds_shared"]),
     ("docs/forest.md", "demo.json", "and {:.1f} s without", lambda r: r["update"]["seconds_plain"]),
 ]
