@@ -64,12 +64,13 @@ def installed_version(package: str) -> str | None:
 def git_commit() -> str | None:
     """Commit of this source tree, with `-dirty` when it has changes; None outside a checkout.
 
-    What benchmarks write is no change of the source: the second of two would otherwise never have a clean tree.
+    What benchmarks write (results, and tables in pages) is no change of the source: the second of two would otherwise
+    never have a clean tree.
     """
     root = Path(rft.__file__).resolve().parents[1]
     try:
         commit = git(root, "rev-parse", "HEAD")
-        changes = git(root, "status", "--porcelain", "--", ".", ":(exclude)bench/results")
+        changes = git(root, "status", "--porcelain", "--", ".", ":(exclude)bench/results", ":(exclude)docs/*.md")
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{commit}-dirty" if changes else commit

@@ -35,6 +35,8 @@ def test_a_changed_source_is_dirty_and_a_result_is_no_change(checkout: Path):
     assert git_commit() == commit
     (checkout / "bench" / "results" / "demo.json").write_text('{"accuracy": 1}')
     (checkout / "bench" / "results" / "new.json").write_text("{}")
+    (checkout / "docs").mkdir()
+    (checkout / "docs" / "planning.md").write_text("| a table |")
     assert git_commit() == commit
     (checkout / "rft" / "__init__.py").write_text("x = 1\n")
     assert git_commit() == f"{commit}-dirty"
