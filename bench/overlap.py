@@ -19,20 +19,22 @@ import signal
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from demo import RESULTS, ROOT
 
+from rft.serving.client import Server
+from rft.serving.handshake import meet
 from rft.telemetry.provenance import provenance
 
 RESULT = RESULTS / "overlap.json"
 PORTS = (8431, 8432)
 MODEL = "checkpoints/demo_sft"
+READY_S = 300.0
+"""For a server to come up; its log is in bench/out."""
 WARM_UP = 4
 """Steps that are left out of a mean: at lag 1 the first has nothing ahead of it."""
 
@@ -129,23 +131,12 @@ def servers(number: int, core: int | None = None) -> Iterator[list[str]]:
             )
     try:
         for url in urls:
-            wait_for(url)
+            meet(Server(url, READY_S, READY_S), READY_S)
         yield urls
     finally:
         for process in started:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def wait_for(url: str, limit_s: float = 300) -> None:
-    until = time.monotonic() + limit_s
-    while time.monotonic() < until:
-        try:
-            if httpx.get(f"{url}/health", timeout=5, trust_env=False).is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(1)
-    raise RuntimeError(f"{url} did not come up; see bench/out")
 
 
 if __name__ == "__main__":

@@ -193,8 +193,7 @@ class LiveRollouts:
     def take_weights(self, policy: torch.nn.Module, clock: Clock) -> dict[str, float]:
         if self.ahead is not None:
             with clock.phase("rollout"):
-                self.ahead.wait()  # one batch has one policy
-                self.accelerator.wait_for_everyone()  # on every rank
+                self.ahead.wait()  # one batch has one policy; `sync_weights` waits for the other ranks
         with clock.phase("sync"):
             self.engine.sync_weights(named_full_weights(policy))
             return {} if self.canary is None else self.canary.compare(policy)

@@ -80,21 +80,21 @@ class AheadOfTrainer:
         self._engine = engine
         self._sample = sample
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rollout")
-        self._started: dict[int, Future[Sampled]] = {}
-        self._asked: dict[int, Asked] = {}
+        self._under_way: dict[int, tuple[Asked, Future[Sampled]]] = {}
+        """By batch: what it has asked, and its end."""
         self._known: dict[str, Completion] = {}
         self._idle_since = time.monotonic()
 
     def start(self, batch_index: int) -> None:
         """Begins to sample a batch with the engine's present weights; nothing where it has begun already."""
-        if batch_index not in self._started:
-            self._asked[batch_index] = Asked(self._engine, self._known)
-            self._started[batch_index] = self._thread.submit(self._run, batch_index)
+        if batch_index not in self._under_way:
+            asked = Asked(self._engine, self._known)
+            self._under_way[batch_index] = asked, self._thread.submit(self._run, batch_index, asked)
 
-    def _run(self, batch_index: int) -> Sampled:
+    def _run(self, batch_index: int, asked: Asked) -> Sampled:
         before, begin = self._engine.counters(), time.monotonic()
         idle = begin - self._idle_since
-        episodes = self._sample(batch_index, self._asked[batch_index])
+        episodes = self._sample(batch_index, asked)
         self._idle_since = time.monotonic()
         return Sampled(
             episodes=episodes,
@@ -109,31 +109,33 @@ class AheadOfTrainer:
         Raises:
             EngineLost: as `Engine.generate`.
         """
-        self.start(batch_index)
         try:
-            sampled = self._started[batch_index].result()
+            sampled = self._end_of(batch_index)
         except EngineLost:
             # It was lost while the trainer worked, and may be back.
-            del self._started[batch_index]
-            self.start(batch_index)
-            sampled = self._started[batch_index].result()
-        del self._started[batch_index], self._asked[batch_index]
+            del self._under_way[batch_index]
+            sampled = self._end_of(batch_index)
+        del self._under_way[batch_index]
         self._known = {}
         return sampled
 
+    def _end_of(self, batch_index: int) -> Sampled:
+        self.start(batch_index)
+        _, future = self._under_way[batch_index]
+        return future.result()
+
     def wait(self) -> None:
         """Until nothing is under way; what went wrong is raised when the batch is taken."""
-        for future in self._started.values():
+        for _, future in self._under_way.values():
             future.exception()
 
     def kept(self) -> list[str]:
         """What was sampled and not taken, on this rank, as lines of a checkpoint's file. Waits for it."""
-        self.wait()
-        if any(future.exception() is not None for future in self._started.values()):
+        if any(future.exception() is not None for _, future in self._under_way.values()):
             return []
         return [
             json.dumps({"key": key, "age": self._engine.policy_version - completion.policy_version} | plain(completion))
-            for asked in self._asked.values()
+            for asked, _ in self._under_way.values()
             for key, completion in asked.seen.items()
         ]
 

@@ -59,7 +59,7 @@ class WeightFiles:
         """Writes every weight as a version of its own, and removes the one before."""
         target, part = self.of_version(version), self.folder / "part"
         held: dict[str, Tensor] = {}
-        number = 0
+        number = size = 0
         if self.writes:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
@@ -67,8 +67,9 @@ class WeightFiles:
             if not self.writes:
                 continue
             held[name] = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
-            if sum(one.numel() * one.element_size() for one in held.values()) >= FILE_BYTES:
-                number = write_file(part, number, held)
+            size += held[name].numel() * held[name].element_size()
+            if size >= FILE_BYTES:
+                number, size = write_file(part, number, held), 0
         if not self.writes:
             return
         if held:

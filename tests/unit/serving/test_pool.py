@@ -12,7 +12,7 @@ import pytest
 
 from rft.records import TurnRequest
 from rft.rollout.engine import GREEDY, EngineLost
-from rft.serving import pool as pool_module
+from rft.serving import batch as batch_module
 from rft.serving.client import Server, ServerFault
 from rft.serving.pool import Pool
 from tests.unit.serving.scripted import STOP, VOCAB, ScriptedServer, expected, scripted
@@ -30,8 +30,8 @@ REQUESTS = [
 
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ScriptedServer]]:
-    monkeypatch.setattr(pool_module, "HEALTH_EVERY_S", 0.1)
-    monkeypatch.setattr(pool_module, "FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr(batch_module, "HEALTH_EVERY_S", 0.1)
+    monkeypatch.setattr(batch_module, "FIRST_WAIT_S", 0.1)
     with scripted(2) as servers:
         for server in servers:
             server.version = PRESENT
