@@ -1,13 +1,14 @@
 """The demo with vLLM servers beside it: in turns, and one step ahead (rollout.max_lag).
 
-    python bench/overlap.py [--steps 24] [--seeds 0 1 2]
+    python bench/overlap.py [--parts step_seconds two_servers one_step_ahead] [--steps 24] [--seeds 0 1 2]
 
 1. Step time with server and trainer on a core each, at lag 0 and at lag 1, against max(rollout, update), which is all
    that running side by side can reach.
 2. The whole demo through two servers at lag 0: accuracies beside those of the engine in the process (demo.json).
 3. The whole demo at lag 1, one seed after another: accuracy after equally many samples.
 
-Each part is written to bench/results/overlap.json as soon as it is there. Needs two cores and nothing else running.
+Each part is written to bench/results/overlap.json as soon as it is there, with where it was measured; parts that are
+not asked for stay as they are. The first needs two cores and nothing else running.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from rft.telemetry.provenance import provenance
 RESULT = RESULTS / "overlap.json"
 PORTS = (8431, 8432)
 MODEL = "checkpoints/demo_sft"
+PARTS = ("step_seconds", "two_servers", "one_step_ahead")
 READY_S = 300.0
 """For a server to come up; its log is in bench/out."""
 WARM_UP = 4
@@ -41,27 +43,29 @@ WARM_UP = 4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS)
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     arguments = parser.parse_args()
-    report: dict[str, Any] = {"command": "python bench/overlap.py", "provenance": provenance()}
-    with servers(1, core=0) as urls:
-        report["step_seconds"] = step_seconds(urls, arguments.steps)
-        write(report)
-    with servers(2) as urls:
-        report["two_servers"] = {"seed 0": run("two", urls, "train.seed=0")}
-        write(report)
-    with servers(1) as urls:
-        report["one_step_ahead"] = {}
-        for seed in arguments.seeds:
-            report["one_step_ahead"][f"seed {seed}"] = run(
-                f"lag-{seed}", urls, f"train.seed={seed}", "rollout.max_lag=1"
-            )
-            write(report)
+    report = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    report |= {"command": "python bench/overlap.py", "provenance": provenance()}
+    if "step_seconds" in arguments.parts:
+        with servers(1, core=0) as urls:
+            write(report, "step_seconds", step_seconds(urls, arguments.steps))
+    if "two_servers" in arguments.parts:
+        with servers(2) as urls:
+            write(report, "two_servers", {"seed 0": run("two", urls, "train.seed=0")})
+    if "one_step_ahead" in arguments.parts:
+        ahead: dict[str, Any] = {}
+        with servers(1) as urls:
+            for seed in arguments.seeds:
+                ahead[f"seed {seed}"] = run(f"lag-{seed}", urls, f"train.seed={seed}", "rollout.max_lag=1")
+                write(report, "one_step_ahead", ahead)
     print(json.dumps(report, indent=2))
 
 
-def write(report: dict[str, Any]) -> None:
+def write(report: dict[str, Any], part: str, found: dict[str, Any]) -> None:
+    report[part] = found | {"measured": {key: provenance()[key] for key in ("date", "git_commit")}}
     RESULT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
