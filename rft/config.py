@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from rft.config_parser import parse_config
 from rft.config_schema import (
+    AtLeastOne,
     Auto,
     GroupSize,
     NonNegativeFloat,
@@ -29,6 +30,7 @@ from rft.config_schema import (
     Seed,
     Share,
     ShareBelowOne,
+    ShareOrZero,
     StepLimit,
     Text,
     section,
@@ -66,6 +68,16 @@ class ModelConfig:
 
 
 @section
+class StageConfig:
+    """A stage of `data.curriculum`."""
+
+    max_prompt_length: PositiveInt
+    """As data.max_prompt_length, during the stage."""
+    until_step: PositiveInt
+    """The optimizer step with which the stage ends."""
+
+
+@section
 class DataConfig:
     """Which questions there are, and how a context becomes tokens."""
 
@@ -94,10 +106,16 @@ class DataConfig:
     length_policy: Literal["error", "drop", "truncate_middle", "truncate_oldest"] = "error"
     """What happens to a prompt longer than `max_prompt_length`: the run stops, the question is left out, or messages of
     the context are."""
+    lost_evidence: Literal["keep", "drop"] = "keep"
+    """What happens to a question whose evidence the length policy left out: it is asked all the same, or left out."""
     bad_rows: Literal["error", "skip"] = "error"
     """What happens to a row that cannot be read; skipped rows are counted in the manifest."""
     max_prompt_length: PositiveInt = 37_000
     """Tokens of the model's own tokenizer, chat template included."""
+    curriculum: list[StageConfig] = field(default_factory=list)
+    """Training begins with shorter prompts: stages with windows that grow, and data.max_prompt_length after the last.
+    In a stage contexts are cut to its window by `length_policy` (with `error`, longer prompts are left out), and
+    questions whose evidence is then gone are not asked. Evaluation always has the whole window."""
     questions_per_context: PositiveInt = 1
     """How many questions of one context stand next to each other in a batch and share its computation."""
     permute_options: bool = False
@@ -137,6 +155,18 @@ class RolloutConfig:
     """On CUDA, read what all running completions share once per decoded token, not once per completion. vLLM can do it
     in its model runner V1 only, and contexts are then generated one after another where that is less to read
     (rollout/prefix_groups.py). `auto`: where completions share enough for it to pay."""
+
+    select: Literal["uniform", "adaptive"] = "uniform"
+    """`uniform`: every question gets all of its siblings. `adaptive`: more questions get a few, and those whose few
+    differ get the rest, until the batch has its groups (rft/rollout/adaptive.py)."""
+    pilot_generations: PositiveInt = 4
+    """With `select: adaptive`: siblings of a pilot."""
+    max_candidates: AtLeastOne = 4.0
+    """With `select: adaptive`: pilots per batch at most, as a multiple of questions_per_batch. What is missing then is
+    filled up with groups whose pilot did not differ."""
+    exploring_share: ShareOrZero = 0.1
+    """With `select: adaptive`: how often a pilot that did not differ gets the rest of its siblings all the same, and
+    how often the next question of a history is the one whose turn it is, and not the one that promises most."""
 
     engine: Literal["local", "server"] = "local"
     """`local`: each rank has its own engine, in its process. `server`: the engines are vLLM servers (rft/serve.py)."""

@@ -69,6 +69,7 @@ PositiveInt = Annotated[int, NUMBER, Field(gt=0, le=LARGEST_INT)]
 NonNegativeInt = Annotated[int, NUMBER, Field(ge=0, le=LARGEST_INT)]
 PositiveFloat = Annotated[float, NUMBER, Field(gt=0)]
 NonNegativeFloat = Annotated[float, NUMBER, Field(ge=0)]
+AtLeastOne = Annotated[float, NUMBER, Field(ge=1, le=LARGEST_INT)]
 
 Seconds = Annotated[float, NUMBER, Field(ge=0, le=LONGEST_WAIT_S)]
 PositiveSeconds = Annotated[float, NUMBER, Field(gt=0, le=LONGEST_WAIT_S)]

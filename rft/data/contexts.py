@@ -14,6 +14,7 @@ from itertools import islice
 
 from rft.config import DataConfig
 from rft.data.chat_template import ChatParts, ChatTemplate, TokenArray
+from rft.data.chunks import last_message_of
 from rft.data.dataset import Dataset, RecordError, check_cluster, context_digest
 from rft.data.prompts import Wording, context_messages
 from rft.data.truncation import DoesNotFitError, truncate
@@ -221,6 +222,10 @@ def fit(
             if cut.num_cut:
                 tally.too_long["messages_cut"] += cut.num_cut
             parts, token_ids, tail_lengths = cut.parts, cut.token_ids, cut.tail_lengths
+            if data.lost_evidence == "drop":
+                kept = [i for i, question in enumerate(questions) if not lost(question, item.messages, cut.messages)]
+                tally.too_long["questions_without_evidence"] += len(questions) - len(kept)
+                questions, tail_lengths = [questions[i] for i in kept], [tail_lengths[i] for i in kept]
     if not questions:
         return None
     return TokenizedContext(
@@ -231,3 +236,9 @@ def fit(
         tail_lengths=tail_lengths,
         digest=item.digest,
     )
+
+
+def lost(question: Question, before: Sequence[Message], after: Sequence[Message]) -> bool:
+    """Whether cutting a context took a question's evidence away. What was not there, or is not known, is not lost."""
+    was_there = last_message_of(question.evidence, before) is not None
+    return was_there and last_message_of(question.evidence, after) is None

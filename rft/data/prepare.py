@@ -232,7 +232,7 @@ def make_folder(folder: Path) -> None:
 def cache_identity(rendering: Rendering, name: str) -> dict[str, Any]:
     """Everything that changes what `build` writes; the cache key is its hash."""
     settings = to_dict(rendering.data)
-    for key in ("questions_per_context", "permute_options", "cache_dir", "follow_links"):
+    for key in ("questions_per_context", "permute_options", "cache_dir", "follow_links", "curriculum"):
         del settings[key]
     return {
         "version": CACHE_VERSION,

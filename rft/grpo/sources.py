@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -14,8 +16,7 @@ from accelerate import Accelerator
 
 from rft.checkpoint.state import TrainerState
 from rft.config import Config
-from rft.data.dataset import permuted_option_order
-from rft.data.sampler import BatchSampler, deal_units
+from rft.data.sampler import deal_units
 from rft.data.subset import stratified_subset
 from rft.distributed import gather_lists, mean_over_ranks, together
 from rft.eval.policy import evaluate_policy
@@ -26,12 +27,14 @@ from rft.grpo.data import Data
 from rft.grpo.metrics import engine_metrics, gather_outcomes, rollout_metrics
 from rft.grpo.replay import num_saved, read_samples, save_samples
 from rft.grpo.samples import training_samples
+from rft.grpo.selection import SELECTION, AdaptiveRollouts
+from rft.grpo.stages import Stage, Stages
 from rft.jsonl import whole_lines
 from rft.planning.size import RunSize
 from rft.records import Completion, Prompt, Rollout, Sample
 from rft.rollout.ahead import KEPT, AheadOfTrainer, Sampled
 from rft.rollout.collect import groups_of_siblings, sample_episodes, score_episodes
-from rft.rollout.engine import Engine, EngineLost, Generator, Sampling
+from rft.rollout.engine import Engine, EngineCounters, EngineLost, Generator, Sampling
 from rft.serving.engine import ServerEngine
 from rft.tasks.task import Episode
 from rft.telemetry.clock import Clock
@@ -81,6 +84,24 @@ class SampleSource(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One rollout batch.
+
+    Example:
+        Batch(groups=[[rollout, ...], ...], order=[17, 3], used=EngineCounters(...), metrics={"sampling/lag": 1.0})
+    """
+
+    groups: list[list[Rollout]]
+    """Of this rank."""
+    order: list[int]
+    """The questions of all ranks, in the order of the batch."""
+    used: EngineCounters
+    """What this rank's engine did for it."""
+    metrics: dict[str, float]
+    """Over all ranks, of how it was sampled."""
+
+
 class LiveRollouts:
     """Samples of this run's own engine; see `SampleSource`."""
 
@@ -95,12 +116,8 @@ class LiveRollouts:
         self.log = log
         rollout = config.rollout
         self.sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p, top_k=rollout.top_k)
-        self.sampler = BatchSampler(
-            [question.context_id for question in data.train.questions],
-            rollout.questions_per_batch,
-            config.data.questions_per_context,
-            config.train.seed,
-        )
+        self.stages = Stages(config, data)
+        self.adaptive = AdaptiveRollouts(config, accelerator, data.task) if rollout.select == "adaptive" else None
         self.eval_indices = stratified_subset(data.evaluation.questions, config.eval.num_questions, data.dataset.strata)
         self.engine_name = engine.name
         log.say(engine.summary)
@@ -114,33 +131,58 @@ class LiveRollouts:
             self.canary = Canary(config, accelerator, engine, self.sampling)
 
     def samples(self, state: TrainerState, last_step: int, clock: Clock) -> tuple[list[Sample], dict[str, float]]:
-        epoch = state.batch_index / self.sampler.batches_per_epoch
+        stage = self.stages.at(state.batch_index)
+        epoch = (state.batch_index - stage.first_batch) / stage.sampler.batches_per_epoch
         self.data.task.score.begin_step(state.step, self.size.num_steps, epoch)
-        groups, metrics = self.roll_out(state.batch_index, clock)
-        self.log.rollouts(last_step, groups)
-        samples = self.gather_samples(groups, state.batch_index)
+        batch, metrics = self.roll_out(state.batch_index, stage, clock)
+        self.log.rollouts(last_step, batch.groups)
+        samples = self.gather_samples(batch, stage)
         if self.canary is not None:
             self.canary.choose(samples)
         if self.config.log.save_samples and self.accelerator.is_main_process:
             save_samples(Path(self.config.output_dir) / "samples", state.batch_index, samples)
         return samples, metrics
 
-    def roll_out(self, batch_index: int, clock: Clock) -> tuple[list[list[Rollout]], dict[str, float]]:
-        """This rank's groups of one batch, and metrics over all ranks."""
-        task, num_generations = self.data.task, self.config.rollout.num_generations
+    def roll_out(self, batch_index: int, stage: Stage, clock: Clock) -> tuple[Batch, dict[str, float]]:
+        """One batch, and metrics over all ranks."""
+        task = self.data.task
+        batch = (
+            self.all_questions(batch_index, stage, clock)
+            if self.adaptive is None
+            else self.chosen_ones(self.adaptive, batch_index, stage, clock)
+        )
+        metrics = rollout_metrics(gather_outcomes(self.accelerator, batch.groups)) | batch.metrics
+        metrics |= task.metrics(gather_lists(self.accelerator, task.outcomes(batch.groups)))
+        metrics |= mean_over_ranks(self.accelerator, task.score.pop_metrics())
+        if len(self.stages.stages) > 1:
+            metrics["curriculum/stage"] = float(stage.number)
+        return batch, metrics | engine_metrics(self.accelerator, self.engine, batch.used)
+
+    def all_questions(self, batch_index: int, stage: Stage, clock: Clock) -> Batch:
+        """The next questions, whatever they teach."""
         take = self.take_now if self.ahead is None else self.ahead.take
         with clock.phase("rollout"):
             sampled = together(self.accelerator, partial(take, batch_index), EngineLost)
         if self.ahead is not None and batch_index + 1 < self.size.num_batches:
             self.ahead.start(batch_index + 1)
         with clock.phase("reward"):
-            groups = groups_of_siblings(score_episodes(task, sampled.episodes), num_generations)
-        metrics = rollout_metrics(gather_outcomes(self.accelerator, groups))
-        metrics |= task.metrics(gather_lists(self.accelerator, task.outcomes(groups)))
-        metrics |= mean_over_ranks(self.accelerator, task.score.pop_metrics())
+            rollouts = score_episodes(self.data.task, sampled.episodes)
+        groups = groups_of_siblings(rollouts, self.config.rollout.num_generations)
+        order = [index for unit in stage.batch(batch_index)[1] for index in unit]
+        metrics: dict[str, float] = {}
         if self.ahead is not None:
-            metrics |= mean_over_ranks(self.accelerator, lag_metrics(groups, self.engine.policy_version, sampled))
-        return groups, metrics | engine_metrics(self.accelerator, self.engine, sampled.used)
+            metrics = mean_over_ranks(self.accelerator, lag_metrics(groups, self.engine.policy_version, sampled))
+        return Batch(groups=groups, order=order, used=sampled.used, metrics=metrics)
+
+    def chosen_ones(self, adaptive: AdaptiveRollouts, batch_index: int, stage: Stage, clock: Clock) -> Batch:
+        """Questions that still teach. Rewards decide, so their time is in that of the rollouts."""
+        with clock.phase("rollout"):
+            self.engine.reset_prefix_cache()
+            before = self.engine.counters()
+            found = adaptive.sample(batch_index, stage, self.engine, self.sampling)
+            used = self.engine.counters() - before
+            self.engine.sleep()
+        return Batch(groups=found.groups, order=found.order, used=used, metrics=found.metrics)
 
     def take_now(self, batch_index: int) -> Sampled:
         """A batch by the present weights, while the trainer waits. The engine gives its memory back after it."""
@@ -159,34 +201,25 @@ class LiveRollouts:
             self.units(batch_index),
             engine,
             self.sampling,
-            num_generations=self.config.rollout.num_generations,
+            siblings=range(self.config.rollout.num_generations),
             seed=self.config.train.seed,
             batch_index=batch_index,
         )
 
     def units(self, batch_index: int) -> list[list[Prompt]]:
         """This rank's questions of one batch; those of one context that stay together are one list."""
-        epoch, batch = self.sampler.batch(batch_index)
+        stage = self.stages.at(batch_index)
+        epoch, batch = stage.batch(batch_index)
         mine = deal_units(batch, self.accelerator.process_index, self.accelerator.num_processes)
-        return [[self.prompt(index, epoch) for index in unit] for unit in mine]
+        return [[stage.prompt(index, epoch) for index in unit] for unit in mine]
 
-    def prompt(self, index: int, epoch: int) -> Prompt:
-        config, split = self.config, self.data.train
-        if config.data.permute_options:
-            order = permuted_option_order(config.train.seed, epoch, split.questions[index])
-        else:
-            order = split.eval_order(index)
-        return split.prompt(index, order)
-
-    def gather_samples(self, groups: Sequence[Sequence[Rollout]], batch_index: int) -> list[Sample]:
+    def gather_samples(self, batch: Batch, stage: Stage) -> list[Sample]:
         """The samples of all ranks in the order of the batch, so that the number of ranks makes no difference."""
-        _, batch = self.sampler.batch(batch_index)
-        indices = [index for unit in batch for index in unit]
         samples = training_samples(
-            groups,
+            batch.groups,
             scale_rewards=self.config.train.scale_rewards,
             credit=self.config.memory.credit,
-            places={self.data.train.questions[index].question_id: place for place, index in enumerate(indices)},
+            places={stage.split.questions[index].question_id: place for place, index in enumerate(batch.order)},
         )
         return sorted(gather_lists(self.accelerator, samples), key=lambda sample: sample.place)
 
@@ -199,13 +232,18 @@ class LiveRollouts:
             return {} if self.canary is None else self.canary.compare(policy)
 
     def kept(self) -> dict[str, str]:
-        if self.ahead is None:
-            return {}
-        return {KEPT: "".join(f"{line}\n" for line in gather_lists(self.accelerator, self.ahead.kept()))}
+        files: dict[str, str] = {}
+        if self.ahead is not None:
+            files[KEPT] = "".join(f"{line}\n" for line in gather_lists(self.accelerator, self.ahead.kept()))
+        if self.adaptive is not None:
+            files[SELECTION] = json.dumps(self.adaptive.state()) + "\n"
+        return files
 
     def resume(self, checkpoint: Path) -> None:
         if self.ahead is not None and (checkpoint / KEPT).exists():
             self.ahead.resume(whole_lines(checkpoint / KEPT))
+        if self.adaptive is not None:
+            self.adaptive.load(json.loads((checkpoint / SELECTION).read_text(encoding="utf-8")), self.stages.stages)
 
     def evaluate(self) -> tuple[EvalResult, list[Prediction]] | None:
         task = self.data.task

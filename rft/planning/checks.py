@@ -6,6 +6,7 @@ import re
 
 from rft.config import Config, RolloutConfig, to_dict
 from rft.config_parser import differing_keys
+from rft.data.curriculum import curriculum_conflicts
 from rft.extras import need
 from rft.hooks import check_command
 from rft.planning.size import updates_per_batch
@@ -106,6 +107,8 @@ def conflicts(config: Config, world_size: int) -> list[tuple[bool, str]]:
             "train.gradient_checkpointing=true",
         ),
         *server_conflicts(rollout),
+        *selection_conflicts(config),
+        *curriculum_conflicts(config, updates),
         (
             rollout.engine == "server" and rollout.request_timeout_s >= (train.stall_timeout_s or train.ddp_timeout),
             f"rollout.request_timeout_s = {rollout.request_timeout_s:g} is as long as a run may stand still, so that a "
@@ -125,6 +128,39 @@ def conflicts(config: Config, world_size: int) -> list[tuple[bool, str]]:
             # A task of the user's own, package.module:Name, need not say what it reads.
             bool(config.task_options) and ":" not in config.task and "task_options" not in task.uses,
             f"task {config.task} has no task_options; remove {', '.join(map(str, config.task_options))}",
+        ),
+    ]
+
+
+def selection_conflicts(config: Config) -> list[tuple[bool, str]]:
+    """As `conflicts`, of `rollout.select` and `data.curriculum`."""
+    from rft.tasks.registry import task_class
+
+    rollout = config.rollout
+    adaptive, asks_once = rollout.select == "adaptive", task_class(config).asks_once
+    return [
+        (
+            adaptive and rollout.pilot_generations >= rollout.num_generations,
+            f"rollout.pilot_generations = {rollout.pilot_generations} leaves no sibling of rollout.num_generations = "
+            f"{rollout.num_generations} for after the pilot; lower it",
+        ),
+        (
+            adaptive and rollout.pilot_generations < 2,
+            "rollout.pilot_generations = 1 can show no difference; set it to 2 or more",
+        ),
+        (
+            adaptive and rollout.max_lag > 0,
+            "rollout.select=adaptive chooses questions by the rewards of the present weights; set rollout.max_lag=0, "
+            "or rollout.select=uniform",
+        ),
+        (
+            adaptive and not asks_once,
+            f"rollout.select=adaptive needs a task that asks one question at a time, and {config.task} does not; set "
+            "rollout.select=uniform",
+        ),
+        (
+            bool(config.data.curriculum) and not asks_once,
+            f"data.curriculum needs a task whose prompts have the whole context, and {config.task} does not; remove it",
         ),
     ]
 
@@ -193,6 +229,11 @@ def idle_settings(config: Config, *, on_cuda: bool) -> list[tuple[str, str]]:
             config.data.train_split == "paper",
             "with data.train_split=paper, which validates on val.csv",
         ),
+        ("rollout.pilot_generations", config.rollout.select == "uniform", "with rollout.select=uniform"),
+        ("rollout.max_candidates", config.rollout.select == "uniform", "with rollout.select=uniform"),
+        ("rollout.exploring_share", config.rollout.select == "uniform", "with rollout.select=uniform"),
+        ("rollout.select", train.replay is not None, "with train.replay, which samples nothing"),
+        ("data.curriculum", train.replay is not None, "with train.replay, which asks nothing"),
         ("rollout.cascade_attention", not on_cuda, "without a GPU"),
         ("rollout.servers", config.rollout.engine == "local", "with rollout.engine=local"),
         ("rollout.weight_folder", config.rollout.engine == "local", "with rollout.engine=local"),

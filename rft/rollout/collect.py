@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from rft.records import Prompt, Rollout, Score
@@ -17,11 +17,11 @@ def sample_episodes(
     engine: Generator,
     sampling: Sampling,
     *,
-    num_generations: int,
+    siblings: Iterable[int],
     seed: int,
     batch_index: int,
 ) -> list[Episode]:
-    """`num_generations` finished siblings per unit of the task, in the order of `units`.
+    """The finished `siblings` of each unit of the task, in the order of `units`.
 
     Siblings, and the questions of one context, stand next to each other, so that the engine computes and reads what
     they share once.
@@ -29,12 +29,14 @@ def sample_episodes(
     Args:
         units: questions of one context that stay together (data/sampler.py). A task may cut one into several of its
             own, and never joins two: what is trained on does not depend on which units a rank was given.
+        siblings: their numbers; each has seeds of its own.
     """
+    numbers = list(siblings)
     episodes = [
         task.episode(unit, sibling, partial(sampling_seed, seed, batch_index, sibling))
         for together in units
         for unit in task.units(together)
-        for sibling in range(num_generations)
+        for sibling in numbers
     ]
     serve(episodes, engine, sampling)
     return episodes

@@ -92,6 +92,7 @@ class MemoryTask(McqTask):
     """Answers multiple choice from a memory; see `rft.tasks.task.Task`."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"memory", *McqTask.uses})
+    asks_once: ClassVar[bool] = False
 
     def __init__(self, config: Config, tokenizer: PreTrainedTokenizerBase, dataset: Dataset) -> None:
         super().__init__(config, tokenizer, dataset)

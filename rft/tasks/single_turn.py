@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rft.config import Config
 from rft.data.prepare import prepare
@@ -15,6 +16,8 @@ from rft.tasks.task import Episode, PromptSplit, SeedOf, Task, describe_micro_ba
 
 class SingleTurnTask(Task):
     """A subclass sets `wording`, and `own_score` unless the config names a reward function."""
+
+    asks_once: ClassVar[bool] = True
 
     def load_split(self, name: str) -> PromptSplit:
         return prepare(self.config.data, self.dataset, self.tokenizer, self.wording, name)

@@ -86,6 +86,10 @@ class Task(ABC):
     """What this task reads of the config that not every task reads: sections such as `memory`, keys such as
     `reward.rule`."""
 
+    asks_once: ClassVar[bool] = False
+    """A rollout is one reply to one question, whose prompt has the whole context. Such tasks can choose their questions
+    (rollout.select) and their windows (data.curriculum)."""
+
     wording: Wording
     """What stands around a question and its options."""
 

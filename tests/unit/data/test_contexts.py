@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,21 @@ def test_a_question_too_long_for_any_context_is_refused(tmp_path: Path, chat: Ch
         ValueError, match=r"question benchmark/\d: .*alone have \d+ tokens; data.max_prompt_length is 50; raise"
     ):
         tokenize(tmp_path, chat, max_prompt_length=50, length_policy="truncate_oldest")
+
+
+def test_a_question_whose_evidence_was_cut_away_can_be_left_out(tmp_path: Path, chat: ChatTemplate) -> None:
+    """One question's evidence is the oldest message, another's the newest, a third's is in no history."""
+    history = make_history(1)
+    oldest, newest = history["chat_history"][1], history["chat_history"][-1]
+    snippets = [[oldest], [newest], [{"role": "user", "content": "I hum jazz."}]]
+    rows = [make_row(1, i, related_conversation_snippet=json.dumps(snippet)) for i, snippet in enumerate(snippets)]
+    write_csv(tmp_path, "benchmark", rows)
+    write_history(tmp_path, 1, history)
+    _, limit = longest(tmp_path, chat)
+    cut = {"max_prompt_length": limit - 40, "length_policy": "truncate_oldest"}
+    (kept,), _ = tokenize(tmp_path, chat, **cut)
+    assert len(kept.questions) == 3
+    (found,), tally = tokenize(tmp_path, chat, lost_evidence="drop", **cut)
+    assert [question.question_id for question in found.questions] == ["benchmark/1", "benchmark/2"]
+    assert len(found.tail_lengths) == 2 and found.token_ids.tolist() == kept.token_ids.tolist()
+    assert tally.too_long["questions_without_evidence"] == 1

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from rft.config import load_config
+from rft.config import StageConfig, load_config
 from rft.planning.checks import check, without_effect
 from rft.tasks.registry import longest_path
 from tests.unit.planning.configs import config
 
 CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+def stage(window: int, step: int) -> StageConfig:
+    return StageConfig(max_prompt_length=window, until_step=step)
+
+
 RUNS = sorted(path for path in CONFIGS.glob("*.yaml") if "sft" not in path.stem)
 
 
@@ -36,6 +42,29 @@ RUNS = sorted(path for path in CONFIGS.glob("*.yaml") if "sft" not in path.stem)
         ({"data__format": "json:loads"}, 1, "data.format"),
         ({"reward__function": "no_such_module:f"}, 1, "no_such_module"),
         ({"reward__weights": [1.0]}, 1, "reward.weights"),
+        ({"rollout__select": "adaptive", "rollout__pilot_generations": 16}, 1, "rollout.pilot_generations = 16"),
+        ({"rollout__select": "adaptive", "rollout__pilot_generations": 1}, 1, "set it to 2 or more"),
+        (
+            {"rollout__select": "adaptive", "rollout__pilot_generations": 2, "task": "memory"},
+            1,
+            "asks one question at a time, and memory does not",
+        ),
+        (
+            {
+                "rollout__select": "adaptive",
+                "rollout__pilot_generations": 2,
+                "rollout__max_lag": 1,
+                "rollout__engine": "server",
+                "rollout__servers": ["http://127.0.0.1:1"],
+            },
+            1,
+            "set rollout.max_lag=0, or rollout.select=uniform",
+        ),
+        ({"task": "memory", "data__curriculum": [stage(100, 2)]}, 1, "data.curriculum needs a task"),
+        ({"data__curriculum": [stage(100, 2), stage(90, 4)]}, 1, "windows of 100, 90 tokens"),
+        ({"data__curriculum": [stage(10**6, 2)]}, 1, "let each be longer than the one before"),
+        ({"data__curriculum": [stage(100, 4), stage(200, 4)]}, 1, "let each end later than the one before"),
+        ({"data__curriculum": [stage(100, 3)], "train__num_iterations": 2}, 1, "make until_step a multiple"),
         ({"hooks__on_checkpoint": "no-such-program {checkpoint}"}, 1, "no program 'no-such-program'"),
     ],
 )

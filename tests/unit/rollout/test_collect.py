@@ -106,7 +106,7 @@ class CountdownTask:
 def test_groups_keep_the_order_of_prompts_and_siblings():
     engine, task = EchoEngine(), CountdownTask()
     units = [[prompt(3)], [prompt(7)]]
-    episodes = sample_episodes(task, units, engine, SAMPLING, num_generations=3, seed=0, batch_index=5)
+    episodes = sample_episodes(task, units, engine, SAMPLING, siblings=range(3), seed=0, batch_index=5)
     groups = groups_of_siblings(score_episodes(task, episodes), 3)
     assert [[r.answers[0].prompt.question_id for r in group] for group in groups] == [["train/3"] * 3, ["train/7"] * 3]
     assert [[r.answers[0].sibling for r in group] for group in groups] == [[0, 1, 2]] * 2
