@@ -168,6 +168,10 @@ class RolloutConfig:
     """With `select: adaptive`: how often a pilot that did not differ gets the rest of its siblings all the same, and
     how often the next question of a history is the one whose turn it is, and not the one that promises most."""
 
+    lora: Literal["merged", "adapter"] = "merged"
+    """How a LoRA policy reaches the engine. `merged`: as whole weights, whose type rounds small changes away where it
+    is bfloat16. `adapter`: as the adapter itself, which the engine adds to what the base weights compute."""
+
     engine: Literal["local", "server"] = "local"
     """`local`: each rank has its own engine, in its process. `server`: the engines are vLLM servers (rft/serve.py)."""
     servers: list[Text] = field(default_factory=list)

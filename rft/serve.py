@@ -63,13 +63,13 @@ def with_addresses(config: Config, host: str, port: int, more: list[str]) -> tup
 
     from rft.models import read_settings
     from rft.rollout.vllm_local import check_kv_cache
-    from rft.serving.command import DEFAULTS, ENVIRONMENT, server_command
+    from rft.serving.command import server_command, server_environment
     from rft.tasks.registry import engine_window
 
     read_settings(config.model)
     if not torch.cuda.is_available():
         check_kv_cache(config.model, config.rollout, engine_window(config))
-    return server_command(config, host, port, more), DEFAULTS | dict(os.environ) | ENVIRONMENT
+    return server_command(config, host, port, more), server_environment(config, os.environ)
 
 
 if __name__ == "__main__":

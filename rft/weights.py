@@ -40,6 +40,29 @@ def named_full_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield (f"{path}.{name}" if path else name), tensor
 
 
+def named_adapter_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yields (peft's name, full detached tensor) of a policy's one LoRA adapter: A [r, in] and B [out, r] per layer.
+
+    Under ZeRO-3 a collective, as `named_full_weights`.
+
+    Raises:
+        ValueError: an adapter that an engine cannot add to its base weights.
+    """
+    root = extract_model_from_parallel(model)
+    assert isinstance(root, PeftModel), "a policy without adapters"
+    base = root.get_base_model()
+    head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
+    for path, module in weight_modules(base):
+        if not isinstance(module, LoraLayer):
+            continue
+        if type(module) is not LoraLinear or module.lora_variant or module is head:
+            raise ValueError(f"LoRA on '{path}' is no adapter that vLLM serves; set rollout.lora=merged")
+        (adapter,) = module.active_adapters
+        factors = [getattr(module, kind)[adapter].weight for kind in FACTORS]
+        for kind, tensor in zip(FACTORS, full(factors), strict=True):
+            yield f"base_model.model.{path}.{kind}.weight", tensor
+
+
 def weight_modules(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Modules in registration order, parents first; a LoRA layer stands for the layer it wraps."""
     if isinstance(module, ModulesToSaveWrapper):

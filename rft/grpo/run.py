@@ -173,6 +173,7 @@ def start_engine(config: Config, accelerator: Accelerator, policy: Any, tokenize
         stop_token_ids=stops,
         revision=config.model.model_revision,
         shared_prefix=task_class(config).longest_shared_prefix(config),
+        lora=config.model.lora if config.rollout.lora == "adapter" else None,
     )
 
 

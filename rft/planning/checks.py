@@ -10,6 +10,7 @@ from rft.data.curriculum import curriculum_conflicts
 from rft.extras import need
 from rft.hooks import check_command
 from rft.planning.size import updates_per_batch
+from rft.rollout.adapter_files import RANKS
 
 # Tasks, data formats and rewards are imported inside functions: that takes seconds, and a wrong key is told before.
 
@@ -107,6 +108,15 @@ def conflicts(config: Config, world_size: int) -> list[tuple[bool, str]]:
             "train.gradient_checkpointing=true",
         ),
         *server_conflicts(rollout),
+        (
+            rollout.lora == "adapter" and config.model.lora.r == 0,
+            "rollout.lora=adapter needs an adapter; set model.lora.r, or rollout.lora=merged",
+        ),
+        (
+            rollout.lora == "adapter" and config.model.lora.r > max(RANKS),
+            f"model.lora.r = {config.model.lora.r} is more than an engine takes as an adapter ({max(RANKS)}); lower "
+            "it, or set rollout.lora=merged",
+        ),
         *selection_conflicts(config),
         *curriculum_conflicts(config, updates),
         (

@@ -14,11 +14,13 @@ import gc
 import math
 import os
 import random
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -27,14 +29,16 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from rft import progress
-from rft.config import ModelConfig, RolloutConfig
+from rft.config import LoraConfig, ModelConfig, RolloutConfig
 from rft.models import load_generation_config, read_settings, resolve_dtype, stop_token_ids
 from rft.records import Completion, FinishReason, TurnRequest
+from rft.rollout.adapter_files import engine_rank, write_adapter
 from rft.rollout.engine import EngineCounters, Sampling
 from rft.rollout.prefix_groups import DecodeCost, split_by_prefix
 
 if TYPE_CHECKING:
     from vllm import LLM, RequestOutput, SamplingParams, TokensPrompt
+    from vllm.lora.request import LoRARequest
 
 CPU_BLOCK_SIZE = 32
 """Tokens per prefix-cache block on a CPU: the smallest its attention kernel takes, so the least is computed twice."""
@@ -69,6 +73,7 @@ class VllmEngine:
         shared_prefix: the most that requests will have in common: so many tokens, at the beginning of so many
             requests. `rollout.cascade_attention: auto` decides by it.
         load_format: vLLM's name; `dummy` leaves the weights to the first `sync_weights`.
+        lora: the adapter that `sync_weights` brings, where it brings no whole weights (rollout.lora=adapter).
 
     With several ranks, torch.distributed must be initialised and every rank must make its engine at the same time.
 
@@ -88,6 +93,7 @@ class VllmEngine:
         revision: str | None = None,
         shared_prefix: tuple[int, int] = NO_PREFIX,
         load_format: str = "auto",
+        lora: LoraConfig | None = None,
     ) -> None:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -117,6 +123,7 @@ class VllmEngine:
                 disable_log_stats=False,  # they count preemptions
                 disable_cascade_attn=not cascade,
                 distributed_executor_backend=executor_backend(),
+                **({} if lora is None else {"enable_lora": True, "max_lora_rank": cast(Any, engine_rank(lora.r))}),
                 **(cpu_options(config, window) if self._on_cpu else cuda_options(config)),
             )
         report_steps(self._llm)
@@ -127,6 +134,7 @@ class VllmEngine:
         self._sleeps = config.vllm_enable_sleep_mode and not self._on_cpu
         self._asleep = False
         self._has_weights = True
+        self._adapter = None if lora is None else Adapter(self._llm, lora)
         self._counters = EngineCounters(prompt_tokens=0, cached_prompt_tokens=0, generated_tokens=0)
         settings = self._llm.llm_engine.vllm_config
         self.kv_cache_tokens = int(settings.cache_config.kv_cache_size_tokens or 0)
@@ -163,7 +171,12 @@ class VllmEngine:
         outputs: list[RequestOutput] = []
         with trainer_state_kept(), self._no_kernel_compilation():
             for part in parts:
-                outputs += self._llm.generate(tokens_prompts(prompts[part]), params[part], use_tqdm=False)
+                outputs += self._llm.generate(
+                    tokens_prompts(prompts[part]),
+                    params[part],
+                    use_tqdm=False,
+                    lora_request=None if self._adapter is None else self._adapter.present,
+                )
         self._count(outputs)
         return [completion_of(output, self.policy_version) for output in outputs]
 
@@ -183,7 +196,8 @@ class VllmEngine:
         )
 
     def sync_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Loads every (transformers parameter name, full tensor) pair, then empties the prefix cache.
+        """Loads every (transformers parameter name, full tensor) pair, then empties the prefix cache. With an adapter
+        the pairs are `named_adapter_weights`.
 
         Wakes the engine when it slept: weights first, KV cache after they are in, so the peak stays low.
 
@@ -197,7 +211,10 @@ class VllmEngine:
             self._llm.wake_up(tags=["weights"])
         config = self._llm.llm_engine.vllm_config
         with trainer_state_kept(), set_current_vllm_config(config), torch.no_grad():
-            self._llm.apply_model(lambda model: load_weights(model, weights, config.model_config))
+            if self._adapter is not None:
+                self._adapter.replace(weights)
+            else:
+                self._llm.apply_model(lambda model: load_weights(model, weights, config.model_config))
         if asleep:
             self._llm.wake_up(tags=["kv_cache"])
         self._asleep = False
@@ -224,13 +241,14 @@ class VllmEngine:
     def sleep(self) -> None:
         """Gives device memory back: KV cache and weights, which only `sync_weights` brings again.
 
-        Weights change before the next generation anyway, so no copy of them is kept on the host. On a CPU no
-        memory moves, but the same rule holds, so that a missing sync shows on every machine.
+        Whole weights change before the next generation anyway, so no copy of them is kept on the host. Base weights of
+        an adapter stay as they are: they wait on the host. On a CPU no memory moves, but the same rule holds, so that a
+        missing sync shows on every machine.
         """
         if self._asleep:
             return
         if self._sleeps:
-            self._llm.sleep(level=2)
+            self._llm.sleep(level=2 if self._adapter is None else 1)
         self._asleep = True
         self._has_weights = False
 
@@ -260,6 +278,32 @@ class VllmEngine:
             token=shape.token_bytes,
             cascades=lru_cache(maxsize=None)(shape.cascades),
         )
+
+
+class Adapter:
+    """The one LoRA adapter of an engine: each version replaces the one before."""
+
+    def __init__(self, llm: LLM, lora: LoraConfig) -> None:
+        self.llm = llm
+        self.lora = lora
+        self.present: LoRARequest | None = None
+        """For the requests; None before the first version."""
+
+    def replace(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Raises RuntimeError where vLLM does not take the adapter."""
+        from vllm.lora.request import LoRARequest
+
+        before = self.present
+        version = 1 if before is None else before.lora_int_id + 1
+        with tempfile.TemporaryDirectory(prefix="rft-adapter-") as folder:
+            write_adapter(Path(folder), weights, self.lora)
+            # A name of its own per version, which vLLM makes part of every cached prefix.
+            request = LoRARequest(f"version-{version}", version, folder)
+            if before is not None:
+                self.llm.llm_engine.remove_lora(before.lora_int_id)
+            if not self.llm.llm_engine.add_lora(request):
+                raise RuntimeError("vLLM did not take the LoRA adapter; set rollout.lora=merged")
+        self.present = request
 
 
 # ------------------------------------------------------------------------------------------------ cascade attention

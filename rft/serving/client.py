@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import httpx
@@ -30,12 +31,14 @@ class Server:
         url: such as http://10.0.0.7:8000.
         request_timeout_s: for one completion.
         load_timeout_s: for new weights.
+        adapter: weights come as LoRA adapters, and a request names its adapter.
     """
 
-    def __init__(self, url: str, request_timeout_s: float, load_timeout_s: float) -> None:
+    def __init__(self, url: str, request_timeout_s: float, load_timeout_s: float, *, adapter: bool = False) -> None:
         self.url = url.rstrip("/")
         self.request_timeout_s = request_timeout_s
         self.load_timeout_s = load_timeout_s
+        self.adapter = adapter
         key = os.environ.get("VLLM_API_KEY")
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -52,15 +55,23 @@ class Server:
         """As `get`."""
         return self._call("POST", path, body, timeout_s)
 
+    def tell(self, path: str, body: dict[str, Any], timeout_s: float = CONTROL_TIMEOUT_S) -> None:
+        """As `post`, where the answer is words for a person."""
+        response = self._send("POST", path, body, timeout_s)
+        if response.is_error:
+            raise refusal(self.url, path, response)
+
     def _call(self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> Any:
+        return answer_of(self.url, path, self._send(method, path, body, timeout_s))
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> httpx.Response:
         limits = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         # A proxy of the machine's own environment is not for servers of this run.
         with httpx.Client(trust_env=False, headers=self.headers, timeout=limits) as http:
             try:
-                response = http.request(method, self.url + path, json=body)
+                return http.request(method, self.url + path, json=body)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise ServerFault(f"{self.url} does not answer ({type(error).__name__})") from error
-        return answer_of(self.url, path, response)
 
     def weight_version(self, timeout_s: float = CONTROL_TIMEOUT_S) -> str:
         """What the server calls its weights.
@@ -98,6 +109,21 @@ class Server:
         problems = [one.get("error") for one in found if one.get("error")]
         if problems:
             raise ServerFault(f"{self.url} did not take the weights: {problems[0]}")
+        self._call_weights(version)
+
+    def load_adapter(self, folder: str, label: str, before: str, version: str) -> None:
+        """As `load_files`, of a LoRA adapter that requests call `label`.
+
+        Args:
+            before: what requests called the one before; it is not kept.
+        """
+        body = {"lora_name": label, "lora_path": folder, "load_inplace": True}
+        self.tell("/v1/load_lora_adapter", body, self.load_timeout_s)
+        with suppress(ServerFault):  # a server that was started again has none
+            self.tell("/v1/unload_lora_adapter", {"lora_name": before})
+        self._call_weights(version)
+
+    def _call_weights(self, version: str) -> None:
         if not self._read(self.post("/reset_prefix_cache"), "success"):
             raise ServerFault(f"{self.url} did not reset its prefix cache: some of its blocks are still in use")
         self.post("/update_weight_version", {"new_version": version})
@@ -127,6 +153,7 @@ class Server:
             RuntimeError: the server refuses the request as one that cannot be answered; no other would take it.
         """
         body = {
+            **({"model": label} if self.adapter else {}),
             "token_ids": list(request.prompt_ids),
             # What was computed with other weights is never read again.
             "cache_salt": label,
@@ -167,11 +194,15 @@ def answer_of(url: str, path: str, response: httpx.Response) -> Any:
         ServerFault: an error status, with the first line that the server says, or no JSON.
     """
     if response.is_error:
-        raise ServerFault(f"{url}{path} has status {response.status_code}: {first_words(response)}")
+        raise refusal(url, path, response)
     try:
         return response.json() if response.content else None
     except ValueError as error:
         raise ServerFault(f"{url}{path} answers no JSON") from error
+
+
+def refusal(url: str, path: str, response: httpx.Response) -> ServerFault:
+    return ServerFault(f"{url}{path} has status {response.status_code}: {first_words(response)}")
 
 
 def first_words(response: httpx.Response) -> str:

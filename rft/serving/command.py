@@ -11,14 +11,21 @@ import torch
 
 from rft.config import Config, RolloutConfig
 from rft.models import resolve_dtype
+from rft.rollout.adapter_files import engine_rank
 from rft.rollout.vllm_local import cpu_options
 from rft.tasks.registry import engine_window
 
-ENVIRONMENT = {
-    "VLLM_SERVER_DEV_MODE": "1",  # its control endpoints: weights, prefix cache, what it was started with
-}
 DEFAULTS = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 """Of the environment, where it says nothing."""
+
+
+def server_environment(config: Config, present: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a server: the present one, and what opens the endpoints that a run needs."""
+    opened = {"VLLM_SERVER_DEV_MODE": "1"}  # control: weights, prefix cache, what it was started with
+    if config.rollout.lora == "adapter":
+        opened["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    return DEFAULTS | dict(present) | opened
+
 
 EXTENSION = "rft.serving.worker.WorkerExtension"
 """What vLLM adds to its workers."""
@@ -49,11 +56,19 @@ def server_command(config: Config, host: str, port: int, more: Sequence[str] = (
         "worker_extension_cls": EXTENSION,
         "middleware": "rft.serving.guard.KeyOnEveryPath",
         "disable_uvicorn_access_log": True,
+        **adapter_options(config),
         **(cpu_options(rollout, window) if on_cpu else own_card(rollout)),
     }
     # What `vllm serve` starts; the command itself fails with vLLM's build for CPUs, whose package has another name.
     program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", config.model.model_name_or_path]
     return [*program, *as_arguments(options), *more]
+
+
+def adapter_options(config: Config) -> dict[str, Any]:
+    """Room for one LoRA adapter, which each sync replaces."""
+    if config.rollout.lora == "merged":
+        return {}
+    return {"enable_lora": True, "max_lora_rank": engine_rank(config.model.lora.r)}
 
 
 def own_card(rollout: RolloutConfig) -> dict[str, Any]:

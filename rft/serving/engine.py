@@ -45,6 +45,7 @@ def greet_servers(config: Config, accelerator: Accelerator, tokenizer: PreTraine
 
 def greet_all(config: Config, tokenizer: PreTrainedTokenizerBase) -> None:
     settings, window = read_settings(config.model).get_text_config(), engine_window(config)
+    lora_rank = config.model.lora.r if config.rollout.lora == "adapter" else None
     folder = weight_folder(config)
     try:
         files = WeightFiles(folder, writes=True, dtype=resolve_dtype(config.model))
@@ -55,7 +56,7 @@ def greet_all(config: Config, tokenizer: PreTrainedTokenizerBase) -> None:
         ) from None
     for server in servers_of(config):
         facts = meet(server, config.rollout.server_timeout_s)
-        check_server(server.url, facts, settings, tokenizer, window, resolve_dtype(config.model))
+        check_server(server.url, facts, settings, tokenizer, window, resolve_dtype(config.model), lora_rank)
         try:
             sees = server.sees(str(probe), total)
         except ServerFault as fault:
@@ -70,7 +71,10 @@ def greet_all(config: Config, tokenizer: PreTrainedTokenizerBase) -> None:
 
 def servers_of(config: Config) -> list[Server]:
     rollout = config.rollout
-    return [Server(url, rollout.request_timeout_s, rollout.server_timeout_s) for url in rollout.servers]
+    return [
+        Server(url, rollout.request_timeout_s, rollout.server_timeout_s, adapter=rollout.lora == "adapter")
+        for url in rollout.servers
+    ]
 
 
 class ServerEngine:
@@ -95,7 +99,10 @@ class ServerEngine:
         servers = servers_of(config)
         facts = [meet(server, rollout.server_timeout_s) for server in servers]
         self.files = WeightFiles(
-            weight_folder(config), writes=accelerator.is_main_process, dtype=resolve_dtype(config.model)
+            weight_folder(config),
+            writes=accelerator.is_main_process,
+            dtype=resolve_dtype(config.model),
+            lora=config.model.lora if rollout.lora == "adapter" else None,
         )
         before_leaving(self.files.remove)  # also of a run that a fault ends
         self.kv_cache_tokens = sum(found.kv_cache_tokens for found in facts)
@@ -139,7 +146,8 @@ class ServerEngine:
         return self.pool.one_from_each(request, sampling, self.policy_version, self._label(self.policy_version))
 
     def sync_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Sends every (transformers parameter name, full tensor) pair to all servers. Collective.
+        """Sends every (transformers parameter name, full tensor) pair to all servers; with rollout.lora=adapter the
+        pairs of `named_adapter_weights`. Collective.
 
         A server that does not take them is asked nothing until it has; with none left the next `generate` says so.
         """
@@ -164,7 +172,11 @@ class ServerEngine:
         """Sends a server the present weights; what it calls them, a new name each time."""
         version = self.policy_version
         name = f"{self._label(version)}/{uuid.uuid4().hex[:8]}"
-        server.load_files(str(self.files.of_version(version)), name)
+        folder = str(self.files.of_version(version))
+        if server.adapter:
+            server.load_adapter(folder, self._label(version), self._label(version - 1), name)
+        else:
+            server.load_files(folder, name)
         return name
 
     def _label(self, version: int) -> str:

@@ -42,6 +42,8 @@ class ServerFacts:
     """Of its model (rft/serving/worker.py)."""
     probe_ids: tuple[int, ...] | None
     """Its tokens of PROBE_TEXT; None where it has no tokenizer."""
+    lora_rank: int | None = None
+    """The largest rank of a LoRA adapter that it has room for; None where it takes none."""
 
 
 def meet(server: Server, timeout_s: float) -> ServerFacts:
@@ -86,6 +88,7 @@ def facts_of(server: Server) -> ServerFacts:
         # Without the extension the question itself would be the server's end.
         shape=dict(server.ask_workers("rft_model_shape")[0]) if extension == EXTENSION else {},
         probe_ids=None if probe is None else tuple(probe),
+        lora_rank=int(lora["max_lora_rank"]) if isinstance(lora := settings.get("lora_config"), dict) else None,
     )
 
 
@@ -96,12 +99,14 @@ def check_server(
     tokenizer: PreTrainedTokenizerBase,
     window: int,
     dtype: torch.dtype,
+    lora_rank: int | None = None,
 ) -> None:
     """
     Args:
         settings: of the trainer's model.
         window: tokens of the run's longest request.
         dtype: of the trainer's weights.
+        lora_rank: of the adapters that the server is to take; None where it gets whole weights.
 
     Raises:
         ValueError: names what differs.
@@ -117,6 +122,11 @@ def check_server(
         (facts.dtype != name, f"weights in {facts.dtype}, the trainer's are {name}"),
         (facts.logprobs_mode != "processed_logprobs", f"log-probs of mode {facts.logprobs_mode}"),
         (facts.extension != EXTENSION, f"no way for weights (worker extension {facts.extension})"),
+        (
+            lora_rank is not None and (facts.lora_rank or 0) < lora_rank,
+            f"no room for adapters of rank {lora_rank} (rollout.lora=adapter)",
+        ),
+        (lora_rank is None and facts.lora_rank is not None, "room for adapters, and rollout.lora is merged"),
         (facts.shape != shape, f"another model: {facts.shape}, the run's has {shape}"),
     ]
     for differs, what in problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rft import progress
-from rft.config import Config
+from rft.config import Config, LoraConfig
+from rft.rollout.adapter_files import write_adapter
 
 SHARED_MEMORY = Path("/dev/shm")  # nosec B108: a folder of its own in it, with a name of the run
 FILE_BYTES = 2**30
@@ -42,12 +44,14 @@ class WeightFiles:
         folder: of all versions; what is in it is removed.
         writes: whether this process writes at all; the others only draw the stream, which may be a collective.
         dtype: of the servers' weights; the trainer's may be float32.
+        lora: the adapter that is written, where no whole weights are.
     """
 
-    def __init__(self, folder: Path, *, writes: bool, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, *, writes: bool, dtype: torch.dtype, lora: LoraConfig | None = None) -> None:
         self.folder = folder
         self.dtype = dtype
         self.writes = writes
+        self.lora = lora
         if writes:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -58,26 +62,30 @@ class WeightFiles:
     def write(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Writes every weight as a version of its own, and removes the one before."""
         target, part = self.of_version(version), self.folder / "part"
-        held: dict[str, Tensor] = {}
-        number = size = 0
-        if self.writes:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-        for name, tensor in weights:
-            if not self.writes:
-                continue
-            held[name] = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
-            size += held[name].numel() * held[name].element_size()
-            if size >= FILE_BYTES:
-                number, size = write_file(part, number, held), 0
         if not self.writes:
+            deque(weights, maxlen=0)  # to draw them is a collective
             return
-        if held:
-            write_file(part, number, held)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        if self.lora is not None:
+            write_adapter(part, weights, self.lora)
+        else:
+            self._write_model(part, weights)
         part.rename(target)
         for older in self.folder.iterdir():
             if older != target:
                 shutil.rmtree(older)
+
+    def _write_model(self, part: Path, weights: Iterable[tuple[str, Tensor]]) -> None:
+        held: dict[str, Tensor] = {}
+        number = size = 0
+        for name, tensor in weights:
+            held[name] = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+            size += held[name].numel() * held[name].element_size()
+            if size >= FILE_BYTES:
+                number, size = write_file(part, number, held), 0
+        if held:
+            write_file(part, number, held)
 
     def write_probe(self) -> tuple[Path, float]:
         """One small tensor; the folder, and the tensor's sum."""
