@@ -21,6 +21,7 @@ authors) screens with a few siblings; GRESO (2506.02177) skips questions by what
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -181,13 +182,17 @@ class AdaptiveSampling:
         return self.rates.expected(self.questions[question].tags)
 
     def _enough(self, asking: Iterator[int], missing: int, at_most: int) -> Iterator[int]:
-        """The next candidates, as many as should give `missing` places their groups."""
-        expected = 0.0
+        """The next candidates, as many as should give `missing` places their groups: the expected number less one
+        standard deviation. A second round would cost the time of a whole completion; groups too many come next time.
+        """
+        expected = variance = 0.0
         for question in islice(asking, max(0, at_most)):
             yield question
-            value = self._value(question)
-            expected += value + self.config.exploring_share * (1 - value)
-            if expected >= missing:
+            mixed = self._value(question)
+            wanted = mixed + self.config.exploring_share * (1 - mixed)
+            expected += wanted
+            variance += wanted * (1 - wanted)
+            if expected - math.sqrt(variance) >= missing:
                 return
 
     def _explorer(self, batch_index: int) -> Callable[[int], bool]:

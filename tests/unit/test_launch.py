@@ -137,6 +137,28 @@ def test_slurm_tells_every_node_the_first_ones_name(slurm: dict[str, str]):
     assert "--nnodes 2 --node-rank 1 --nproc-per-node 8 --master-addr node7 --master-port 21234 " in printed.stdout
 
 
+def test_slurm_lets_the_last_nodes_serve(slurm: dict[str, str], tmp_path: Path):
+    executable(
+        tmp_path / "srun",
+        f"""#!/bin/sh
+echo "$* key=${{VLLM_API_KEY:+set}}" >>{tmp_path}/steps
+while [ "${{1#--}}" != "$1" ]; do shift; done
+SLURM_NODEID=0 exec "$@"
+""",
+    )
+    slurm |= {"SLURM_GPUS_ON_NODE": "2"}
+    printed = run(ROOT / "launch/slurm.sbatch", "c.yaml", "train.seed=1", DRY_RUN="1", SERVER_NODES="1", **slurm)
+    assert printed.returncode == 0, printed.stderr
+    train = "--nnodes 1 --node-rank 0 --nproc-per-node 2 --master-addr node7 --master-port 21234 rft/train.py c.yaml "
+    urls = "http://node9:8000\\,http://node9:8001"
+    assert f"{train}train.seed=1 rollout.engine=server rollout.servers=\\[{urls}\\]" in printed.stdout
+    steps = sorted((tmp_path / "steps").read_text().splitlines(), key=lambda line: "multi_node" in line)
+    assert "--nodelist=node9" in steps[0] and "launch/vllm_server.sh c.yaml train.seed=1 key=set" in steps[0]
+    assert "--nodelist=node7" in steps[1] and "--nodes=1" in steps[1]
+    none_left = run(ROOT / "launch/slurm.sbatch", "c.yaml", DRY_RUN="1", SERVER_NODES="2", **slurm)
+    assert none_left.returncode == 2 and "leaves no node of 2 to train on" in none_left.stderr
+
+
 @pytest.mark.parametrize(
     ("written", "srun_status", "status", "requeued"),
     [(75, 137, 75, True), (0, 0, 0, False), (130, 137, 130, False), (2, 1, 2, False), (None, 1, 1, False)],
