@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from rft import serve
+from rft.config import load_config
+from rft.serving.command import server_environment
 
 ROOT = Path(__file__).parents[2]
 DEMO = [str(ROOT / "configs" / "demo.yaml"), f"model.model_name_or_path={ROOT / 'checkpoints' / 'demo_sft'}"]
@@ -27,6 +29,15 @@ def test_it_samples_as_the_engine_of_the_trainer(capsys: pytest.CaptureFixture[s
     assert pairs["--logprobs-mode"] == "processed_logprobs" and pairs["--generation-config"] == "vllm"
     assert pairs["--worker-extension-cls"] == "rft.serving.worker.WorkerExtension"
     assert {"--enable-prefix-caching", "--enforce-eager", "--no-enable-chunked-prefill"} <= set(words)
+
+
+def test_a_run_with_adapters_has_servers_with_room_for_one(capsys: pytest.CaptureFixture[str]):
+    adapter = ("model.lora.r=20", "rollout.lora=adapter")
+    words = printed(capsys, *adapter)
+    assert "--enable-lora" in words and dict(pairwise(words))["--max-lora-rank"] == "32"
+    assert "--enable-lora" not in printed(capsys, "model.lora.r=20")
+    assert server_environment(load_config(DEMO[0], adapter), {})["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in server_environment(load_config(DEMO[0]), {})
 
 
 def test_options_of_vllm_s_own_come_last(capsys: pytest.CaptureFixture[str]):

@@ -10,10 +10,13 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rft.weights import named_full_weights
+from rft import config
+from rft.rollout.adapter_files import write_adapter
+from rft.weights import named_adapter_weights, named_full_weights
 from tests.tiny import tiny_qwen3
 
 LORA = LoraConfig(r=4, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -33,6 +36,31 @@ def with_lora(tied: bool, config: LoraConfig = LORA) -> PeftModel:
         if "lora_" in name:
             nn.init.normal_(parameter, std=0.1, generator=generator)
     return policy
+
+
+@TIED
+def test_an_adapter_streams_what_peft_saves(tied: bool, tmp_path: Path) -> None:
+    policy = with_lora(tied)
+    policy.save_pretrained(tmp_path / "peft")
+    saved = load_file(tmp_path / "peft" / "adapter_model.safetensors")
+    stream = dict(named_adapter_weights(policy))
+    assert stream.keys() == saved.keys() and len(stream) == 2 * 7 * 2
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in stream.items())
+
+
+def test_written_as_files_peft_reads_it_again(tmp_path: Path) -> None:
+    policy = with_lora(True)
+    write_adapter(tmp_path, named_adapter_weights(policy), config.LoraConfig(r=LORA.r, lora_alpha=LORA.lora_alpha))
+    again = PeftModel.from_pretrained(tiny_qwen3(True), tmp_path)
+    ids = torch.arange(2, 12)[None]
+    assert torch.equal(again(ids).logits, policy(ids).logits)
+    assert not torch.equal(again(ids).logits, tiny_qwen3(True)(ids).logits)
+
+
+def test_an_adapter_on_the_head_is_refused() -> None:
+    on_head = LoraConfig(r=4, target_modules=["lm_head", "q_proj"], task_type="CAUSAL_LM")
+    with pytest.raises(ValueError, match=r"'lm_head' is no adapter that vLLM serves; set rollout.lora=merged"):
+        list(named_adapter_weights(with_lora(False, on_head)))
 
 
 @TIED

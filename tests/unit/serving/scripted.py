@@ -49,6 +49,8 @@ class ScriptedServer:
     answered: int = 0
     loaded: list[str] = field(default_factory=list)
     """Folders."""
+    adapters: list[str] = field(default_factory=list)
+    """Names that requests may ask for."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Laid over what /server_info says of its model."""
     _http: ThreadingHTTPServer | None = None
@@ -93,6 +95,12 @@ class ScriptedServer:
             }
         if path == "/collective_rpc":
             return {"results": [self.work(body["method"], *body["args"])]}
+        if path == "/v1/load_lora_adapter":
+            assert list(Path(body["lora_path"]).glob("adapter_model.safetensors")), "no adapter there"
+            self.adapters.append(body["lora_name"])
+        if path == "/v1/unload_lora_adapter":
+            assert body["lora_name"] in self.adapters, "no such adapter"
+            self.adapters.remove(body["lora_name"])
         if path == "/update_weight_version":
             self.version = body["new_version"]
         if path == "/reset_prefix_cache":
@@ -114,6 +122,7 @@ class ScriptedServer:
         with self._lock:
             self.asked.append(body)
         time.sleep(self.delay_s)
+        assert body.get("model") in (None, *self.adapters), "no such model"
         sampling = body["sampling_params"]
         found = tokens_of(body["token_ids"], sampling["seed"], sampling["max_tokens"])
         if self.nonsense:

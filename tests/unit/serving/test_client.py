@@ -13,7 +13,7 @@ import pytest
 from rft.records import Completion, TurnRequest
 from rft.rollout.engine import GREEDY
 from rft.serving.client import Server, ServerFault, problem_of
-from tests.unit.serving.scripted import STOP, VOCAB, ScriptedServer, scripted
+from tests.unit.serving.scripted import STOP, VOCAB, ScriptedServer, expected, scripted
 
 REQUEST = TurnRequest(prompt_ids=(4, 5, 6), seed=9, max_tokens=3)
 GOOD = Completion(token_ids=(7, 8, STOP), logprobs=(-0.1, -0.2, 0.0), finish_reason="stop", policy_version=1)
@@ -54,10 +54,10 @@ def server():
         yield made
 
 
-def complete(server: ScriptedServer) -> Completion:
+def complete(server: ScriptedServer, client: Server | None = None) -> Completion:
     async def ask() -> Completion:
         async with httpx.AsyncClient(trust_env=False) as http:
-            found, _ = await Server(server.url, 5.0, 5.0).complete(
+            found, _ = await (client or Server(server.url, 5.0, 5.0)).complete(
                 http, REQUEST, GREEDY, stop_token_ids=[STOP], vocab_size=VOCAB, policy_version=1, label="a-1"
             )
             return found
@@ -106,3 +106,18 @@ def test_odd_answers_of_the_control_endpoints_are_faults(server: ScriptedServer,
         asked.weight_version()
     with pytest.raises(ServerFault):
         asked.load_files(str(tmp_path), "run-1")
+
+
+def test_an_adapter_takes_the_place_of_the_one_before_and_requests_name_theirs(server: ScriptedServer, tmp_path: Path):
+    client = Server(server.url, 5.0, 5.0, adapter=True)
+    with pytest.raises(ServerFault, match="no adapter there"):
+        client.load_adapter(str(tmp_path), "a-1", "a-0", "a-1/x")
+    assert server.version == "default"
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    client.load_adapter(str(tmp_path), "a-1", "a-0", "a-1/x")  # there is no a-0
+    assert (server.adapters, server.version) == (["a-1"], "a-1/x")
+    assert complete(server, client).token_ids == expected(REQUEST)
+    client.load_adapter(str(tmp_path), "a-2", "a-1", "a-2/y")
+    assert (server.adapters, server.version) == (["a-2"], "a-2/y")
+    with pytest.raises(ServerFault, match="no such model"):
+        complete(server, client)

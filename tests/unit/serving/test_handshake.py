@@ -34,6 +34,20 @@ def test_the_run_s_own_server_passes():
     check(replace(GOOD, window=1000, probe_ids=None, version=f"{GOOD.version}+cpu"))
 
 
+def test_adapters_need_room_and_whole_weights_need_none():
+    def with_adapters(facts: ServerFacts, rank: int | None) -> None:
+        check_server("http://a:1", facts, SETTINGS, TOKENIZER, 64, torch.float32, rank)
+
+    with_adapters(replace(GOOD, lora_rank=8), 8)
+    for facts, rank, says in [
+        (GOOD, 8, "no room for adapters of rank 8"),
+        (replace(GOOD, lora_rank=8), 9, "no room for adapters of rank 9"),
+        (replace(GOOD, lora_rank=8), None, "room for adapters, and rollout.lora is merged"),
+    ]:
+        with pytest.raises(ValueError, match=says):
+            with_adapters(facts, rank)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
