@@ -176,6 +176,8 @@ class RolloutConfig:
     """`local`: each rank has its own engine, in its process. `server`: the engines are vLLM servers (rft/serve.py)."""
     servers: list[Text] = field(default_factory=list)
     """Addresses of the servers, such as http://10.0.0.7:8000; with `engine: server`. VLLM_API_KEY is sent to them."""
+    weight_transfer: Literal["files", "nccl"] = "files"
+    """How new weights reach the servers: as files that they read, or from GPU to GPU."""
     weight_folder: Text | None = None
     """Where servers find new weights, as files: a folder that trainer and servers see. None is shared memory where all
     servers are on this machine, and OUTPUT_DIR/.weights elsewhere."""

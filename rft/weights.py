@@ -63,6 +63,17 @@ def named_adapter_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield f"base_model.model.{path}.{kind}.weight", tensor
 
 
+class FullWeights:
+    """The weights of a policy as they are whenever somebody iterates: `named_full_weights`, or its adapter."""
+
+    def __init__(self, policy: nn.Module, *, adapter: bool = False) -> None:
+        self.policy = policy
+        self.stream = named_adapter_weights if adapter else named_full_weights
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        return self.stream(self.policy)
+
+
 def weight_modules(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Modules in registration order, parents first; a LoRA layer stands for the layer it wraps."""
     if isinstance(module, ModulesToSaveWrapper):

@@ -39,7 +39,7 @@ from rft.serving.engine import ServerEngine
 from rft.tasks.task import Episode
 from rft.telemetry.clock import Clock
 from rft.telemetry.run_log import RunLog
-from rft.weights import named_adapter_weights, named_full_weights
+from rft.weights import FullWeights
 
 
 class SampleSource(Protocol):
@@ -228,8 +228,7 @@ class LiveRollouts:
             with clock.phase("rollout"):
                 self.ahead.wait()  # one batch has one policy; `sync_weights` waits for the other ranks
         with clock.phase("sync"):
-            adapter = self.config.rollout.lora == "adapter"
-            self.engine.sync_weights(named_adapter_weights(policy) if adapter else named_full_weights(policy))
+            self.engine.sync_weights(FullWeights(policy, adapter=self.config.rollout.lora == "adapter"))
             return {} if self.canary is None else self.canary.compare(policy)
 
     def kept(self) -> dict[str, str]:

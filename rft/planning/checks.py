@@ -184,6 +184,10 @@ def server_conflicts(rollout: RolloutConfig) -> list[tuple[bool, str]]:
             rollout.engine == "server" and not rollout.servers,
             "rollout.engine=server needs rollout.servers, such as rollout.servers=[http://127.0.0.1:8000]",
         ),
+        (
+            rollout.weight_transfer == "nccl" and rollout.lora == "adapter",
+            "rollout.lora=adapter sends small files; set rollout.weight_transfer=files",
+        ),
         (bool(odd), f"rollout.servers: {odd[:1]} is no address such as http://10.0.0.7:8000"),
         (len(set(addresses)) < len(addresses), "rollout.servers names a server twice; name each once"),
     ]
@@ -247,6 +251,8 @@ def idle_settings(config: Config, *, on_cuda: bool) -> list[tuple[str, str]]:
         ("rollout.cascade_attention", not on_cuda, "without a GPU"),
         ("rollout.servers", config.rollout.engine == "local", "with rollout.engine=local"),
         ("rollout.weight_folder", config.rollout.engine == "local", "with rollout.engine=local"),
+        ("rollout.weight_folder", config.rollout.weight_transfer == "nccl", "with rollout.weight_transfer=nccl"),
+        ("rollout.weight_transfer", config.rollout.engine == "local", "with rollout.engine=local"),
         ("rollout.server_timeout_s", config.rollout.engine == "local", "with rollout.engine=local"),
         ("rollout.request_timeout_s", config.rollout.engine == "local", "with rollout.engine=local"),
         ("rollout.max_lag", train.replay is not None, "with train.replay, which samples nothing"),

@@ -109,7 +109,7 @@ class Server:
         problems = [one.get("error") for one in found if one.get("error")]
         if problems:
             raise ServerFault(f"{self.url} did not take the weights: {problems[0]}")
-        self._call_weights(version)
+        self.call_weights(version)
 
     def load_adapter(self, folder: str, label: str, before: str, version: str) -> None:
         """As `load_files`, of a LoRA adapter that requests call `label`.
@@ -121,9 +121,10 @@ class Server:
         self.tell("/v1/load_lora_adapter", body, self.load_timeout_s)
         with suppress(ServerFault):  # a server that was started again has none
             self.tell("/v1/unload_lora_adapter", {"lora_name": before})
-        self._call_weights(version)
+        self.call_weights(version)
 
-    def _call_weights(self, version: str) -> None:
+    def call_weights(self, version: str) -> None:
+        """Has the server forget its prefix cache, then call its weights `version`."""
         if not self._read(self.post("/reset_prefix_cache"), "success"):
             raise ServerFault(f"{self.url} did not reset its prefix cache: some of its blocks are still in use")
         self.post("/update_weight_version", {"new_version": version})

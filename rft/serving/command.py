@@ -57,6 +57,7 @@ def server_command(config: Config, host: str, port: int, more: Sequence[str] = (
         "middleware": "rft.serving.guard.KeyOnEveryPath",
         "disable_uvicorn_access_log": True,
         **adapter_options(config),
+        **({"weight_transfer_config": {"backend": "nccl"}} if rollout.weight_transfer == "nccl" else {}),
         **(cpu_options(rollout, window) if on_cpu else own_card(rollout)),
     }
     # What `vllm serve` starts; the command itself fails with vLLM's build for CPUs, whose package has another name.

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -19,9 +20,10 @@ from rft.distributed import gather_lists, together
 from rft.models import read_settings, resolve_dtype
 from rft.process_exit import before_leaving
 from rft.records import Completion, TurnRequest
-from rft.rollout.engine import EngineCounters, Sampling
+from rft.rollout.engine import EngineCounters, EngineLost, Sampling
 from rft.serving.client import Server, ServerFault
 from rft.serving.handshake import check_server, meet
+from rft.serving.nccl_weights import NcclWeights
 from rft.serving.pool import Pool
 from rft.serving.weight_files import WeightFiles, weight_folder
 from rft.tasks.registry import engine_window
@@ -44,8 +46,22 @@ def greet_servers(config: Config, accelerator: Accelerator, tokenizer: PreTraine
 
 
 def greet_all(config: Config, tokenizer: PreTrainedTokenizerBase) -> None:
-    settings, window = read_settings(config.model).get_text_config(), engine_window(config)
-    lora_rank = config.model.lora.r if config.rollout.lora == "adapter" else None
+    settings, window, rollout = read_settings(config.model).get_text_config(), engine_window(config), config.rollout
+    lora_rank = config.model.lora.r if rollout.lora == "adapter" else None
+    for server in servers_of(config):
+        facts = meet(server, rollout.server_timeout_s)
+        check_server(
+            server.url, facts, settings, tokenizer, window, resolve_dtype(config.model), lora_rank,
+            rollout.weight_transfer,
+        )  # fmt: skip
+    if rollout.weight_transfer == "files":
+        check_files_arrive(config)
+    elif not torch.cuda.is_available():
+        raise ValueError("rollout.weight_transfer=nccl needs a GPU on the trainer's side; set it to files")
+
+
+def check_files_arrive(config: Config) -> None:
+    """Raises ValueError for a server that does not read what is written to the weight folder."""
     folder = weight_folder(config)
     try:
         files = WeightFiles(folder, writes=True, dtype=resolve_dtype(config.model))
@@ -55,8 +71,6 @@ def greet_all(config: Config, tokenizer: PreTrainedTokenizerBase) -> None:
             f"rollout.weight_folder: cannot write to {folder} ({error.strerror}); name another folder"
         ) from None
     for server in servers_of(config):
-        facts = meet(server, config.rollout.server_timeout_s)
-        check_server(server.url, facts, settings, tokenizer, window, resolve_dtype(config.model), lora_rank)
         try:
             sees = server.sees(str(probe), total)
         except ServerFault as fault:
@@ -105,11 +119,14 @@ class ServerEngine:
             lora=config.model.lora if rollout.lora == "adapter" else None,
         )
         before_leaving(self.files.remove)  # also of a run that a fault ends
+        by_nccl = rollout.weight_transfer == "nccl"
+        self.nccl = NcclWeights(accelerator.process_index, resolve_dtype(config.model)) if by_nccl else None
         self.kv_cache_tokens = sum(found.kv_cache_tokens for found in facts)
         self.name = f"vllm {facts[0].version}"
         self.summary = (
             f"engine           {len(servers)} servers with {self.name}, KV caches of "
-            f"{self.kv_cache_tokens:,} tokens in all, weights as files in {self.files.folder}"
+            f"{self.kv_cache_tokens:,} tokens in all, weights "
+            + ("over NCCL" if by_nccl else f"as files in {self.files.folder}")
         )
         self.pool = Pool(
             servers,
@@ -153,14 +170,41 @@ class ServerEngine:
         """
         self.pool.settle()
         self.accelerator.wait_for_everyone()  # no rank brings a server the weights that are removed now
-        self.files.write(weights, self.policy_version + 1)
-        self.policy_version += 1
-        if self.accelerator.is_main_process:
-            up = [post.server for post in self.pool.posts if post.up]
-            with ThreadPoolExecutor(max(1, len(up))) as threads:
-                list(threads.map(self._try_to_renew, up))
+        if self.nccl is not None:
+            self._send(self.nccl, weights)
+        else:
+            self.files.write(weights, self.policy_version + 1)
+            self.policy_version += 1
+            if self.accelerator.is_main_process:
+                up = [post.server for post in self.pool.posts if post.up]
+                with ThreadPoolExecutor(max(1, len(up))) as threads:
+                    list(threads.map(self._try_to_renew, up))
         self.accelerator.wait_for_everyone()
         self._has_weights = True
+
+    def _send(self, nccl: NcclWeights, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Weights from GPU to GPU, to every server that is there now: also to one that was started again."""
+        there: list[tuple[str, bool]] = []
+        if self.accelerator.is_main_process:
+            there = [found for post in self.pool.posts if (found := self._who_is(post.server)) is not None]
+        there = gather_lists(self.accelerator, there)
+        if not all(knows_us for _, knows_us in there):
+            nccl.forget_group()
+        servers = [post.server for post in self.pool.posts if post.server.url in {url for url, _ in there}]
+        if not servers:
+            raise EngineLost("no server of rollout.servers is there to take weights; start them again (rft/serve.py)")
+        nccl.send(weights, servers)
+        self.policy_version += 1
+        if self.accelerator.is_main_process:
+            for server in servers:
+                server.call_weights(self._own_name(self.policy_version))
+
+    def _who_is(self, server: Server) -> tuple[str, bool] | None:
+        """A server's address, and whether it has weights of this run; None where it does not answer."""
+        try:
+            return server.url, server.weight_version().startswith(f"{self._run}-")
+        except ServerFault:
+            return None
 
     def _try_to_renew(self, server: Server) -> None:
         try:
@@ -170,14 +214,20 @@ class ServerEngine:
 
     def _renew(self, server: Server) -> str:
         """Sends a server the present weights; what it calls them, a new name each time."""
+        if self.nccl is not None:
+            raise ServerFault(f"{server.url} gets weights with the next ones of all servers")
         version = self.policy_version
-        name = f"{self._label(version)}/{uuid.uuid4().hex[:8]}"
+        name = self._own_name(version)
         folder = str(self.files.of_version(version))
         if server.adapter:
             server.load_adapter(folder, self._label(version), self._label(version - 1), name)
         else:
             server.load_files(folder, name)
         return name
+
+    def _own_name(self, version: int) -> str:
+        """What one server calls its weights: a new name each time it gets some."""
+        return f"{self._label(version)}/{uuid.uuid4().hex[:8]}"
 
     def _label(self, version: int) -> str:
         """What weights are called: those of another start of the run are others."""

@@ -42,6 +42,8 @@ class ServerFacts:
     """Of its model (rft/serving/worker.py)."""
     probe_ids: tuple[int, ...] | None
     """Its tokens of PROBE_TEXT; None where it has no tokenizer."""
+    weight_transfer: str | None = None
+    """vLLM's own way for weights that it was started with; files need none."""
     lora_rank: int | None = None
     """The largest rank of a LoRA adapter that it has room for; None where it takes none."""
 
@@ -88,6 +90,7 @@ def facts_of(server: Server) -> ServerFacts:
         # Without the extension the question itself would be the server's end.
         shape=dict(server.ask_workers("rft_model_shape")[0]) if extension == EXTENSION else {},
         probe_ids=None if probe is None else tuple(probe),
+        weight_transfer=(settings.get("weight_transfer_config") or {}).get("backend"),
         lora_rank=int(lora["max_lora_rank"]) if isinstance(lora := settings.get("lora_config"), dict) else None,
     )
 
@@ -100,6 +103,7 @@ def check_server(
     window: int,
     dtype: torch.dtype,
     lora_rank: int | None = None,
+    weight_transfer: str = "files",
 ) -> None:
     """
     Args:
@@ -107,6 +111,7 @@ def check_server(
         window: tokens of the run's longest request.
         dtype: of the trainer's weights.
         lora_rank: of the adapters that the server is to take; None where it gets whole weights.
+        weight_transfer: rollout.weight_transfer.
 
     Raises:
         ValueError: names what differs.
@@ -127,6 +132,10 @@ def check_server(
             f"no room for adapters of rank {lora_rank} (rollout.lora=adapter)",
         ),
         (lora_rank is None and facts.lora_rank is not None, "room for adapters, and rollout.lora is merged"),
+        (
+            weight_transfer == "nccl" and facts.weight_transfer != "nccl",
+            "no way for weights over NCCL (rollout.weight_transfer=nccl)",
+        ),
         (facts.shape != shape, f"another model: {facts.shape}, the run's has {shape}"),
     ]
     for differs, what in problems:

@@ -48,6 +48,16 @@ def test_adapters_need_room_and_whole_weights_need_none():
             with_adapters(facts, rank)
 
 
+def test_weights_over_nccl_need_a_server_that_was_started_for_them():
+    def over_nccl(facts: ServerFacts) -> None:
+        check_server("http://a:1", facts, SETTINGS, TOKENIZER, 64, torch.float32, weight_transfer="nccl")
+
+    over_nccl(replace(GOOD, weight_transfer="nccl"))
+    check(replace(GOOD, weight_transfer="nccl"))
+    with pytest.raises(ValueError, match="no way for weights over NCCL"):
+        over_nccl(GOOD)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
