@@ -21,7 +21,9 @@ from rft.grpo.alarms import Alarms, check_turn_end
 from rft.grpo.data import Data
 from rft.grpo.forest_attention import FOREST_ATTENTION
 from rft.grpo.layers import prepare_layers
-from rft.grpo.sources import LiveRollouts, ReplayedSamples, SampleSource
+from rft.grpo.live_rollouts import LiveRollouts
+from rft.grpo.replayed_samples import ReplayedSamples
+from rft.grpo.sources import SampleSource
 from rft.hooks import CheckpointHook
 from rft.models import load_policy, load_tokenizer, resolve_dtype, stop_token_ids
 from rft.planning.size import RunSize, size_of_replay, size_of_run
