@@ -1,4 +1,4 @@
-"""Where the samples of a batch come from, as the loop sees it: rollouts (live_rollouts.py), or a folder (replayed_samples.py)."""
+"""Where the samples of a batch come from, as the loop sees it: rollouts (live_rollouts.py) or another run's samples."""
 
 from __future__ import annotations
 
