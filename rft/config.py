@@ -160,7 +160,8 @@ class RolloutConfig:
     """`uniform`: every question gets all of its siblings. `adaptive`: more questions get a few, and those whose few
     differ get the rest, until the batch has its groups (rft/rollout/adaptive.py)."""
     pilot_generations: PositiveInt = 4
-    """With `select: adaptive`: siblings of a pilot."""
+    """With `select: adaptive`: siblings of a pilot. As many as num_generations samples whole groups at once, and trains
+    on those that differ."""
     max_candidates: AtLeastOne = 4.0
     """With `select: adaptive`: pilots per batch at most, as a multiple of questions_per_batch. What is missing then is
     filled up with groups whose pilot did not differ."""

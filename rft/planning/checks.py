@@ -150,9 +150,9 @@ def selection_conflicts(config: Config) -> list[tuple[bool, str]]:
     adaptive, asks_once = rollout.select == "adaptive", task_class(config).asks_once
     return [
         (
-            adaptive and rollout.pilot_generations >= rollout.num_generations,
-            f"rollout.pilot_generations = {rollout.pilot_generations} leaves no sibling of rollout.num_generations = "
-            f"{rollout.num_generations} for after the pilot; lower it",
+            adaptive and rollout.pilot_generations > rollout.num_generations,
+            f"rollout.pilot_generations = {rollout.pilot_generations} are more siblings than rollout.num_generations = "
+            f"{rollout.num_generations}; lower it",
         ),
         (
             adaptive and rollout.pilot_generations < 2,

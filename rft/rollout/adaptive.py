@@ -258,8 +258,8 @@ class Finder:
     def roll_out(self, questions: Sequence[int], siblings: range) -> list[Group]:
         """These siblings of each question, scored. Questions of one context stand next to each other in the engine."""
         of = self.of
-        if not questions:
-            return []
+        if not questions or not siblings:
+            return [[] for _ in questions]
         contexts = list(dict.fromkeys(of.questions[question].context_id for question in questions))
         asked = sorted(questions, key=lambda question: contexts.index(of.questions[question].context_id))
         episodes = sample_episodes(

@@ -42,7 +42,7 @@ RUNS = sorted(path for path in CONFIGS.glob("*.yaml") if "sft" not in path.stem)
         ({"data__format": "json:loads"}, 1, "data.format"),
         ({"reward__function": "no_such_module:f"}, 1, "no_such_module"),
         ({"reward__weights": [1.0]}, 1, "reward.weights"),
-        ({"rollout__select": "adaptive", "rollout__pilot_generations": 16}, 1, "rollout.pilot_generations = 16"),
+        ({"rollout__select": "adaptive", "rollout__pilot_generations": 5}, 1, "rollout.pilot_generations = 5"),
         ({"rollout__select": "adaptive", "rollout__pilot_generations": 1}, 1, "set it to 2 or more"),
         (
             {"rollout__select": "adaptive", "rollout__pilot_generations": 2, "task": "memory"},

@@ -186,6 +186,16 @@ def test_candidates_are_bounded_and_the_batch_is_filled_up():
     assert found.metrics["select/filled"] == 6 * (1 - found.metrics["select/mixed_ratio"]) > 0
 
 
+def test_a_pilot_of_all_siblings_is_the_group():
+    task = Chances()
+    found = sampling(task, pilot_generations=8, exploring_share=0.0, max_candidates=10).sample(
+        0, SeedEngine(), SAMPLING
+    )
+    assert all(len(group) == 8 and len(set(rewards_of(group))) == 2 for group in found.groups)
+    assert len(task.asked) == 8 * found.metrics["select/candidates"]
+    assert kept_share(0.3, 8, 8, 0.0) == 1
+
+
 def test_with_everything_explored_it_asks_what_uniform_selection_would():
     found = sampling(Chances(), exploring_share=1.0).sample(0, SeedEngine(), SAMPLING)
     assert found.metrics["select/candidates"] == 6 and found.metrics["select/filled"] == 0
