@@ -142,8 +142,79 @@ def trl_dropin(result: dict[str, Any]) -> list[Row]:
     return [head, *rows]
 
 
+def selection(result: dict[str, Any]) -> list[Row]:
+    head = [
+        "questions per step", "seed", "groups without a difference", "pilots per step", "seconds per step",
+        "steps and seconds to 0.80", "accuracy after 200 steps",
+    ]  # fmt: skip
+    rows = [
+        [
+            name,
+            seed,
+            f"{run['frac_reward_zero_std']:.2f}",
+            f"{run['select/candidates']:.1f}" if "select/candidates" in run else "",
+            f"{run['mean_step_seconds']:.2f}",
+            "not reached"
+            if run["steps_to_target"] is None
+            else f"{run['steps_to_target']}, {run['seconds_to_target']:.0f} s",
+            f"{run['accuracy_after']:.3f}",
+        ]
+        for name, runs in result["arms"].items()
+        for seed, run in runs.items()
+    ]
+    return [head, *rows]
+
+
+def selection_kinds(result: dict[str, Any]) -> list[Row]:
+    arms = result["accuracy_by_tag"]
+    first = next(iter(arms.values()))
+    rows = [
+        [f"`{tag}`", f"{first[tag]['before']:.2f}", *(f"{found[tag]['after']:.2f}" for found in arms.values())]
+        for tag in first
+    ]
+    return [["questions", "before", *(f"after, {name}" for name in arms)], *rows]
+
+
+def kept_share(result: dict[str, Any]) -> list[Row]:
+    shares = list(next(iter(result["kept_share"].values())))
+    rows = [[p, *(f"{found[share]:.2f}" for share in shares)] for p, found in result["kept_share"].items()]
+    return [["p", *(f"exploring share {share}" for share in shares)], *rows]
+
+
+def lora_gap(result: dict[str, Any]) -> list[Row]:
+    head = [
+        "updates", "what the adapter changes", "gap, merged", "gap, as adapter", "merged weights that differ at all",
+        "change lost to rounding",
+    ]  # fmt: skip
+    rows = [
+        [
+            str(row["updates"]),
+            power(row["change"]) if row["change"] else "0",
+            power(row["gap_merged"]),
+            power(row["gap_adapter"]),
+            f"{row['weights_changed']:.0%}",
+            f"{row['change_lost']:.0%}",
+        ]
+        for row in result["rows"]
+    ]
+    return [head, *rows]
+
+
+def time_to_accuracy(result: dict[str, Any]) -> list[Row]:
+    rows = [
+        [name, "not reached" if found is None else f"{found:.0f}"]
+        for name, found in result["seconds_to_target"].items()
+    ]
+    return [["trainer", f"seconds to {result['target_accuracy']:.2f}"], *rows]
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[Row]]]] = {
     "demo": ("demo.json", demo),
+    "selection": ("selection.json", selection),
+    "selection kinds": ("selection.json", selection_kinds),
+    "kept share": ("selection.json", kept_share),
+    "lora gap": ("lora_gap.json", lora_gap),
+    "time to accuracy": ("time_to_accuracy.json", time_to_accuracy),
     "demo kinds": ("demo.json", kinds),
     "demo controls": ("demo.json", controls),
     "demo memory": ("demo_memory.json", demo_memory),
