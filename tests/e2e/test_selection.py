@@ -44,6 +44,7 @@ def test_a_resumed_run_chooses_the_same_questions_and_ends_with_the_same_weights
     assert undescribed(name for row in rows(straight / "metrics.jsonl") for name in row if name != "step") == []
 
 
+@pytest.mark.slow
 def test_two_ranks_choose_what_one_does(folder: Path):
     output = folder / "two"
     launch(
