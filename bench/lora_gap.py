@@ -141,8 +141,8 @@ def rounding(policy: Any, before: dict[str, torch.Tensor]) -> tuple[float, float
         rounded = merged[name].float() - before[name].float()
         differ += int((rounded != 0).sum())
         number += rounded.numel()
-        lost += float(((rounded - delta) ** 2).sum())
-        whole += float((delta**2).sum())
+        lost += float(((rounded - delta.detach()) ** 2).sum())
+        whole += float((delta.detach() ** 2).sum())
     return differ / number, (lost / whole) ** 0.5 if whole else 0.0
 
 

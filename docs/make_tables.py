@@ -183,7 +183,7 @@ def kept_share(result: dict[str, Any]) -> list[Row]:
 
 def lora_gap(result: dict[str, Any]) -> list[Row]:
     head = [
-        "updates", "what the adapter changes", "gap, merged", "gap, as adapter", "merged weights that differ at all",
+        "updates", "engine to the base model", "gap, merged", "gap, as adapter", "merged weights that differ at all",
         "change lost to rounding",
     ]  # fmt: skip
     rows = [
