@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 
 from rft import evaluate
+from rft.data.chat_template import ChatTemplate
 from rft.eval.results import Results, read_results
 from tests.unit.chat.endpoint_server import Response, Server, chat, serving
 from tests.unit.data.builder import TEMPLATES, make_tokenizer, write_dataset
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "eval" / "leaderboard.yaml")
+
+
+BUDGET = 60
+"""Tokens of the messages that BM25 may show."""
 
 
 def respond(body: dict[str, Any]) -> Response:
@@ -39,14 +44,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield made
 
 
-def run(folder: Path, server: Server, *overrides: str) -> int:
+def run(folder: Path, server: Server, *overrides: str, out: str = "out") -> int:
     if not (folder / "data").exists():
         write_dataset(folder / "data", {"train": (1,), "val": (2,), "benchmark": (3, 4)})
         make_tokenizer(TEMPLATES["chatml"]).save_pretrained(folder / "tokenizer")
     return evaluate.main([
-        CONFIG, f"output_dir={folder / 'out'}", f"data.source={folder / 'data'}", "data.revision=null",
+        CONFIG, f"output_dir={folder / out}", f"data.source={folder / 'data'}", "data.revision=null",
         f"compare.endpoint.base_url={server.url}", "compare.endpoint.model=m", "compare.endpoint.max_retries=0",
-        f"compare.tokenizer={folder / 'tokenizer'}", "compare.retrieval_max_tokens=60", *overrides,
+        f"compare.tokenizer={folder / 'tokenizer'}", f"compare.retrieval_max_tokens={BUDGET}",
+        "compare.retrieval_window=1", "compare.retrieval_overlap=0", *overrides,
     ])  # fmt: skip
 
 
@@ -64,25 +70,26 @@ def test_options_stand_in_a_system_message_behind_the_question(tmp_path: Path, s
         assert row.result.overall.accuracy == row.result.gold_letters.get("b", 0) / 6
         assert (row.settings["compare.protocol"], row.result.closed_by) == ("leaderboard", {"system": 6})
     assert all(body["temperature"] == 0 for body in server.asked)
-    lengths = {}
+    histories = [body["messages"][:-2] for body in server.asked]
     for body in server.asked:
         *history, query, options = body["messages"]
         assert (query["role"], options["role"]) == ("user", "system")
         assert "\nA. " in options["content"] and "\nA. " not in query["content"] and "What's next?" in query["content"]
         assert all(message["role"] != "system" for message in history), "neither a system line nor the persona card"
-        lengths.setdefault(len(history), []).append(sum(len(message["content"]) for message in history))
-    whole = max(lengths)
-    assert 0 in lengths and whole == 11
-    tokens = make_tokenizer(TEMPLATES["chatml"])
-    found = [body["messages"][:-2] for body in server.asked if 0 < len(body["messages"]) - 2 < whole]
-    assert len(found) == 6
-    for history in found:
-        assert sum(len(tokens(message["content"])["input_ids"]) for message in history) <= 60
-    # The order of options is our own: another run, in another folder, asks the same.
-    asked = [body["messages"] for body in server.asked]
-    server.asked.clear()
-    assert run(tmp_path, server, f"output_dir={tmp_path / 'again'}", "compare.endpoint.concurrency=1") == 0
-    assert sorted(map(str, asked)) == sorted(str(body["messages"]) for body in server.asked)
+    assert sorted(map(len, histories))[:6] == [0] * 6 and sorted(map(len, histories))[-6:] == [11] * 6
+    found = [history for history in histories if 0 < len(history) < 11]
+    tokenizer = ChatTemplate(make_tokenizer(TEMPLATES["chatml"]))
+    sizes = [sum(map(len, tokenizer.encode([message["content"] for message in history]))) for history in found]
+    assert len(found) == 6 and max(sizes) <= BUDGET
+
+
+def test_another_run_asks_the_same(tmp_path: Path, server: Server):
+    asked = []
+    for out in ("one", "two"):
+        assert run(tmp_path, server, "system=no_history", out=out) == 0
+        asked.append(sorted(str(body["messages"]) for body in server.asked))
+        server.asked.clear()
+    assert asked[0] == asked[1] and len(asked[0]) == 6
 
 
 def test_a_server_that_takes_no_system_message_there_gets_them_in_the_user_s_and_the_results_say_so(

@@ -59,10 +59,10 @@ def test_a_system_message_behind_the_question_joins_to_the_whole_chat(
     tokenizer = tokenizers(name)
     parts = ChatTemplate(tokenizer).split(MESSAGES[:num_messages])
     closing = Closing(user="Any novel?", system="A. Tea.\nB. Bread.")
+    assert parts.around_system is not None
     chat = [{"role": m.role, "content": m.content} for m in [*MESSAGES[:num_messages], *closing_messages(closing)]]
     whole = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert parts.history + parts.tail(closing) == whole
-    assert parts.tail("Any novel?") == ChatTemplate(tokenizer).split(MESSAGES[:num_messages]).tail("Any novel?")
 
 
 def test_control_tokens_in_a_system_message_behind_the_question_are_text(
