@@ -82,13 +82,13 @@ class DataConfig:
     """Which questions there are, and how a context becomes tokens."""
 
     format: Text = "personamem_v2"
-    """Layout of the data: personamem_v2, personamem_v1, longmemeval, locomo, jsonl, or package.module:Name for a
-    subclass of rft.data.dataset.Dataset."""
+    """Layout of the data: personamem_v2, personamem_v1, longmemeval, locomo, locomo_plus, perma, jsonl, or
+    package.module:Name for a subclass of rft.data.dataset.Dataset."""
     source: Text = "bowen-upenn/PersonaMem-v2"
     """A folder or file in that layout; with personamem_v2 also a hub dataset id."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Settings of the format: locomo has num_options, which makes multiple choice of its open questions; a format of
-    your own reads what it likes."""
+    """Settings of the format: locomo has num_options, which makes multiple choice of its open questions, and perma has
+    dialogues (c, n or s: clean, noisy, in the user's style); a format of your own reads what it likes."""
     revision: Text | None = None
     """Commit of the hub dataset; required for a hub id."""
     follow_links: bool = False

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import openai
@@ -25,7 +25,7 @@ from rft.chat.address import parse_address, without_secrets
 from rft.chat.failures import PASSING_FAILURES, FailedReply, ReplyFailure, failure_of
 from rft.chat.reply_body import NoCompletion, ReadError, ReadReply, read_body, read_error, shortened
 from rft.chat.server_habits import Habits, learned, request_body
-from rft.records import Message
+from rft.records import Message, Role
 
 LONGEST_WAIT = 8.0
 """Seconds before an overloaded server is asked again, as in the official client."""
@@ -49,6 +49,8 @@ class ChatReply:
     completion_tokens: int
     token_ids: tuple[int, ...] = ()
     """The reply's tokens, where a model on this machine answered."""
+    closed_by: Role = "user"
+    """Role of the last message of the chat, as it was sent."""
     failure: ReplyFailure | None = None
     """Why the answer cannot be used, whatever its text; None where it ended as it should, or was cut off."""
     detail: str = ""
@@ -138,7 +140,7 @@ class Endpoint:
                 found = self._without_answer(found)
             may_pass = asked_in_vain or found.failure in (ReplyFailure.OVERLOADED, ReplyFailure.TIMEOUT)
             if wait is None or not may_pass or attempt == self.max_retries:
-                return self._counted(found)
+                return replace(self._counted(found), closed_by=body["messages"][-1]["role"])
             time.sleep(wait or min(LONGEST_WAIT, 0.5 * 2**attempt) * random.uniform(0.75, 1.0))
             attempt += 1
 

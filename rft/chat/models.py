@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from rft.chat.endpoint import ChatReply, Endpoint
 from rft.config import Config
 from rft.data.chat_template import ChatParts, ChatTemplate
-from rft.records import Message, TurnRequest
+from rft.data.closing import Asking, Closing, closing_messages
+from rft.records import Message, Role, TurnRequest
 from rft.reward.thoughts import decode_reply, opens_thought
 from rft.rollout.engine import Sampling
 from rft.rollout.vllm_local import VllmEngine
@@ -27,7 +28,7 @@ Tag = TypeVar("Tag")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest(Generic[Tag]):
-    """A chat that ends with a user message to be answered.
+    """A chat that ends with what is to be answered.
 
     Example:
         ChatRequest(tag="train/17", context=(Message(role="system", content="..."),), question="And now?",
@@ -38,7 +39,7 @@ class ChatRequest(Generic[Tag]):
     """Given back with the reply, so that the caller knows which request it belongs to."""
     context: tuple[Message, ...]
     """Requests that follow each other with an equal context share its computation."""
-    question: str
+    question: Asking
     max_tokens: int
     seed: int
 
@@ -102,8 +103,13 @@ class LocalChatModel:
                         prompt_tokens=len(turn.prompt_ids),
                         completion_tokens=len(completion.token_ids),
                         token_ids=completion.token_ids,
+                        closed_by=self.closed_by(request.question),
                     ),
                 )
+
+    def closed_by(self, question: Asking) -> Role:
+        """Role of a chat's last message: a template may take no system message there."""
+        return "system" if isinstance(question, Closing) and self.chat.around_system is not None else "user"
 
     def prompt_ids(self, request: ChatRequest[Any]) -> tuple[int, ...]:
         context, parts = self._context(request.context)
@@ -139,7 +145,7 @@ class EndpointChatModel:
         yield from in_threads(jobs, self._reply, self.concurrency)
 
     def _reply(self, request: ChatRequest[Any]) -> ChatReply:
-        messages = [*request.context, Message(role="user", content=request.question)]
+        messages = [*request.context, *closing_messages(request.question)]
         seed = request.seed if self.temperature != 0 else None
         return self.endpoint.reply(messages, request.max_tokens, temperature=self.temperature, seed=seed)
 

@@ -5,6 +5,9 @@ special token ahead of the question (`<|im_start|>` with Qwen). A tokenizer spli
 two sides can be tokenised apart and joined. Rendering the history alone would not do: some templates, Qwen3's among
 them, write the last assistant message of a chat differently.
 
+A question may be followed by a system message (`Closing`). Several templates refuse one there, or move it to the
+beginning; then its text stands at the end of the user's message.
+
 What a message says is text, also where it says `<|im_end|>`: `quote` breaks the control tokens in it, so that neither
 template nor tokenizer sees one, and `encode` reads them as the characters they are made of. A text without any is
 quoted as it is, and its tokens are the same.
@@ -27,11 +30,13 @@ import numpy.typing as npt
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from rft.data.closing import Asking, closing_text
 from rft.records import Message
 
 TokenArray = npt.NDArray[np.int32]
 
 PROBE = "@@the question goes here@@"
+SYSTEM_PROBE = "@@a system message goes here@@"
 
 ESCAPE, BREAK = "\ufdd0", "\ufdd0\ufdd1"
 """Noncharacters of Unicode, which no text for exchange holds: BREAK stands behind the first character of a quoted
@@ -62,10 +67,15 @@ class ChatParts:
     footer: str
     quote: Callable[[str], str] = field(compare=False, repr=False)
     """`ChatTemplate.quote` of the template it comes from."""
+    around_system: tuple[str, str] | None = None
+    """What stands before and behind a system message that follows the question; None where the template takes none."""
 
-    def tail(self, question: str) -> str:
+    def tail(self, question: Asking) -> str:
         """What follows the history, up to where the reply begins."""
-        return f"{self.header}{self.quote(question)}{self.footer}"
+        if isinstance(question, str) or self.around_system is None:
+            return f"{self.header}{self.quote(closing_text(question))}{self.footer}"
+        before, behind = self.around_system
+        return f"{self.header}{self.quote(question.user)}{before}{self.quote(question.system)}{behind}"
 
 
 class ChatTemplate:
@@ -195,7 +205,33 @@ class ChatTemplate:
         cut = max((before.rfind(marker) for marker in self._markers), default=-1)
         if not probe or cut < 0 or (cut == 0 and messages):
             raise self._unstable("puts no special token between the history and the question")
-        return ChatParts(history=before[:cut], header=before[cut:], footer=footer, quote=self.quote)
+        return ChatParts(
+            history=before[:cut],
+            header=before[cut:],
+            footer=footer,
+            quote=self.quote,
+            around_system=self.around_system,
+        )
+
+    @cached_property
+    def around_system(self) -> tuple[str, str] | None:
+        """`ChatParts.around_system`: the same behind every history, and the reply begins as it does after a user."""
+        turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
+        found = {self._around_system(history) for history in ([], turns, [{"role": "system", "content": "0"}, *turns])}
+        return found.pop() if len(found) == 1 else None
+
+    def _around_system(self, history: list[dict[str, str]]) -> tuple[str, str] | None:
+        asked = [*history, {"role": "user", "content": PROBE}]
+        try:
+            alone = self._render(asked)
+            text = self._render([*asked, {"role": "system", "content": SYSTEM_PROBE}])
+        except ValueError:
+            return None
+        head, _, footer = alone.partition(PROBE)
+        if not text.startswith(head + PROBE):
+            return None
+        before, probe, behind = text.removeprefix(head + PROBE).partition(SYSTEM_PROBE)
+        return (before, behind) if probe and before and behind == footer else None
 
     def check(self, messages: Sequence[Message], question: str) -> None:
         """Raises ValueError unless history and tail, tokenised apart, equal the whole chat tokenised at once."""

@@ -6,7 +6,9 @@ from rft.config import DataConfig
 from rft.data.dataset import Dataset
 from rft.data.readers.jsonl_dataset import JsonlDataset
 from rft.data.readers.locomo import Locomo
+from rft.data.readers.locomo_plus import LocomoPlus
 from rft.data.readers.longmemeval import LongMemEval
+from rft.data.readers.perma import Perma
 from rft.data.readers.personamem_v1 import PersonaMemV1
 from rft.data.readers.personamem_v2 import PersonaMemV2
 from rft.plugins import choose
@@ -16,6 +18,8 @@ FORMATS: dict[str, type[Dataset]] = {
     "personamem_v1": PersonaMemV1,
     "longmemeval": LongMemEval,
     "locomo": Locomo,
+    "locomo_plus": LocomoPlus,
+    "perma": Perma,
     "jsonl": JsonlDataset,
 }
 

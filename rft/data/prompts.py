@@ -11,6 +11,7 @@ import string
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from rft.data.closing import Asking, Closing, closing_text
 from rft.records import Context, Message, Question
 
 CUT_MARK = "[...]"
@@ -37,6 +38,19 @@ Recall what this user prefers. Which reply suits this user best?
 Reason step by step, and end with a line of this form: Final Answer: [Letter]"""
 """The paper's protocol for models behind an API. There the options come in a system message at the end, which several
 chat templates refuse; here they stand in the user's."""
+
+LEADERBOARD_QUERY = """{query}
+
+Keep in mind what you know of my preferences from our conversations."""
+
+LEADERBOARD_OPTIONS = """These replies are possible:
+
+{options}
+
+Weigh step by step which of them suits the request and the user best. End with a line of this form: \
+Final Answer: [Letter]"""
+"""The Agent Memory Leaderboard's protocol for PersonaMem-v2, in words of ours: a request to recall ends the user's
+message, and a system message behind it shows the options."""
 
 JUDGE_SYSTEM_PROMPT = "You judge whether a reply suits the user it was written for. You are strict and brief."
 
@@ -118,6 +132,26 @@ class McqWording:
         return ask(query, options_of(question, option_order), self.protocol)
 
 
+class LeaderboardWording:
+    """The query with a request to recall; options, where there are any, in a system message behind it. There is no
+    system line: the leaderboard writes none."""
+
+    system_prompt: str | None = None
+
+    def ask(self, question: Question, option_order: Sequence[int], *, show_query: bool = True) -> str:
+        """All of it as a user's message, for chats that take no system message at their end."""
+        return closing_text(self.close(question, option_order, show_query=show_query))
+
+    def close(self, question: Question, option_order: Sequence[int], *, show_query: bool = True) -> Asking:
+        """How a chat that asks `question` ends."""
+        query = question.query if show_query else ""
+        user = LEADERBOARD_QUERY.format(query=query).lstrip()
+        if not option_order:
+            return user
+        shown = lettered(options_of(question, option_order))
+        return Closing(user=user, system=LEADERBOARD_OPTIONS.format(options=shown))
+
+
 class PlainWording:
     """The query as it is, with the task's system line or none."""
 
@@ -178,11 +212,16 @@ def ask(query: str, options: Sequence[str], protocol: AnswerFormat = "boxed") ->
     if not options:
         return query
     if protocol == "final_answer":
-        shown = "\n".join(f"{letter.upper()}. {option}" for letter, option in zip(letters, options, strict=True))
-        return FINAL_ANSWER_TEMPLATE.format(query=query, options=shown).lstrip()
+        return FINAL_ANSWER_TEMPLATE.format(query=query, options=lettered(options)).lstrip()
     shown = "\n".join(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
     boxes = " or ".join(f"\\boxed{{{letter}}}" for letter in letters)
     return MCQ_TEMPLATE.format(query=query, options=shown, boxes=boxes).lstrip()
+
+
+def lettered(options: Sequence[str]) -> str:
+    """The options as `A. ...` to `D. ...`, one below the other."""
+    letters = LETTERS[: len(options)]
+    return "\n".join(f"{letter.upper()}. {option}" for letter, option in zip(letters, options, strict=True))
 
 
 def sft_target(question: Question, option_order: Sequence[int]) -> str:

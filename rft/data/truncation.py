@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from rft.data.chat_template import ChatParts, ChatTemplate, TokenArray
+from rft.data.closing import Asking
 from rft.data.prompts import CUT_MARK
 from rft.records import Message
 
@@ -59,7 +60,7 @@ class Part:
 def truncate(
     chat: ChatTemplate,
     messages: Sequence[Message],
-    questions: Sequence[str],
+    questions: Sequence[Asking],
     num_context_tokens: int,
     limit: int,
     policy: TruncationPolicy,
@@ -108,7 +109,7 @@ class Layout:
 
 
 def lay_out(
-    chat: ChatTemplate, messages: Sequence[Message], keep: Mapping[int, Part | None], questions: Sequence[str]
+    chat: ChatTemplate, messages: Sequence[Message], keep: Mapping[int, Part | None], questions: Sequence[Asking]
 ) -> Layout:
     """The messages whose indices are in `keep`, whole or in part, in order, and the questions."""
     chosen = [in_part(chat, messages[i], keep[i]) for i in sorted(keep)]

@@ -12,6 +12,7 @@ from typing import Any
 from rft.chat.endpoint import ChatReply
 from rft.chat.failures import PASSING_FAILURES, ReplyFailure
 from rft.chat.models import ChatModel, ChatRequest, LocalChatModel
+from rft.data.closing import Asking, Closing, closing_text
 from rft.eval.asked import Asked, comparison_seed
 from rft.eval.material import Material, Shown
 from rft.eval.predictions import PROMPT_TOO_LONG, QUESTION_CHARS, Prediction, question_fields
@@ -25,14 +26,19 @@ class PutQuestion:
     """One question as it is put to a model, kept until the reply comes.
 
     Example:
-        PutQuestion(question=question, sample=0, text="Any idea for my evening? ...", shown=Shown(messages=(...)))
+        PutQuestion(question=question, sample=0, asking="Any idea for my evening? ...", shown=Shown(messages=(...)))
     """
 
     question: Question
     sample: int
-    text: str
-    """The user message."""
+    asking: Asking
+    """The message that asks, or the two that do."""
     shown: Shown
+
+    @property
+    def text(self) -> str:
+        """All that asks."""
+        return closing_text(self.asking)
 
 
 def answer_by_chat(
@@ -51,11 +57,11 @@ def chat_requests(system: System, material: Material, asked: Sequence[Asked]) ->
     config = material.config
     for question, sample in asked:
         shown = system.shows(material, question)
-        text = material.form.text_of(question, show_query=not system.hides_query)
+        asking = material.form.asking(question, show_query=not system.hides_query)
         yield ChatRequest(
-            tag=PutQuestion(question=question, sample=sample, text=text, shown=shown),
+            tag=PutQuestion(question=question, sample=sample, asking=asking, shown=shown),
             context=shown.messages,
-            question=text,
+            question=asking,
             max_tokens=config.rollout.max_completion_length,
             seed=comparison_seed(config.train.seed, sample, f"{system.name}/{question.question_id}"),
         )
@@ -121,6 +127,7 @@ def prediction_from_reply(
         completion_tokens=reply.completion_tokens,
         question=put.text[-QUESTION_CHARS:],
         text=reply.text,
+        closed_by=reply.closed_by if isinstance(put.asking, Closing) else None,
         messages_dropped=put.shown.messages_dropped,
         memory=memory,
     )

@@ -20,6 +20,7 @@ from rft.config import ModelConfig
 from rft.data.chat_template import ChatTemplate
 from rft.data.dataset import Dataset
 from rft.data.formats import open_dataset
+from rft.data.prompts import JUDGE_LAYOUTS
 from rft.eval.answer_folder import (
     add_counters,
     check_answer_settings,
@@ -35,7 +36,7 @@ from rft.eval.chat_answers import answer_by_chat
 from rft.eval.chosen_questions import choose_questions
 from rft.eval.config import ComparisonConfig, EndpointConfig
 from rft.eval.failed_answers import answers_to_keep, write_answers
-from rft.eval.judge import judge_answers
+from rft.eval.judge import LEADERBOARD_LAYOUTS, judge_answers
 from rft.eval.material import Material
 from rft.eval.memory_by_endpoint import answer_from_endpoint_memory
 from rft.eval.memory_by_engine import MemoryAgent, answer_from_memory, make_memory_agent
@@ -45,7 +46,7 @@ from rft.eval.question_form import make_question_form
 from rft.eval.ranks import Ranks
 from rft.eval.results import RULES_LABEL, Results, make_results, write_results
 from rft.eval.rule_answers import answer_by_rule
-from rft.eval.systems import System, choose_systems, fitting_systems
+from rft.eval.systems import System, choose_systems, counts_tokens, fitting_systems
 from rft.records import Question
 from rft.tasks.mcq import McqTask
 from rft.tasks.registry import task_class
@@ -215,7 +216,8 @@ class Comparison:
             concurrency=config.endpoint.concurrency,
             temperature=0.0 if config.repeats == 1 else 1.0,
         )
-        verdicts = judge_answers(config, answers, questions, model, folder / "verdicts.jsonl")
+        layouts = layouts_of(self.config)
+        verdicts = judge_answers(config, answers, questions, model, folder / "verdicts.jsonl", layouts)
         try:
             for _ in tqdm(verdicts, desc=f"judge {system.name}", unit="verdict", dynamic_ncols=True):
                 pass
@@ -301,7 +303,7 @@ def load_tokenizer_for(config: ComparisonConfig, systems: Sequence[System]) -> P
 
     with_model = [system for system in systems if system.kind != "rule"]
     if config.uses_endpoint:
-        with_model = [system for system in with_model if system.needs_tokenizer]
+        with_model = [system for system in with_model if counts_tokens(system, config.compare)]
     if not with_model and config.compare.tokenizer is None:
         return None
     key, source = "model.model_name_or_path", config.model
@@ -341,15 +343,23 @@ def prepare_system(system: System, material: Material) -> None:
 
 
 def results_folder(config: ComparisonConfig, dataset: Dataset, split: str) -> Path:
-    """OUTPUT_DIR/evaluation/DATASET-SPLIT, with `-open` where a judge reads the answers; it is made."""
+    """OUTPUT_DIR/evaluation/DATASET-SPLIT, with `-leaderboard` for that protocol and `-open` where a judge reads the
+    answers; it is made."""
     if "/" in dataset.name or "\0" in dataset.name:
         raise ValueError(
             f"data.format: the name of the data set, {dataset.name!r}, names a folder; leave out the slash"
         )
-    name = f"{dataset.name}-{split}" + ("-open" if config.compare.answers == "open" else "")
+    compare = config.compare
+    name = f"{dataset.name}-{split}" + ("-leaderboard" if compare.protocol == "leaderboard" else "")
+    name += "-open" if compare.answers == "open" else ""
     folder = Path(config.output_dir) / "evaluation" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def layouts_of(config: ComparisonConfig) -> tuple[str, ...]:
+    """What a judge reads each answer in."""
+    return LEADERBOARD_LAYOUTS if config.compare.protocol == "leaderboard" else tuple(JUDGE_LAYOUTS)
 
 
 def open_endpoint(config: EndpointConfig) -> Endpoint:

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from rft.config import Config
 from rft.config_schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Text, section
-from rft.data.prompts import AnswerFormat
 
 
 @section
@@ -63,9 +62,9 @@ class CompareConfig:
 
     answers: Literal["choice", "open"] = "choice"
     """`choice`: a letter. `open`: no options are shown, a judge reads the answer."""
-    protocol: AnswerFormat = "boxed"
-    """With multiple choice, how a letter is asked for and read: `boxed` is the task's own way, `final_answer` the
-    paper's for models behind an API."""
+    protocol: Literal["boxed", "final_answer", "leaderboard"] = "boxed"
+    """How a question is put: `boxed` is the task's own way, `final_answer` the paper's for models behind an API, with
+    multiple choice, `leaderboard` the Agent Memory Leaderboard's, also with `answers: open` (docs/evaluation.md)."""
     label: Text | None = None
     """The model's name in tables and folders; None is the end of its path or id."""
     baseline: Text = "no_history"
@@ -83,11 +82,15 @@ class CompareConfig:
     retrieval_overlap: NonNegativeInt = 2
     """Of bm25 and embeddings: messages that a window shares with the one before; below retrieval_window."""
     retrieval_top_k: PositiveInt = 10
-    """Of bm25 and embeddings: how many of the best windows are shown."""
+    """Of bm25 and embeddings: how many of the best windows are shown, at most."""
+    retrieval_max_tokens: PositiveInt | None = None
+    """Of bm25 and embeddings: tokens of the messages that are shown, at most; a window that would go over them is left
+    out. None is no limit."""
     embedding_model: Text = "sentence-transformers/all-MiniLM-L6-v2"
     """Of embeddings: a folder or hub id for sentence-transformers."""
     tokenizer: Text | None = None
-    """With an endpoint: what counts tokens for truncated_history and memory; None is the endpoint's model name."""
+    """With an endpoint: what counts tokens for truncated_history, memory and retrieval_max_tokens; None is the
+    endpoint's model name."""
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     """A model that is asked instead of a local one."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)

@@ -62,6 +62,20 @@ def task_problems(config: ComparisonConfig) -> list[Problem]:
             "set compare.protocol=boxed",
         ),
         (
+            compare.protocol == "leaderboard" and not asks_for_letters,
+            f"compare.protocol=leaderboard asks for a letter or an open answer, and task {config.task} has its own "
+            "wording; set compare.protocol=boxed, or task=mcq",
+        ),
+        (
+            compare.protocol == "leaderboard" and compare.temperature not in (0, None),
+            "compare.protocol=leaderboard is greedy; set compare.temperature=0, or compare.protocol=final_answer",
+        ),
+        (
+            compare.protocol == "leaderboard" and open_ended and compare.judge.repeats > 1,
+            "compare.protocol=leaderboard has each answer judged once; set compare.judge.repeats=1, or "
+            "compare.protocol=boxed",
+        ),
+        (
             needs_own_score and task.own_score is Task.own_score,
             f"task {config.task} has no reward of its own; set reward.function to package.module:name",
         ),

@@ -2,7 +2,8 @@ r"""Open-ended answers, read by a judge: any model behind an OpenAI-compatible e
 
 A verdict is a number from 0 to 1 in one `\boxed{}` (arXiv 2512.06688: a narrow judge sees query, preference and
 reply). Each answer is judged in both layouts (preference or reply first), `compare.judge.repeats` times each; its
-reward is the mean of the valid verdicts. A verdict that cannot be read is counted and never becomes a zero.
+reward is the mean of the valid verdicts. A verdict that cannot be read is counted and never becomes a zero. The
+leaderboard's protocol reads each answer once, preference first.
 """
 
 from __future__ import annotations
@@ -108,6 +109,9 @@ def judge_request(question: Question, reply: str, layout: str) -> tuple[tuple[Me
     return (Message(role="system", content=prompts.JUDGE_SYSTEM_PROMPT),), text
 
 
+LEADERBOARD_LAYOUTS = ("gold_first",)
+"""What the judge reads each answer in with compare.protocol=leaderboard."""
+
 VerdictKey = tuple[str, int, str, int]
 """Question id, sample, layout, repeat."""
 
@@ -118,6 +122,7 @@ def judge_answers(
     questions: Mapping[str, Question],
     model: ChatModel,
     path: Path,
+    layouts: Sequence[str] = tuple(prompts.JUDGE_LAYOUTS),
 ) -> Iterator[Verdict]:
     """Asks for the verdicts that `path` does not hold yet, and appends each as it comes, failed ones at the end.
 
@@ -125,6 +130,7 @@ def judge_answers(
         questions: by id, those of the predictions.
         model: the judge.
         path: verdicts.jsonl.
+        layouts: those of prompts.JUDGE_LAYOUTS that each answer is read in.
 
     Raises:
         ValueError: not one verdict came.
@@ -134,7 +140,7 @@ def judge_answers(
         request
         for prediction in predictions
         if is_judged(prediction)
-        for request in verdict_requests(config, prediction, questions[prediction.question_id])
+        for request in verdict_requests(config, prediction, questions[prediction.question_id], layouts)
         if request.tag not in done
     )
     failed: list[tuple[Verdict, str]] = []
@@ -182,9 +188,9 @@ def is_judged(prediction: Prediction) -> bool:
 
 
 def verdict_requests(
-    config: JudgeConfig, prediction: Prediction, question: Question
+    config: JudgeConfig, prediction: Prediction, question: Question, layouts: Sequence[str]
 ) -> Iterator[ChatRequest[VerdictKey]]:
-    for layout in prompts.JUDGE_LAYOUTS:
+    for layout in layouts:
         context, text = judge_request(question, prediction.text, layout)
         for repeat in range(config.repeats):
             yield ChatRequest(

@@ -65,7 +65,7 @@ class Material:
         self.context = lru_cache(maxsize=4)(dataset.context)
         self.whole = lru_cache(maxsize=4)(self._whole)
         self.cut = lru_cache(maxsize=4)(self._cut)
-        self.retriever = lru_cache(maxsize=None)(lambda name: open_retriever(name, config.compare))
+        self.retriever = lru_cache(maxsize=None)(lambda name: open_retriever(name, config.compare, chat))
 
     def nothing(self) -> Shown:
         """The task's system line alone, where it has one."""
@@ -86,7 +86,7 @@ class Material:
         `asked_of`, which is another context where strangers are shown."""
         assert self.chat is not None, "checked at the start"
         messages = self.whole(context_id).messages
-        asked = [self.form.text_of(question) for question in self.asked_of[asked_of]]
+        asked = [self.form.asking(question) for question in self.asked_of[asked_of]]
         (tokens,) = self.chat.encode([self.chat.split(messages).history])
         try:
             found = truncate(self.chat, messages, asked, len(tokens), limit, policy)

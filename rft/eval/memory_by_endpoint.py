@@ -97,4 +97,4 @@ def answer_from_written_memory(
 
 
 def put_question(material: Material, question: Question) -> PutQuestion:
-    return PutQuestion(question=question, sample=0, text=material.form.text_of(question), shown=Shown(messages=()))
+    return PutQuestion(question=question, sample=0, asking=material.form.text_of(question), shown=Shown(messages=()))

@@ -14,7 +14,7 @@ from typing import Any
 
 from rft.data.prompts import gold_letter
 from rft.jsonl import whole_lines
-from rft.records import FinishReason, Question
+from rft.records import FinishReason, Question, Role
 
 QUESTION_CHARS = 4000
 """How much of a question's text is kept, from its end."""
@@ -66,6 +66,9 @@ class Prediction:
     """The message that asks, its last 4,000 characters."""
     text: str
     """The reply, as it came."""
+    closed_by: Role | None = None
+    """With compare.protocol=leaderboard: the role of the message that showed the options, the last one of the chat;
+    `user` where the model's chat takes no system message there."""
     messages_dropped: int = 0
     """Messages of the context left out because it was too long."""
     memory: dict[str, Any] | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rft.data.prompts import McqWording, Wording, gold_letter, letters_of, shown_order
+from rft.data.closing import Asking, closing_text
+from rft.data.prompts import LeaderboardWording, McqWording, Wording, gold_letter, letters_of, shown_order
 from rft.eval.config import ComparisonConfig
 from rft.records import Attempt, Question, Score
 from rft.reward.final_answer import score_final_answer
@@ -27,9 +28,15 @@ class QuestionForm:
     order_of: Callable[[Question], tuple[int, ...]]
     """The order in which a question's options are shown; empty where they are hidden."""
 
-    def text_of(self, question: Question, *, show_query: bool = True) -> str:
-        """The user message that asks a question."""
+    def asking(self, question: Question, *, show_query: bool = True) -> Asking:
+        """The message that asks a question, or the two that do."""
+        if isinstance(self.wording, LeaderboardWording):
+            return self.wording.close(question, self.order_of(question), show_query=show_query)
         return self.wording.ask(question, self.order_of(question), show_query=show_query)
+
+    def text_of(self, question: Question, *, show_query: bool = True) -> str:
+        """`asking` as the one message of a user."""
+        return closing_text(self.asking(question, show_query=show_query))
 
     def shown_order(self, question: Question) -> tuple[int, ...]:
         """`order_of`, or empty where the wording leaves the options out."""
@@ -38,13 +45,15 @@ class QuestionForm:
 
 def make_question_form(config: ComparisonConfig, task: Task) -> QuestionForm:
     """The task's own words and scores, unless `compare.protocol` or `compare.answers` say otherwise."""
+    protocol, order_of = config.compare.protocol, task.dataset.option_order
+    wording: Wording
     if config.compare.answers == "open":
-        return QuestionForm(wording=task.wording, score=TaskScorer(leave_to_judge), order_of=lambda question: ())
-    order_of = task.dataset.option_order
-    if config.compare.protocol == "final_answer":
-        score = make_scorer(config.reward, final_answer_scores)
-        return QuestionForm(wording=McqWording("final_answer"), score=score, order_of=order_of)
-    return QuestionForm(wording=task.wording, score=task.score, order_of=order_of)
+        wording = LeaderboardWording() if protocol == "leaderboard" else task.wording
+        return QuestionForm(wording=wording, score=TaskScorer(leave_to_judge), order_of=lambda question: ())
+    if protocol == "boxed":
+        return QuestionForm(wording=task.wording, score=task.score, order_of=order_of)
+    wording = LeaderboardWording() if protocol == "leaderboard" else McqWording("final_answer")
+    return QuestionForm(wording=wording, score=make_scorer(config.reward, final_answer_scores), order_of=order_of)
 
 
 def final_answer_scores(attempts: Sequence[Attempt]) -> list[Score]:

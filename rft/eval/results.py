@@ -91,7 +91,7 @@ class Results:
 
     version: int
     name: str
-    """The folder's: data set and split, and `open` where a judge reads the answers."""
+    """The folder's: data set and split, `leaderboard` for that protocol, `open` where a judge reads the answers."""
     num_questions: int
     """Asked now; a row says how many it has answers to."""
     data: dict[str, Any]

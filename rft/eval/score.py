@@ -61,6 +61,8 @@ class EvalResult:
     """Accuracy of a guess among the options; None where a question was asked without options."""
     rewards: dict[str, float] = field(default_factory=dict)
     """Mean of each reward function's values, by its name."""
+    closed_by: dict[str, int] = field(default_factory=dict)
+    """With compare.protocol=leaderboard: how many chats ended with the options in a message of each role."""
     memory: MemoryResult | None = None
     """Where answers came from a memory."""
 
@@ -117,6 +119,7 @@ def summarize(predictions: Sequence[Prediction], breakdowns: Sequence[str]) -> E
         gold_letters=counted(prediction.reference for prediction in shown),
         chance=statistics.fmean(1 / len(prediction.option_order) for prediction in shown) if all_shown else None,
         rewards=mean_parts(predictions),
+        closed_by=counted(prediction.closed_by for prediction in predictions),
         memory=summarize_memories(from_memory) if from_memory else None,
     )
 

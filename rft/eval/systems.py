@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rft.data import prompts
+from rft.eval.config import CompareConfig
 from rft.eval.material import Material, Shown
 from rft.records import Question
 
@@ -49,7 +50,7 @@ class System:
     needs: tuple[Need, ...] = ()
     """What every question must have."""
     needs_tokenizer: bool = False
-    """Whether tokens are counted even where an endpoint answers."""
+    """Whether tokens are counted even where an endpoint answers, whatever the config."""
     settings: tuple[str, ...] = ()
     """Config keys that its answers depend on, besides those that all answers do (answer_folder.py)."""
     texts: tuple[str, ...] = ()
@@ -160,7 +161,10 @@ def majority_rule(material: Material) -> Rule:
 # ----------------------------------------------------------------------------------------------------------- systems
 
 WHOLE_CONTEXT_SETTINGS = ("data.persona_card", "data.length_policy", "data.max_prompt_length")
-RETRIEVAL_SETTINGS = ("compare.retrieval_window", "compare.retrieval_overlap", "compare.retrieval_top_k")
+RETRIEVAL_SETTINGS = (
+    "compare.retrieval_window", "compare.retrieval_overlap", "compare.retrieval_top_k", "compare.retrieval_max_tokens",
+    "compare.tokenizer",
+)  # fmt: skip
 MEMORY_SETTINGS = (
     "memory.chunk_tokens", "memory.max_memory_tokens", "memory.max_update_length", "memory.query_aware",
     "compare.tokenizer",
@@ -293,6 +297,12 @@ def choose_systems(asked: str | Sequence[str]) -> list[System]:
     if unknown:
         raise ValueError(f"unknown system '{unknown[0]}'; choose of {', '.join((*SYSTEMS, *SYSTEM_SETS))}")
     return [SYSTEMS[name] for name in dict.fromkeys(found)]
+
+
+def counts_tokens(system: System, compare: CompareConfig) -> bool:
+    """Whether tokens are counted for a system even where an endpoint answers."""
+    searches = RETRIEVAL_SETTINGS[0] in system.settings
+    return system.needs_tokenizer or (searches and compare.retrieval_max_tokens is not None)
 
 
 def names_in(asked: str | Sequence[str]) -> list[str]:

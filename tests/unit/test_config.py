@@ -241,6 +241,12 @@ def test_every_shipped_config_can_be_read(path: Path):
     assert Path(parse_config(schema, path, []).output_dir).parts[0] in ("checkpoints", ".cache")
 
 
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs" / "eval").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_comparison_can_be_read(path: Path):
+    config: ComparisonConfig = parse_config(ComparisonConfig, path, [])
+    assert Path(config.output_dir).parts[0] == "checkpoints" and config.eval.split == "benchmark"
+
+
 def test_resolved_config_reads_back_the_same(tmp_path: Path):
     import yaml
 

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rft.data.chat_template import BREAK, ESCAPE, PROBE, ChatTemplate, unquoted
 from rft.data.chunks import cut_chunks
+from rft.data.closing import Closing, closing_messages
 from rft.data.memory_prompts import MemoryPrompts
 from rft.records import Message
 from tests.unit.data.builder import CHATML, SPECIAL, TEMPLATES, make_tokenizer
@@ -45,6 +46,61 @@ def test_history_and_tail_join_to_the_whole_chat(
         history, tail = chat.encode([parts.history, parts.tail(question)])
         assert [*history, *tail] == whole_chat(tokenizer, messages, question)
         chat.check(messages, question)
+
+
+CLOSING = Closing(user="Any novel?", system="A. Tea.\nB. Bread <|im_end|>\n<|im_start|>.\n")
+
+
+@pytest.mark.parametrize("name", ["chatml", "thinking", "trimming"])
+@pytest.mark.parametrize("num_messages", range(1, 7))
+def test_a_system_message_behind_the_question_joins_to_the_whole_chat(
+    tokenizers: Callable[[str], PreTrainedTokenizerFast], name: str, num_messages: int
+) -> None:
+    tokenizer = tokenizers(name)
+    parts = ChatTemplate(tokenizer).split(MESSAGES[:num_messages])
+    closing = Closing(user="Any novel?", system="A. Tea.\nB. Bread.")
+    assert parts.around_system is not None
+    chat = [{"role": m.role, "content": m.content} for m in [*MESSAGES[:num_messages], *closing_messages(closing)]]
+    whole = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert parts.history + parts.tail(closing) == whole
+
+
+def test_control_tokens_in_a_system_message_behind_the_question_are_text(
+    tokenizers: Callable[[str], PreTrainedTokenizerFast],
+) -> None:
+    tokenizer = tokenizers("chatml")
+    chat = ChatTemplate(tokenizer)
+    (ids,) = chat.encode([chat.split(MESSAGES).tail(CLOSING)])
+    ends = [token for token in ids.tolist() if token == tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    assert len(ends) == 2
+
+
+OPENED, ENDED = "<|im_start|>", "<|im_end|>\n"
+BODY = OPENED + "{{ m.role }}\n{{ m.content }}" + ENDED
+ASSISTANT = "{% if add_generation_prompt %}" + OPENED + "assistant\n{% endif %}"
+SYSTEM_FIRST = (
+    "{% if m.role == 'system' and not loop.first %}{{ raise_exception('System message must be first') }}{% endif %}"
+)
+REFUSING = {
+    "refuses": "{% for m in messages %}" + SYSTEM_FIRST + BODY + "{% endfor %}" + ASSISTANT,
+    "moves to the beginning": (
+        "{% for m in messages %}{% if m.role == 'system' %}" + BODY + "{% endif %}{% endfor %}"
+        "{% for m in messages %}{% if m.role != 'system' %}" + BODY + "{% endif %}{% endfor %}" + ASSISTANT
+    ),
+    "leaves out": "{% for m in messages %}{% if m.role != 'system' or loop.first %}" + BODY + "{% endif %}{% endfor %}"
+    + ASSISTANT,
+    "opens no reply": "{% for m in messages %}" + BODY + "{% endfor %}{% if messages[-1].role == 'user' %}" + OPENED
+    + "assistant\n{% endif %}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("template", REFUSING.values(), ids=REFUSING)
+def test_what_a_template_takes_behind_no_question_ends_the_user_s_message(template: str) -> None:
+    chat = ChatTemplate(make_tokenizer(template))
+    parts = chat.split(MESSAGES[:3])
+    closing = Closing(user="Any novel?", system="A. Tea.")
+    assert chat.around_system is None
+    assert parts.tail(closing) == parts.tail("Any novel?\n\nA. Tea.")
 
 
 contents = st.lists(

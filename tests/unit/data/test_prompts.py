@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rft.data import prompts
-from rft.data.prompts import McqWording, PlainWording, context_messages, wording_text
+from rft.data.closing import Closing
+from rft.data.prompts import LeaderboardWording, McqWording, PlainWording, context_messages, wording_text
 from rft.records import Context, Message, Question
 
 CARD = Message(role="system", content="card")
@@ -39,6 +40,24 @@ def test_the_final_answer_protocol_asks_for_a_line() -> None:
     assert "A. w2\nB. right" in asked and asked.endswith("Final Answer: [Letter]")
 
 
+def test_the_leaderboard_s_options_stand_in_a_system_message_behind_the_query() -> None:
+    closing = LeaderboardWording().close(question(), (2, 0, 3, 1))
+    assert isinstance(closing, Closing)
+    assert closing.user.startswith("Any {idea}?\n\n") and "w2" not in closing.user
+    assert "A. w2\nB. right\nC. w3\nD. w1" in closing.system and "idea" not in closing.system
+    assert closing.system.endswith("Final Answer: [Letter]")
+    asked = LeaderboardWording().ask(question(), (2, 0, 3, 1))
+    assert asked == f"{closing.user}\n\n{closing.system}"
+    assert prompts.shown_order(LeaderboardWording(), question(), (2, 0, 3, 1)) == (2, 0, 3, 1)
+
+
+def test_the_leaderboard_s_open_question_is_the_query_with_its_request_to_recall() -> None:
+    asked = LeaderboardWording().close(question(), ())
+    closing = LeaderboardWording().close(question(), (0, 1), show_query=False)
+    assert isinstance(asked, str) and asked.startswith("Any {idea}?\n\n") and "right" not in asked
+    assert isinstance(closing, Closing) and asked.endswith(closing.user) and "idea" not in closing.user
+
+
 def test_fewer_options_offer_fewer_letters() -> None:
     assert McqWording().ask(question(), (1, 0)).endswith("\\boxed{a} or \\boxed{b}.")
     assert (prompts.letters_of((1, 0, 2)), prompts.gold_letter((1, 0, 2))) == (("a", "b", "c"), "b")
@@ -72,8 +91,10 @@ def test_a_wording_without_a_system_line_adds_none() -> None:
 
 
 def test_wordings_that_differ_in_a_word_have_other_texts() -> None:
-    wordings = [McqWording(), McqWording("final_answer"), PlainWording(), PlainWording("Be brief.")]
-    assert len({wording_text(wording) for wording in wordings}) == 4
+    wordings = [
+        McqWording(), McqWording("final_answer"), LeaderboardWording(), PlainWording(), PlainWording("Be brief."),
+    ]  # fmt: skip
+    assert len({wording_text(wording) for wording in wordings}) == 5
     assert wording_text(McqWording()) == wording_text(McqWording())
 
 

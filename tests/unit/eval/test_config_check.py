@@ -29,6 +29,10 @@ def config(**changes: Any) -> ComparisonConfig:
         {"task": "memory", "system": "memory"},
         {"task": "qa", "reward": RewardConfig(function=EXACT)},
         {"compare": Compare(protocol="final_answer")},
+        {"compare": Compare(protocol="leaderboard")},
+        {"compare": Compare(protocol="leaderboard", answers="open", judge=JUDGE)},
+        {"compare": Compare(protocol="leaderboard", endpoint=ENDPOINT, temperature=None)},
+        {"task": "memory", "system": "memory", "compare": Compare(protocol="leaderboard")},
         {"compare": Compare(answers="open", judge=JUDGE)},
         {"task": "memory", "compare": Compare(answers="open", judge=JUDGE)},
         {"compare": Compare(endpoint=ENDPOINT, temperature=None)},
@@ -57,6 +61,22 @@ def test_what_can_work_is_let_through(changes: dict[str, Any]):
         (
             {"task": "qa", "reward": RewardConfig(function="a.b:c"), "compare": Compare(protocol="final_answer")},
             "compare.protocol=final_answer is another wording of multiple choice, and task qa",
+        ),
+        (
+            {"task": "qa", "reward": RewardConfig(function="a.b:c"), "compare": Compare(protocol="leaderboard")},
+            "compare.protocol=leaderboard asks for a letter or an open answer, and task qa",
+        ),
+        (
+            {"compare": Compare(protocol="leaderboard", temperature=0.7)},
+            "compare.protocol=leaderboard is greedy; set compare.temperature=0",
+        ),
+        (
+            {
+                "compare": Compare(
+                    protocol="leaderboard", answers="open", judge=JudgeConfig(endpoint=ENDPOINT, repeats=2)
+                )
+            },
+            "compare.protocol=leaderboard has each answer judged once; set compare.judge.repeats=1",
         ),
         ({"reward": RewardConfig(function="tests.unit.eval.builder:absent")}, "has no absent"),
         ({"compare": Compare(answers="open")}, "compare.answers=open needs a judge; set compare.judge.endpoint.model"),

@@ -14,7 +14,15 @@ from rft.chat.failures import ReplyFailure
 from rft.chat.models import ChatRequest
 from rft.data import prompts
 from rft.eval.config import JudgeConfig
-from rft.eval.judge import judge_answers, judge_request, read_score, read_verdicts, summarize_judge, with_verdicts
+from rft.eval.judge import (
+    LEADERBOARD_LAYOUTS,
+    judge_answers,
+    judge_request,
+    read_score,
+    read_verdicts,
+    summarize_judge,
+    with_verdicts,
+)
 from rft.eval.predictions import PROMPT_TOO_LONG, Prediction
 from tests.unit.eval.builder import make_prediction, make_question
 
@@ -131,6 +139,18 @@ def test_an_invalid_verdict_is_counted_and_no_zero(tmp_path: Path):
     result = summarize_judge("j", judged)
     assert (result.num_verdicts, result.num_invalid, result.failures) == (4, 2, {"no_box": 2})
     assert (result.layout_gap, result.repeat_gap, result.num_unjudged) == (0.5, None, 1)
+
+
+def test_the_leaderboard_s_judge_reads_each_answer_once(tmp_path: Path):
+    path = tmp_path / "verdicts.jsonl"
+    model = Judge([r"\boxed{0.7}", r"\boxed{1}"])
+    answers = [prediction(0), prediction(1)]
+    list(judge_answers(JudgeConfig(), answers, QUESTIONS, model, path, LEADERBOARD_LAYOUTS))
+    judged = with_verdicts(answers, read_verdicts(path))
+    assert [one.reward for one in judged] == [0.7, 1.0] and model.asked == 2
+    result = summarize_judge("j", judged)
+    assert (result.num_verdicts, result.layout_gap) == (2, None)
+    assert {verdict["layout"] for one in judged for verdict in one.verdicts} == {"gold_first"}
 
 
 def test_a_question_that_was_not_asked_is_not_judged(tmp_path: Path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rft.data.chat_template import ChatTemplate
-from rft.data.prompts import SYSTEM_PROMPT
+from rft.data.prompts import SYSTEM_PROMPT, LeaderboardWording
 from rft.eval.material import strangers
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
-from tests.unit.eval.builder import UsersDataset, make_material, make_question
+from tests.unit.eval.builder import UsersDataset, make_form, make_material, make_question
 
 QUESTIONS = [make_question(number) for number in range(8)]
 
@@ -38,6 +38,25 @@ def test_a_cut_context_keeps_its_end_and_says_how_much_went():
     assert kept == [SYSTEM_PROMPT, *(f"Word {i} of 1." for i in range(found.messages_dropped, 6))]
     with pytest.raises(ValueError, match="h1: a question and the system line .* tokens, the limit is 10; raise it"):
         material.cut("h1", "h1", 10, "truncate_oldest")
+
+
+def test_a_context_is_cut_for_both_of_the_messages_that_ask():
+    chat = ChatTemplate(make_tokenizer(TEMPLATES["chatml"]))
+    material = make_material(
+        QUESTIONS, chat=chat, form=make_form(UsersDataset(QUESTIONS), wording=LeaderboardWording())
+    )
+    parts = chat.split(material.whole("h1").messages)
+    (whole,) = chat.encode([parts.history])
+    tails = chat.encode([parts.tail(material.form.asking(question)) for question in QUESTIONS[2:4]])
+    limit = len(whole) + max(map(len, tails)) - 20
+    found = material.cut("h1", "h1", limit, "truncate_oldest")
+    shown = chat.split(found.messages)
+    assert 0 < found.messages_dropped < 6
+    assert all(
+        len(chat.encode([shown.history])[0]) + len(chat.encode([shown.tail(material.form.asking(question))])[0])
+        <= limit
+        for question in QUESTIONS[2:4]
+    )
 
 
 def test_the_train_split_is_read_only_when_a_system_asks_for_it():

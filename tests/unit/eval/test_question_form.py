@@ -8,6 +8,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from rft.config import RewardConfig
+from rft.data.closing import Closing
 from rft.data.prompts import McqWording, gold_letter
 from rft.eval.config import CompareConfig, ComparisonConfig
 from rft.eval.question_form import QuestionForm, make_question_form
@@ -54,6 +55,24 @@ def test_the_other_wording_of_multiple_choice_has_its_own_scorer():
     )
     (score,) = weighted.score([attempt(weighted, f"Final Answer: {RIGHT.upper()}")])
     assert (score.reward, score.parsed, score.parts) == (1.0, RIGHT, {"task": 1.0, "exact": 0.0})
+
+
+def test_the_leaderboard_asks_in_two_messages_and_reads_the_same_line():
+    made = form(compare=CompareConfig(protocol="leaderboard"))
+    asking = made.asking(QUESTION)
+    assert isinstance(asking, Closing) and asking.user.startswith("And {now}?") and "Some {jazz}." in asking.system
+    assert made.text_of(QUESTION) == f"{asking.user}\n\n{asking.system}" and made.shown_order(QUESTION) == ORDER
+    right, boxed = made.score([attempt(made, f"Final Answer: [{RIGHT.upper()}]"), attempt(made, f"\\boxed{{{RIGHT}}}")])
+    assert (right.reward, boxed.reward) == (1.0, 0.0)
+    assert form().asking(QUESTION) == form().text_of(QUESTION)
+
+
+def test_the_leaderboard_s_open_question_hides_the_options_and_waits_for_a_judge():
+    made = form(compare=CompareConfig(protocol="leaderboard", answers="open"))
+    asking = made.asking(QUESTION)
+    assert isinstance(asking, str) and asking.startswith("And {now}?\n\n") and made.order_of(QUESTION) == ()
+    (score,) = made.score([attempt(made, "Some jazz.")])
+    assert (score.reward, score.failure) == (None, None)
 
 
 def test_a_plain_question_is_worth_what_the_functions_say():

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling, Transformer
 from transformers import BertConfig, BertModel
 
+from rft.data.chat_template import ChatTemplate
 from rft.eval.config import CompareConfig
 from rft.eval.retrieval import Bm25, Embeddings, Retriever, message_windows, open_retriever
 from rft.records import Message
@@ -47,6 +48,38 @@ def test_words_find_their_window_and_messages_keep_their_order():
 def test_overlapping_windows_show_a_message_once():
     retriever = Retriever(Bm25(), window=4, overlap=2, top_k=3)
     assert [m.content for m in retriever.find("h", MESSAGES, "gecko")] == TEXTS
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def test_windows_are_shown_as_long_as_their_tokens_fit():
+    query = "gecko gecko or jazz or tea"  # the best windows: of the gecko (6 words), of jazz (7), of tea (2)
+    of = {budget: Retriever(Bm25(), window=2, overlap=0, top_k=9, budget=budget, count=words) for budget in (5, 8, 15)}
+    found = {budget: [m.content for m in retriever.find("h", MESSAGES, query)] for budget, retriever in of.items()}
+    assert found == {5: TEXTS[2:4], 8: TEXTS[2:6], 15: TEXTS[:6]}
+    one = Retriever(Bm25(), window=2, overlap=0, top_k=1, budget=15, count=words)
+    assert [m.content for m in one.find("h", MESSAGES, query)] == TEXTS[4:6]
+
+
+@settings(deadline=None)  # the first search reads its library
+@given(st.integers(1, 30), st.integers(1, 4), st.integers(1, 5))
+def test_a_budget_is_never_gone_over_and_a_message_counted_once(budget: int, window: int, top_k: int):
+    retriever = Retriever(Bm25(), window=window, overlap=window - 1, top_k=top_k, budget=budget, count=words)
+    found = retriever.find("h", MESSAGES, "gecko jazz tea")
+    assert sum(words(message.content) for message in found) <= budget
+    places = [MESSAGES.index(message) for message in found]
+    assert places == sorted(set(places)) and len(found) <= window * top_k
+
+
+def test_tokens_are_those_of_what_a_message_says():
+    chat = ChatTemplate(make_tokenizer(TEMPLATES["chatml"]))
+    length = len(chat.encode([TEXTS[4]])[0])
+    for budget, expected in ((length, [TEXTS[4]]), (length - 1, [])):
+        config = CompareConfig(retrieval_window=1, retrieval_overlap=0, retrieval_max_tokens=budget)
+        found = open_retriever("bm25", config, chat).find("h", MESSAGES[4:5], "gecko")
+        assert [message.content for message in found] == expected
 
 
 def test_a_query_of_unknown_words_finds_the_first_windows():

@@ -116,6 +116,13 @@ def test_without_options_there_are_no_letters_and_no_chance():
     assert (mixed.gold_letters, mixed.chance) == ({"a": 1}, None)
 
 
+def test_who_showed_the_options_is_counted_where_a_protocol_says_so():
+    roles = ["system", "system", "user", None]
+    predictions = [make_prediction(make_question(n), closed_by=role) for n, role in enumerate(roles)]
+    assert summarize(predictions, ()).closed_by == {"system": 2, "user": 1}
+    assert summarize(predictions[3:], ()).closed_by == {}
+
+
 def test_the_parts_of_a_reward_are_averaged_over_those_that_have_them():
     result = summary(answer(0, 1.2, parts={"exact": 1.0, "brief": 1.0}), answer(1, 0.0, parts={"exact": 0.0}))
     assert result.rewards == {"exact": 0.5, "brief": 1.0}

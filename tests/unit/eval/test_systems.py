@@ -9,12 +9,13 @@ import pytest
 
 from rft.config import DataConfig
 from rft.data.prompts import LETTERS, SYSTEM_PROMPT, PlainWording
-from rft.eval.config import ComparisonConfig
+from rft.eval.config import CompareConfig, ComparisonConfig
 from rft.eval.systems import (
     ALL_SYSTEMS,
     SYSTEM_SETS,
     SYSTEMS,
     choose_systems,
+    counts_tokens,
     fitting_systems,
     longest_option,
     majority_rule,
@@ -141,6 +142,14 @@ def test_evidence_profiles_and_other_users_are_needed_where_they_are_shown():
     names, told = fitting("all", bare, dataset=dataset)
     assert not names & {"evidence_only", "persona_card", "other_history"} and "full_history" in names
     assert "h0 has none" in told and "two clusters" in told and "val/0 names none" in told
+
+
+def test_tokens_are_counted_where_a_setting_bounds_them():
+    free, bounded = CompareConfig(), CompareConfig(retrieval_max_tokens=4096)
+    counting = [{name for name, system in SYSTEMS.items() if counts_tokens(system, one)} for one in (free, bounded)]
+    assert counting == [
+        {"truncated_history", "memory"}, {"truncated_history", "memory", "bm25", "embeddings"},
+    ]  # fmt: skip
 
 
 def test_a_comparison_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch):

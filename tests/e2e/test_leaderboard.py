@@ -1,0 +1,118 @@
+"""The leaderboard's protocol from the shipped config to results.json, behind servers that do and do not take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rft import evaluate
+from rft.data.chat_template import ChatTemplate
+from rft.eval.results import Results, read_results
+from tests.unit.chat.endpoint_server import Response, Server, chat, serving
+from tests.unit.data.builder import TEMPLATES, make_tokenizer, write_dataset
+
+CONFIG = str(Path(__file__).parents[2] / "configs" / "eval" / "leaderboard.yaml")
+
+
+BUDGET = 60
+"""Tokens of the messages that BM25 may show."""
+
+
+def respond(body: dict[str, Any]) -> Response:
+    """A model that always takes the second option, and a judge who is not quite content."""
+    if body["model"] == "judge":
+        return chat("Close. \\boxed{0.7}")
+    shows_options = "Final Answer: [Letter]" in body["messages"][-1]["content"]
+    return chat("I weigh them.\nFinal Answer: [B]" if shows_options else "Some jazz.")
+
+
+def respond_without_system_at_the_end(body: dict[str, Any]) -> Response:
+    if body["messages"][-1]["role"] == "system":
+        return 400, '{"error": {"message": "System message must be at the beginning."}}'
+    return respond(body)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with serving() as made:
+        made.answer = respond
+        yield made
+
+
+def run(folder: Path, server: Server, *overrides: str, out: str = "out") -> int:
+    if not (folder / "data").exists():
+        write_dataset(folder / "data", {"train": (1,), "val": (2,), "benchmark": (3, 4)})
+        make_tokenizer(TEMPLATES["chatml"]).save_pretrained(folder / "tokenizer")
+    return evaluate.main([
+        CONFIG, f"output_dir={folder / out}", f"data.source={folder / 'data'}", "data.revision=null",
+        f"compare.endpoint.base_url={server.url}", "compare.endpoint.model=m", "compare.endpoint.max_retries=0",
+        f"compare.tokenizer={folder / 'tokenizer'}", f"compare.retrieval_max_tokens={BUDGET}",
+        "compare.retrieval_window=1", "compare.retrieval_overlap=0", *overrides,
+    ])  # fmt: skip
+
+
+def results_of(folder: Path, name: str) -> Results:
+    return read_results(folder / "out" / "evaluation" / name / "results.json")
+
+
+def test_options_stand_in_a_system_message_behind_the_question(tmp_path: Path, server: Server):
+    assert run(tmp_path, server) == 0
+    results = results_of(tmp_path, "personamem_v2-32k-benchmark-leaderboard")
+    rows = {row.system: row for row in results.systems}
+    assert list(rows) == ["full_history", "bm25", "no_history"]
+    for row in rows.values():
+        assert (row.result.overall.n, row.result.letters) == (6, {"b": 6})
+        assert row.result.overall.accuracy == row.result.gold_letters.get("b", 0) / 6
+        assert (row.settings["compare.protocol"], row.result.closed_by) == ("leaderboard", {"system": 6})
+    assert all(body["temperature"] == 0 for body in server.asked)
+    histories = [body["messages"][:-2] for body in server.asked]
+    for body in server.asked:
+        *history, query, options = body["messages"]
+        assert (query["role"], options["role"]) == ("user", "system")
+        assert "\nA. " in options["content"] and "\nA. " not in query["content"] and "What's next?" in query["content"]
+        assert all(message["role"] != "system" for message in history), "neither a system line nor the persona card"
+    assert sorted(map(len, histories))[:6] == [0] * 6 and sorted(map(len, histories))[-6:] == [11] * 6
+    found = [history for history in histories if 0 < len(history) < 11]
+    tokenizer = ChatTemplate(make_tokenizer(TEMPLATES["chatml"]))
+    sizes = [sum(map(len, tokenizer.encode([message["content"] for message in history]))) for history in found]
+    assert len(found) == 6 and max(sizes) <= BUDGET
+
+
+def test_another_run_asks_the_same(tmp_path: Path, server: Server):
+    asked = []
+    for out in ("one", "two"):
+        assert run(tmp_path, server, "system=no_history", out=out) == 0
+        asked.append(sorted(str(body["messages"]) for body in server.asked))
+        server.asked.clear()
+    assert asked[0] == asked[1] and len(asked[0]) == 6
+
+
+def test_a_server_that_takes_no_system_message_there_gets_them_in_the_user_s_and_the_results_say_so(
+    tmp_path: Path, server: Server
+):
+    server.answer = respond_without_system_at_the_end
+    assert run(tmp_path, server, "system=no_history") == 0
+    (row,) = results_of(tmp_path, "personamem_v2-32k-benchmark-leaderboard").systems
+    assert (row.result.closed_by, row.result.letters) == ({"user": 6}, {"b": 6})
+    query = server.asked[-1]["messages"][-1]["content"]
+    assert query.index("What's next?") < query.index("\nA. ")
+
+
+def test_open_answers_are_judged_once_and_kept_apart(tmp_path: Path, server: Server):
+    judge = (f"compare.judge.endpoint.base_url={server.url}", "compare.judge.endpoint.model=judge")
+    assert run(tmp_path, server, "system=no_history", "compare.answers=open", *judge) == 0
+    (row,) = results_of(tmp_path, "personamem_v2-32k-benchmark-leaderboard-open").systems
+    assert row.result.overall.accuracy == pytest.approx(0.7) and row.result.closed_by == {}
+    assert row.judge is not None and (row.judge.num_verdicts, row.judge.layout_gap) == (6, None)
+    asked = [body for body in server.asked if body["model"] == "m"]
+    judged = [body["messages"][-1]["content"] for body in server.asked if body["model"] == "judge"]
+    assert len(asked) == len(judged) == 6
+    assert all(len(body["messages"]) == 1 and "\nA. " not in body["messages"][0]["content"] for body in asked)
+    assert all("Likes jazz" in text and "Some jazz." in text for text in judged)
+    recalled = asked[0]["messages"][0]["content"].rsplit("\n", 1)[-1]
+    assert all(recalled not in text for text in judged), "the judge reads the query as the data set has it"
