@@ -32,8 +32,8 @@ class AuditSettings:
     budget_slack: NonNegativeFloat = 0.1
     """Share of the window's size that a history may be longer: tokenizers differ."""
     tokenizer: Text | None = None
-    """What counts tokens: a folder or a hub id. None is the model's where a config or an override names one, else words,
-    digits and punctuation marks are counted."""
+    """What counts tokens: a folder or a hub id. None is the model's where a config or an override names one; without,
+    words, digits and punctuation marks are counted."""
     options_only: bool = False
     """Ask the local model the questions without query and history. An endpoint that is named is always asked."""
     processes: NonNegativeInt = 0

@@ -37,9 +37,7 @@ class EvidenceSearch:
     def check(self, question: Question) -> Iterator[Case]:
         """At most one case of each check: no evidence, evidence that is missing, evidence that was changed."""
         if not question.evidence:
-            yield Case(
-                check="no_evidence", question=question.question_id, file=self.file, detail="no message is named"
-            )
+            yield Case(check="no_evidence", question=question.question_id, file=self.file, detail="no message is named")
         absent = [m for m in question.evidence if m.content not in self.exact and not self.holds(m)]
         first: dict[str, Case] = {}
         for message in absent:
@@ -51,6 +49,18 @@ class EvidenceSearch:
         """Whether some message holds the evidence, white space aside: neighbours of one role may have been joined."""
         text = plain(message.content)
         return any(text in found for found in self.plain_texts)
+
+    def places(self, question: Question) -> list[int]:
+        """Numbers of the messages that hold evidence, or nearly so."""
+        found: set[int] = set()
+        for message in question.evidence:
+            text = plain(message.content)
+            here = [number for number, other in enumerate(self.texts) if other and text in plain(other)]
+            if not here:
+                likeness, nearest = self.nearest(message)
+                here = [nearest] if likeness >= self.threshold else []
+            found.update(here)
+        return sorted(found)
 
     def case_of(self, question: Question, message: Message) -> Case:
         likeness, number = self.nearest(message)
@@ -108,7 +118,5 @@ def in_order(words: Sequence[str], others: Sequence[str], weights: dict[str, flo
     """The weight of the words that both have in the same order."""
     matcher = SequenceMatcher(None, words, others, autojunk=False)
     return sum(
-        weights[word]
-        for block in matcher.get_matching_blocks()
-        for word in words[block.a : block.a + block.size]
+        weights[word] for block in matcher.get_matching_blocks() for word in words[block.a : block.a + block.size]
     )

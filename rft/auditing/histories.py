@@ -83,7 +83,9 @@ class HistoryReader:
             items, metadata = raw_messages(self.dataset, file)
         except RecordError as error:
             detail = f"{error.reason}: {without_folder(error.problem, self.dataset)}"
-            cases = [Case(check="history_unusable", question=q.question_id, file=file, detail=detail) for q in questions]
+            cases = [
+                Case(check="history_unusable", question=q.question_id, file=file, detail=detail) for q in questions
+            ]
             return HistoryFacts(file=file, cases=cases)
         cases = list(check_messages(file, items))
         texts = [text_of(item) for item in items]
@@ -163,9 +165,8 @@ def counter_of(tokenizer: ModelConfig | None) -> Callable[[Sequence[str]], int]:
     try:
         loaded = load_tokenizer(tokenizer)
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"audit.tokenizer: cannot read a tokenizer from {tokenizer.model_name_or_path}: {str(error).splitlines()[0]}"
-        ) from None
+        place, first = tokenizer.model_name_or_path, str(error).splitlines()[0]
+        raise ValueError(f"audit.tokenizer: cannot read a tokenizer from {place}: {first}") from None
     return lambda texts: sum(map(len, loaded(list(texts), add_special_tokens=False)["input_ids"])) if texts else 0
 
 
@@ -186,9 +187,7 @@ def read_histories(source: Source, job: Job, progress: bool) -> list[HistoryFact
     return found
 
 
-def read_groups(
-    groups: Sequence[list[Question]], job: Job, processes: int, dataset: Dataset
-) -> Iterator[HistoryFacts]:
+def read_groups(groups: Sequence[list[Question]], job: Job, processes: int, dataset: Dataset) -> Iterator[HistoryFacts]:
     if processes == 1 or len(groups) <= FEW:
         yield from map(HistoryReader(job, dataset).read, groups)
         return
@@ -218,4 +217,6 @@ def repeated_histories(facts: Sequence[HistoryFacts], cluster_of: dict[str, str]
             files[one.digest].append(one.file)
     for same in files.values():
         if len({cluster_of[file] for file in same}) > 1:
-            yield Case(check="repeated_history", file=same[1], detail=f"says the same as {', '.join([same[0], *same[2:]])}")
+            yield Case(
+                check="repeated_history", file=same[1], detail=f"says the same as {', '.join([same[0], *same[2:]])}"
+            )

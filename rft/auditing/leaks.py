@@ -139,9 +139,7 @@ def word_hits(questions: Sequence[Question], seed: int) -> list[float]:
     A naive Bayes classifier: the words are learned from the clusters of one half and tried on those of the other, so
     that nothing is learned from the users it is tried on.
     """
-    halves = [
-        hashlib.sha256(f"{seed} {question.cluster}".encode()).digest()[0] % 2 for question in questions
-    ]
+    halves = [hashlib.sha256(f"{seed} {question.cluster}".encode()).digest()[0] % 2 for question in questions]
     texts = [
         [set(words_of(answer)) for answer in (question.correct_answer, *question.incorrect_answers)]
         for question in questions

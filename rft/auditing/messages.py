@@ -29,7 +29,9 @@ ODD_TEXT = {
 }
 """What looks like a leftover, by what it is called."""
 
-MAY_BE_ODD = re.compile(r'[<\[{"\ufffdâÃ\x00-\x08\x0b\x0c\x0e-\x1f]|language model|lorem|^(?:assistant|user): ?$', re.I | re.M)
+MAY_BE_ODD = re.compile(
+    r'[<\[{"\ufffdâÃ\x00-\x08\x0b\x0c\x0e-\x1f]|language model|lorem|^(?:assistant|user): ?$', re.I | re.M
+)
 
 
 def check_messages(file: str, items: Sequence[Any]) -> Iterator[Case]:

@@ -15,9 +15,12 @@ FEWEST_WORDS = 3
 """Of an open answer that a query repeats: a short one may stand in it by chance."""
 
 FILLERS = frozenset(
-    "the and for with who his her its their that this from likes prefers enjoys loves about into over under has have"
-    " does not they them are was were very often usually when while which also more than user".split()
-)
+    (
+        "the", "and", "for", "with", "who", "his", "her", "its", "their", "that", "this", "from", "likes", "prefers",
+        "enjoys", "loves", "about", "into", "over", "under", "has", "have", "does", "not", "they", "them", "are",
+        "was", "were", "very", "often", "usually", "when", "while", "which", "also", "more", "than", "user",
+    )
+)  # fmt: skip
 """Words that say nothing of what a preference is about."""
 
 
@@ -30,7 +33,9 @@ def check_texts(questions: Sequence[Question]) -> Iterator[Case]:
 
 def problems_of(question: Question) -> Iterator[tuple[str, str]]:
     """Checks that find something, each with what it finds."""
-    plain = [" ".join(words_of(text)) or text.strip() for text in (question.correct_answer, *question.incorrect_answers)]
+    plain = [
+        " ".join(words_of(text)) or text.strip() for text in (question.correct_answer, *question.incorrect_answers)
+    ]
     repeated = [text for index, text in enumerate(plain) if text in plain[:index]]
     if repeated:
         of_right = " (the right one)" if repeated[0] == plain[0] else ""

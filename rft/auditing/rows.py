@@ -28,9 +28,7 @@ def clusters_in_two_splits(splits: Mapping[str, Sequence[Question]]) -> Iterator
         if len(places) > 1:
             names = " and ".join(places)
             rows = ", ".join(places.values())
-            yield Case(
-                check="cluster_in_two_splits", question=rows, detail=f"cluster {cluster} is in {names}"
-            )
+            yield Case(check="cluster_in_two_splits", question=rows, detail=f"cluster {cluster} is in {names}")
 
 
 def duplicates(questions: Sequence[Question]) -> Iterator[Case]:
@@ -146,7 +144,9 @@ def misattributed(questions: Sequence[Question]) -> Iterator[Case]:
     counts = num_texts_with(str(question.columns["preference"]) for question in with_preference)
     most = max(2, RARE * len(with_preference))
     for question in with_preference:
-        rare = {word for word in words_of(str(question.columns["preference"])) if counts[word] <= most and len(word) > 2}
+        rare = {
+            word for word in words_of(str(question.columns["preference"])) if counts[word] <= most and len(word) > 2
+        }
         rare -= set(words_of(question.query))
         in_right = bool(rare & set(words_of(question.correct_answer)))
         in_wrong = any(rare & set(words_of(answer)) for answer in question.incorrect_answers)

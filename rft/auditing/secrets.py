@@ -1,9 +1,9 @@
 """Secrets that look real: numbers and keys that pass their own checks, and none of those made for tests.
 
-Looked for: payment cards (an issuer's prefix, the Luhn digit), US social security numbers, IBANs (mod 97), private keys,
-keys of AWS, OpenAI, Anthropic, GitHub, GitLab, Hugging Face, Google, Slack, Stripe, SendGrid and npm, JSON web tokens,
-and e-mail addresses of domains that are not reserved for examples (RFC 2606). Not looked for: phone numbers, addresses,
-passports, passwords: nothing tells a real one from an invented one.
+Looked for: payment cards (an issuer's prefix, the Luhn digit), US social security numbers, IBANs (mod 97), private
+keys, keys of AWS, OpenAI, Anthropic, GitHub, GitLab, Hugging Face, Google, Slack, Stripe, SendGrid and npm, JSON web
+tokens, and e-mail addresses of domains that are not reserved for examples (RFC 2606). Not looked for: phone numbers,
+addresses, passports, passwords: nothing tells a real one from an invented one.
 """
 
 from __future__ import annotations

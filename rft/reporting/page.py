@@ -73,6 +73,7 @@ def render_page(runs: Sequence[RunFolder]) -> str:
         several=len(runs) > 1,
     )
 
+
 def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:
     """Writes the page and returns its path.
 

@@ -47,7 +47,7 @@ def put_together(item: Any) -> Any:
     text = item.get("content") or ""
     for piece in pieces:
         text = joined(text, piece)
-    return {"role": item.get("role"), "content": text}
+    return {"role": item.get("role"), "content": text.rstrip("\n")}
 
 
 def piece_of(key: str, value: Any) -> str:
