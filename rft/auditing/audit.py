@@ -9,7 +9,7 @@ from itertools import chain
 
 from rft.auditing.config import AuditConfig
 from rft.auditing.findings import Case, Report, gather
-from rft.auditing.histories import WINDOW_TOKENS, Job, counter_of, read_histories, repeated_histories
+from rft.auditing.histories import WINDOW_TOKENS, Job, counter_of, odd_lengths, read_histories, repeated_histories
 from rft.auditing.leaks import leak_cases, leak_rates
 from rft.auditing.options import check_texts
 from rft.auditing.rows import clusters_in_two_splits, duplicates, misattributed, near_duplicates
@@ -43,8 +43,9 @@ def audit(config: AuditConfig, *, named: Collection[str] = (), progress: bool = 
     questions = [question for split in first.questions.values() for question in split]
     rates = leak_rates(first.dataset, questions, config.audit)
     skipped: list[str] = []
-    cases = [*first.cases, *row_cases(config, first, questions), *leak_cases(rates)]
+    cases = [*row_cases(config, first, questions), *leak_cases(rates)]
     for source in sources:
+        cases += [case for case in source.cases if case not in cases]  # a link of this window alone
         cases += history_cases(config, source, tokenizer, progress, skipped)
     if config.uses_endpoint or config.audit.options_only:
         # Loads an engine or a client, which an audit of files alone does without.
@@ -113,7 +114,8 @@ def history_cases(
         return [Case(check="history_unusable", detail=str(error).replace(f"{data.source.rstrip('/')}/", ""))]
     cluster_of = {q.context_id: q.cluster for questions in source.questions.values() for q in questions}
     cases = [case for one in facts for case in one.cases]
-    return [*cases, *repeated_histories(facts, cluster_of), *unused_histories(source)]
+    found = [*cases, *repeated_histories(facts, cluster_of), *unused_histories(source)]
+    return [*found, *odd_lengths(facts)] if data.format == "personamem_v2" else found
 
 
 def counts_of(source: Source) -> dict[str, dict[str, int]]:

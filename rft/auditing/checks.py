@@ -93,6 +93,10 @@ CHECKS: dict[str, Check] = {
         "The options alone tell the answer, so the score says little about reading the history.",
     ),
     # -------------------------------------------------------------------------------------------------------- evidence
+    "answer_in_history": warning(
+        "The right answer stands in the history word by word",
+        "The option can be found by comparing texts, so nothing has to be understood.",
+    ),
     "evidence_missing": error(
         "Evidence that is not in its history",
         "Nothing in the prompt tells the answer: the reward of the row is noise, or teaches a guess.",
@@ -116,6 +120,10 @@ CHECKS: dict[str, Check] = {
     ),
     "over_budget": error(
         "History over its budget", "The prompt does not fit, so it is cut, left out, or stops the run."
+    ),
+    "odd_length": warning(
+        "History of another length than the others",
+        "Much shorter ones lack what their questions ask, much longer ones cost the memory of the whole batch.",
     ),
     "empty_message": error(
         "Message without text", "The turn is left out, so the chat reads as if nobody had answered."

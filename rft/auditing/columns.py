@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rft.auditing.findings import Case
+from rft.data.readers.cells import parse_python
 from rft.data.readers.csv_rows import CsvRow
 from rft.records import Question
 
@@ -31,8 +32,22 @@ def check_columns(row: CsvRow, question: Question) -> Iterator[Case]:
     for column, known in (("who", WHO), ("pref_type", PREF_TYPES)):
         if tags[column] not in known:
             yield case("unknown_value", f"{column} is {tags[column]!r}, none of {', '.join(known)}")
+    for problem in impossible_cells(row, question):
+        yield case("contradicting_columns", problem)
     for problem in contradictions(tags, row.parse("preference", str), row.parse("prev_pref", str)):
         yield case("contradicting_columns", problem)
+
+
+def impossible_cells(row: CsvRow, question: Question) -> Iterator[str]:
+    """A query that is not the user's, evidence outside of its history."""
+    role = row.parse("user_query", parse_python).get("role")
+    if role != "user":
+        yield f"user_query has the role {role!r}"
+    window = question.context_id.removeprefix("data/chat_history_").partition("/")[0]
+    distance = question.columns["distance_tokens"]
+    total = row.cells[row.column_at[f"total_tokens_in_chat_history_{window}"]]
+    if distance < 0 or (total.isdecimal() and 0 < int(total) < distance):
+        yield f"the evidence is {distance} tokens before the query, in a history of {total}"
 
 
 def contradictions(tags: Mapping[str, str], preference: str, previous: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +20,6 @@ from rft.auditing.findings import Case
 from rft.auditing.messages import check_messages
 from rft.auditing.sources import Source, raw_messages
 from rft.config import DataConfig, ModelConfig
-from rft.data.contexts import by_context
 from rft.data.dataset import Dataset, RecordError, check_cluster
 from rft.data.formats import open_dataset
 from rft.data.readers.split_replies import put_together
@@ -33,8 +33,15 @@ FEW = 50
 
 HISTORIES_PER_CALL = 8
 
+FEWEST_CHARS = 25
+"""Of a right answer that is looked for in the history: shorter ones may stand there by chance."""
+
+FEWEST_HISTORIES = 5
+"""Of which a usual length can be told."""
+
 FAR_OFF = 1.5
-"""Factor between the tokens that a file says it has and those that are counted, from which on it may be cut."""
+"""Factor between two lengths that ought to be alike: a history's and the median's; and the tokens
+that a file says it has and those that are counted, from which on it may be cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +99,7 @@ class HistoryReader:
         num_tokens = self.count([text for text in texts if text])
         cases += self.check_size(file, len(items), num_tokens, metadata)
         cases += self.check_owner(file, questions, metadata)
+        cases += answers_told(file, texts, questions)
         search = EvidenceSearch(file, texts, self.job.settings.fuzzy_evidence)
         if any(question.evidence for question in questions) or metadata:
             cases += [case for question in questions for case in search.check(question)]
@@ -132,6 +140,15 @@ class HistoryReader:
                     file=file,
                     detail=f"the row is of {question.cluster}, the file says persona_id {owner}",
                 )
+
+
+def answers_told(file: str, texts: Sequence[str | None], questions: Sequence[Question]) -> Iterator[Case]:
+    """Questions with options whose right one, and no other, is a part of the history."""
+    whole = "\n".join(text for text in texts if text)
+    for question in questions:
+        right, wrong = question.correct_answer.strip(), question.incorrect_answers
+        if len(right) >= FEWEST_CHARS and wrong and right in whole and not any(w.strip() in whole for w in wrong):
+            yield Case(check="answer_in_history", question=question.question_id, file=file, detail=repr(right[:80]))
 
 
 def text_of(item: Any) -> str | None:
@@ -175,6 +192,9 @@ def counter_of(tokenizer: ModelConfig | None) -> Callable[[Sequence[str]], int]:
 
 def read_histories(source: Source, job: Job, progress: bool) -> list[HistoryFacts]:
     """Every history that a row links, in order of first appearance."""
+    # It brings the tokenizer's library, which the processes that read do without.
+    from rft.data.contexts import by_context
+
     questions = [question for split in source.questions.values() for question in split]
     groups = list(by_context(questions).values())
     processes = job.settings.processes or os.cpu_count() or 1
@@ -188,11 +208,13 @@ def read_histories(source: Source, job: Job, progress: bool) -> list[HistoryFact
 
 
 def read_groups(groups: Sequence[list[Question]], job: Job, processes: int, dataset: Dataset) -> Iterator[HistoryFacts]:
+    reader = HistoryReader(job, dataset)
     if processes == 1 or len(groups) <= FEW:
-        yield from map(HistoryReader(job, dataset).read, groups)
+        yield from map(reader.read, groups)
         return
+    yield reader.read(groups[0])  # where there is none at all, no process is started
     with ProcessPoolExecutor(processes, get_context("spawn"), start_reader, (job,)) as pool:
-        yield from pool.map(read_here, groups, chunksize=HISTORIES_PER_CALL)
+        yield from pool.map(read_here, groups[1:], chunksize=HISTORIES_PER_CALL)
 
 
 _reader: HistoryReader | None = None
@@ -219,4 +241,17 @@ def repeated_histories(facts: Sequence[HistoryFacts], cluster_of: dict[str, str]
         if len({cluster_of[file] for file in same}) > 1:
             yield Case(
                 check="repeated_history", file=same[1], detail=f"says the same as {', '.join([same[0], *same[2:]])}"
+            )
+
+
+def odd_lengths(facts: Sequence[HistoryFacts]) -> Iterator[Case]:
+    """Histories that are far longer, or far shorter, than the others."""
+    lengths = [one.num_tokens for one in facts if one.num_tokens]
+    if len(lengths) < FEWEST_HISTORIES:
+        return
+    usual = statistics.median(lengths)
+    for one in facts:
+        if one.num_tokens and not 1 / FAR_OFF / FAR_OFF < one.num_tokens / usual < FAR_OFF:
+            yield Case(
+                check="odd_length", file=one.file, detail=f"{one.num_tokens:,} tokens, the median is {usual:,.0f}"
             )

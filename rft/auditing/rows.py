@@ -65,7 +65,7 @@ def near_duplicates(questions: Sequence[Question], threshold: float) -> Iterator
 def near_duplicates_of(members: Sequence[Question], threshold: float, counts: Counter[str]) -> Iterator[Case]:
     """Within one cluster. Only pairs that share one of their rarest words are compared: enough words can only be
     shared where one of these is (prefix filter)."""
-    least = threshold * threshold / (2 - threshold)  # shared words / own words, at the least
+    least = threshold / (2 - threshold)  # shared words / own words, at the least
     with_word: dict[str, list[int]] = defaultdict(list)
     bags: list[Counter[str]] = []
     for index, question in enumerate(members):

@@ -11,20 +11,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-SOME_SECRET = re.compile(
-    r"(?P<card>(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]))"
-    r"|(?P<ssn>(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-]))"
-    r"|(?P<iban>\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b)"
-    r"|(?P<private_key>-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----)"
-    r"|(?P<api_key>\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|sk-(?:proj-|ant-|svcacct-)?[\w-]{20,}|gh[pousr]_[A-Za-z0-9]{36}"
-    r"|github_pat_\w{22,}|glpat-[\w-]{20}|hf_[A-Za-z0-9]{30,}|AIza[\w-]{35}|xox[abprs]-[\w-]{10,}"
-    r"|[sr]k_live_[A-Za-z0-9]{16,}|SG\.[\w-]{16,}\.[\w-]{16,}|npm_[A-Za-z0-9]{36})(?![\w-]))"
-    r"|(?P<web_token>\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})"
-    r"|(?P<email>[\w.+-]+@(?P<domain>(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}))"
-)
+PATTERNS = {
+    "card": re.compile(r"(?<![\w.-])\d(?:[ .\u00a0\u2013-]?\d){12,18}(?![\w-])"),
+    "ssn": re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"),
+    "iban": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    "private key": re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
+    "api key": re.compile(
+        r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|sk-(?:proj-|ant-|svcacct-)?[\w-]{20,}|gh[pousr]_[A-Za-z0-9]{36}"
+        r"|github_pat_\w{22,}|glpat-[\w-]{20}|hf_[A-Za-z0-9]{30,}|AIza[\w-]{35}|xox[abprs]-[\w-]{10,}"
+        r"|[sr]k_live_[A-Za-z0-9]{16,}|SG\.[\w-]{16,}\.[\w-]{16,}|npm_[A-Za-z0-9]{36})(?![\w-])"
+    ),
+    "named key": re.compile(
+        r"\b(?:api[ _-]?key|access[ _-]?key|secret|token|password)[\"']?(?: is|\s*[:=])\s*[\"']?[\w/+-]{20,}",
+        re.IGNORECASE,
+    ),
+    "web token": re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
+}
 
-MAY_HOLD = re.compile(r"\d{3}|@|-----BEGIN|\b(?:sk|gh|gl|hf|xo|SG|npm|eyJ|AIza|AKIA|ASIA)|[A-Z]{2}\d{2}")
-"""What a text without is not looked through any further."""
+EMAIL = re.compile(r"[\w.+-]+@(?P<domain>(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})")
 
 CARD = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
@@ -47,7 +51,7 @@ TEST_CARDS = frozenset(
 INVENTED_SSN = frozenset(("078-05-1120", "219-09-9999", "123-45-6789", "111-11-1111", "222-22-2222", "333-33-3333"))
 """Printed in advertisements, or made up by everybody."""
 
-INVENTED_KEY = re.compile(r"example|test|demo|sample|fake|dummy|your|xxxx|1234567|abcdef|placeholder|redacted", re.I)
+INVENTED_KEY = re.compile(r"example|sample|fake|dummy|your|xxxx|placeholder|redacted", re.IGNORECASE)
 
 RESERVED = re.compile(
     r"(?:.*\.)?(?:example(?:\.(?:com|net|org|edu))?|invalid|test|localhost|local)|(?:.*\.)?(?:email|domain|company)\.com"
@@ -60,15 +64,17 @@ SHOWN = 4
 
 def find_secrets(text: str) -> Iterator[tuple[str, str]]:
     """The check that each find belongs to (`secret`, `real_domain`), and what it is, without the secret itself."""
-    if not MAY_HOLD.search(text):
-        return
-    for match in SOME_SECRET.finditer(text):
-        kind, found = str(match.lastgroup if match.lastgroup != "domain" else "email"), match.group()
-        if kind == "email":
-            if not RESERVED.fullmatch(match["domain"].lower()):
-                yield "real_domain", f"an address at {match['domain'].lower()}"
-        elif LOOKS_REAL[kind](found):
-            yield "secret", f"{kind.replace('_', ' ')} {found[:SHOWN]}... ({len(found)} characters)"
+    seen: list[tuple[int, int]] = []
+    for kind, pattern in PATTERNS.items():
+        for match in pattern.finditer(text):
+            start, end = match.span()
+            # A key behind its name is found twice.
+            if LOOKS_REAL[kind](match.group()) and not any(start < other and before < end for before, other in seen):
+                seen.append((start, end))
+                yield "secret", f"{kind} {match.group()[:SHOWN]}... ({end - start} characters)"
+    for match in EMAIL.finditer(text) if "@" in text else ():
+        if not RESERVED.fullmatch(match["domain"].lower()):
+            yield "real_domain", f"an address at {match['domain'].lower()}"
 
 
 def is_card(text: str) -> bool:
@@ -103,11 +109,18 @@ def is_key(text: str) -> bool:
     return not INVENTED_KEY.search(text) and len(set(text)) >= min(12, len(text) // 2)
 
 
+def has_digits_and_letters(text: str) -> bool:
+    """Whether the last word of a text is no word of a language."""
+    last = re.split(r"[\s:=\"']", text)[-1]
+    return bool(re.search(r"\d", last) and re.search(r"[A-Za-z]", last))
+
+
 LOOKS_REAL = {
     "card": is_card,
     "ssn": is_ssn,
     "iban": is_iban,
-    "private_key": lambda text: True,
-    "api_key": is_key,
-    "web_token": is_key,
+    "private key": lambda text: True,
+    "api key": is_key,
+    "named key": lambda text: is_key(text) and has_digits_and_letters(text),
+    "web token": is_key,
 }

@@ -401,3 +401,27 @@ def test_the_page_about_it_has_every_check_as_it_is() -> None:
     page = (Path(__file__).parents[3] / "docs" / "auditing.md").read_text()
     for name, check in CHECKS.items():
         assert f"| `{name}` | {check.severity} | {check.title}. {check.meaning} |" in page
+
+
+def test_a_right_answer_that_stands_in_the_history(data: Path) -> None:
+    row = read_table(data)[3]
+    change_history(data, link_of(data), lambda items: items.append({"role": "user", "content": row["correct_answer"]}))
+    assert [case.question for case in cases_of(audit_of(data), "answer_in_history")] == ["train/3"]
+
+
+def test_a_history_of_another_length_than_the_others(data: Path) -> None:
+    change_history(data, link_of(data), lambda items: items.append({"role": "user", "content": "word " * 9_000}))
+    assert [case.file for case in cases_of(audit_of(data), "odd_length")] == [link_of(data)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user_query": "{'role': 'assistant', 'content': 'What now?'}"},
+        {"distance_from_related_snippet_to_query_32k": "900000"},
+        {"distance_from_related_snippet_to_query_32k": "-5"},
+    ],
+)
+def test_cells_that_cannot_be(data: Path, change: Row) -> None:
+    change_row(data, 2, lambda row: row.update(change))
+    assert [case.question for case in cases_of(audit_of(data), "contradicting_columns")] == ["train/2"]

@@ -14,7 +14,10 @@ from rft.auditing.secrets import find_secrets, luhn
     [
         ("pay with 4539148803436467 today", "card"),
         ("pay with 4539-1488-0343-6467", "card"),
-        ("my Amex is 3714 496353 98435", "card"),
+        ("my Amex is 3792 812345 67898", "card"),
+        ("4539.1488.0343.6467", "card"),
+        ("password: 9fK2mQx7Lr4Tz8Wc3Vb6", "named key"),
+        ('"api_key": "Qz7Lm2Xv9Rt4Bn6Wk8Pj"', "named key"),
         ("SSN 536-48-7219.", "ssn"),
         ("to DE89 3704 0044 0532 0130 00 please", "iban"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE", "private key"),
@@ -48,6 +51,8 @@ def test_what_looks_real_is_found_and_not_shown(text: str, kind: str) -> None:
         "DE00 3704 0044 0532 0130 00",
         "the sum of 12 and 4539148803",
         "passport number 482913",
+        "The secret is understandingoneself, as ever",
+        "version 1.2.3.4.5.6.7.8.9.10.11.12.13",
     ],
 )
 def test_what_is_made_for_tests_or_wrong_is_not(text: str) -> None:
