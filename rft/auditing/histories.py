@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from multiprocessing import get_context
 from typing import Any
 
@@ -40,8 +41,10 @@ FEWEST_HISTORIES = 5
 """Of which a usual length can be told."""
 
 FAR_OFF = 1.5
-"""Factor between two lengths that ought to be alike: a history's and the median's; and the tokens
-that a file says it has and those that are counted, from which on it may be cut."""
+"""Factor between the tokens that a file says it has and those that are counted, from which on it may be cut."""
+
+FAR_OUT = 2.25
+"""Factor between a history's length and the median, from which on it is none of its kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,11 +195,10 @@ def counter_of(tokenizer: ModelConfig | None) -> Callable[[Sequence[str]], int]:
 
 def read_histories(source: Source, job: Job, progress: bool) -> list[HistoryFacts]:
     """Every history that a row links, in order of first appearance."""
-    # It brings the tokenizer's library, which the processes that read do without.
-    from rft.data.contexts import by_context
-
-    questions = [question for split in source.questions.values() for question in split]
-    groups = list(by_context(questions).values())
+    by_context: dict[str, list[Question]] = {}
+    for question in chain.from_iterable(source.questions.values()):
+        by_context.setdefault(question.context_id, []).append(question)
+    groups = list(by_context.values())
     processes = job.settings.processes or os.cpu_count() or 1
     bar = tqdm(total=len(groups), desc=f"read {source.window} histories", unit="history", disable=not progress)
     found = []
@@ -251,7 +253,7 @@ def odd_lengths(facts: Sequence[HistoryFacts]) -> Iterator[Case]:
         return
     usual = statistics.median(lengths)
     for one in facts:
-        if one.num_tokens and not 1 / FAR_OFF / FAR_OFF < one.num_tokens / usual < FAR_OFF:
+        if one.num_tokens and not 1 / FAR_OUT < one.num_tokens / usual < FAR_OUT:
             yield Case(
                 check="odd_length", file=one.file, detail=f"{one.num_tokens:,} tokens, the median is {usual:,.0f}"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,8 +70,9 @@ def leak_rates(dataset: Dataset, questions: Sequence[Question], settings: AuditS
     shown = [question for question in questions if question.incorrect_answers]
     if not shown:
         return []
-    rules: dict[str, Callable[[Question], float]] = {"longest": longest_is_right, "shortest": shortest_is_right}
-    hits = {rule: [hit(question) for question in shown] for rule, hit in rules.items()}
+    rules = {"longest": longest_is_right, "shortest": shortest_is_right}
+    orders = [dataset.option_order(question) for question in shown]
+    hits = {rule: [hit(q, order) for q, order in zip(shown, orders, strict=True)] for rule, hit in rules.items()}
     rates = [rate_of(rule, "all", shown, hits[rule], settings.length_margin) for rule in rules]
     rates.append(rate_of("words", "all", shown, word_hits(shown, settings.seed), settings.kind_margin))
     rates += letter_rates(dataset, shown, settings.kind_margin)
@@ -115,19 +116,23 @@ def kinds_of(dataset: Dataset, questions: Sequence[Question]) -> dict[str, list[
 # ------------------------------------------------------------------------------------------------------------- length
 
 
-def longest_is_right(question: Question) -> float:
-    """1 where the right option is the longest, a half where two are, and so on."""
-    return extreme_is_right(question, max)
+def longest_is_right(question: Question, order: Sequence[int]) -> float:
+    """1.0 where the longest option, of several the first that is shown, is the right one: what the control
+    `longest_option` of an evaluation is rewarded for (rft/eval/systems.py)."""
+    lengths = lengths_of(question, order)
+    return float(order[lengths.index(max(lengths))] == 0)
 
 
-def shortest_is_right(question: Question) -> float:
-    return extreme_is_right(question, min)
+def shortest_is_right(question: Question, order: Sequence[int]) -> float:
+    """As `longest_is_right`, of the shortest option."""
+    lengths = lengths_of(question, order)
+    return float(order[lengths.index(min(lengths))] == 0)
 
 
-def extreme_is_right(question: Question, extreme: Callable[[list[int]], int]) -> float:
-    lengths = [len(answer) for answer in (question.correct_answer, *question.incorrect_answers)]
-    found = extreme(lengths)
-    return 1 / lengths.count(found) if lengths[0] == found else 0.0
+def lengths_of(question: Question, order: Sequence[int]) -> list[int]:
+    """Characters of each option, in the order shown."""
+    answers = (question.correct_answer, *question.incorrect_answers)
+    return [len(answers[index]) for index in order]
 
 
 # -------------------------------------------------------------------------------------------------------------- words
@@ -160,7 +165,7 @@ def learned_weights(texts: Sequence[Sequence[set[str]]]) -> dict[str, float]:
 
 
 def best_is_right(options: Sequence[set[str]], weights: dict[str, float]) -> float:
-    """As `longest_is_right`, by the mean weight of an option's words."""
+    """1.0 where the option with the largest mean weight of its words is the right one, a half where two have it."""
     scores = [
         round(sum(weights.get(word, 0.0) for word in sorted(option)) / max(1, len(option)), 9) for option in options
     ]

@@ -105,11 +105,11 @@ def alike(left: Counter[str], right: Counter[str]) -> bool:
 
 
 def about_the_same(first: Question, second: Question, shared: Counter[str]) -> bool:
-    """Whether two rows have the same evidence, right answer, preference or topic, or both queries name the topic of
-    one."""
+    """Whether two rows have the same evidence, options, preference or topic, or both queries name the topic of one."""
     if first.evidence and first.evidence == second.evidence:
         return True
-    if first.correct_answer == second.correct_answer:
+    options = [{question.correct_answer, *question.incorrect_answers} for question in (first, second)]
+    if options[0] == options[1]:
         return True
     preferences = [question.columns.get("preference") for question in (first, second)]
     if preferences[0] and preferences[0] == preferences[1] and not is_of_kind(first, "sensitive"):

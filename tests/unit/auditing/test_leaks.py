@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from rft.auditing.leaks import extreme_is_right, longest_is_right, rate_of, shortest_is_right, word_hits
+from rft.auditing.leaks import longest_is_right, rate_of, shortest_is_right, word_hits
 from rft.records import Question
 
 
@@ -15,11 +15,12 @@ def ask(number: int, right: str, *wrong: str) -> Question:
     )  # fmt: skip
 
 
-def test_equal_lengths_share_the_hit() -> None:
+def test_of_equal_lengths_the_first_that_is_shown_counts() -> None:
     question = ask(0, "four", "fore", "two", "")
-    assert longest_is_right(question) == 0.5
-    assert shortest_is_right(question) == 0.0
-    assert extreme_is_right(ask(0, "a", "b", "c", "d"), max) == 0.25
+    assert longest_is_right(question, (0, 1, 2, 3)) == 1.0
+    assert longest_is_right(question, (3, 1, 0, 2)) == 0.0
+    assert shortest_is_right(question, (0, 1, 2, 3)) == 0.0
+    assert shortest_is_right(ask(0, "a", "b", "ccc"), (2, 0, 1)) == 1.0
 
 
 def test_a_leak_begins_where_the_interval_lies_above_chance_and_margin() -> None:
