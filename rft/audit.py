@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("audit"), help="folder of audit.html and audit.json")
     arguments = parser.parse_intermixed_args(argv)
     try:
-        report = run(arguments.data, arguments.config, arguments.overrides)
+        report = run(arguments.data, arguments.config, arguments.overrides, arguments.output)
         write(report, arguments.output)
     except ValueError as error:
         return refused(error)
@@ -44,10 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     return FIT if report.is_fit else NOT_FIT
 
 
-def run(data: str, config: str | None, overrides: list[str]) -> Report:
+def run(data: str, config: str | None, overrides: list[str], output: Path) -> Report:
+    """The audit of `data` under a yaml file, if any, and overrides; a model's answers are kept below `output`."""
     if config is not None and not config.endswith((".yaml", ".yml")):
         config, overrides = None, [config, *overrides]
-    overrides = [*overrides, f"data.source={json.dumps(data)}"]
+    overrides = [f"output_dir={json.dumps(str(output))}", *overrides, f"data.source={json.dumps(data)}"]
     settings: AuditConfig = (
         parse_tree(AuditConfig, {}, overrides) if config is None else parse_config(AuditConfig, config, overrides)
     )

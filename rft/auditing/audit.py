@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import chain
 
 from rft.auditing.config import AuditConfig
@@ -47,21 +47,22 @@ def audit(config: AuditConfig, *, named: Collection[str] = (), progress: bool = 
     for source in sources:
         cases += [case for case in source.cases if case not in cases]  # a link of this window alone
         cases += history_cases(config, source, tokenizer, progress, skipped)
-    if config.uses_endpoint or config.audit.options_only:
+    has_options = any(question.incorrect_answers for question in questions)
+    if has_options and (config.uses_endpoint or config.audit.options_only):
         # Loads an engine or a client, which an audit of files alone does without.
         from rft.auditing.options_only import ask_options_only, options_only_case
 
-        rates.append(ask_options_only(config, replace(first.dataset.config, window=first.window)))
+        rates.append(ask_options_only(config, first.dataset.config))
         cases += [options_only_case(rates[-1])] if rates[-1].is_leak else []
-    else:
+    elif has_options:
         skipped.append(
             "options_only_leak: no model is asked; name one with compare.endpoint.model=..., or set "
             "audit.options_only=true for the local one"
         )
+    else:
+        skipped.append("length_leak, word_leak, letter_imbalance, options_only_leak: no question has options")
     if tokenizer is None:
         skipped.append("tokens are words, digits and punctuation marks: audit.tokenizer names no tokenizer")
-    if not any(question.incorrect_answers for question in questions):
-        skipped.append("length_leak, word_leak, letter_imbalance: no question has options")
     return Report(
         data=config.data.source,
         name=" and ".join(source.dataset.name for source in sources),

@@ -16,8 +16,8 @@ SYSTEM = "options_only"
 
 
 def ask_options_only(config: AuditConfig, data: DataConfig) -> Rate:
-    """Asks the endpoint, or the local model, the questions of `eval.split`; answers are kept in `output_dir`, as those
-    of rft/evaluate.py.
+    """Asks the endpoint, or the local model, `eval.num_questions` questions of `eval.split`; answers are kept in
+    `output_dir`, as those of rft/evaluate.py.
 
     Raises:
         ValueError: a model, an endpoint or a split that cannot be used.

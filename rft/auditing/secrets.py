@@ -9,7 +9,7 @@ addresses, passports, passwords: nothing tells a real one from an invented one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 PATTERNS = {
     "card": re.compile(r"(?<![\w.-])\d(?:[ .\u00a0\u2013-]?\d){12,18}(?![\w-])"),
@@ -115,7 +115,7 @@ def has_digits_and_letters(text: str) -> bool:
     return bool(re.search(r"\d", last) and re.search(r"[A-Za-z]", last))
 
 
-LOOKS_REAL = {
+LOOKS_REAL: dict[str, Callable[[str], bool]] = {
     "card": is_card,
     "ssn": is_ssn,
     "iban": is_iban,

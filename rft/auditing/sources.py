@@ -13,7 +13,6 @@ from rft.config import DataConfig
 from rft.data.dataset import Dataset, RecordError
 from rft.data.formats import open_dataset
 from rft.data.readers.data_files import source_path
-from rft.data.readers.json_release import find_release
 from rft.data.readers.jsonl_dataset import JsonlDataset
 from rft.data.readers.personamem_csv import CsvName, RowReader, Window, rows_of, table_files
 from rft.data.readers.personamem_v2 import PersonaMemV2, history_path, parse_history_file
@@ -21,6 +20,10 @@ from rft.records import Question
 
 CHECK_OF_REASON = {"duplicate": "duplicate_row", "repeated_option": "repeated_option"}
 """Checks that stand for a reader's reason to refuse a row; any other one makes an `unreadable_row`."""
+
+
+ONE_FILE = ("longmemeval", "locomo")
+"""Formats of one file, which begins with the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +54,15 @@ def layout_of(source: str) -> tuple[str | None, list[str]]:
     path = source_path(source)
     if not path.is_dir():
         name = path.name.lower()
-        known = (known for known in ("longmemeval", "locomo") if path.is_file() and name.startswith(known))
-        return next(known, None), []
+        forms = (form for form in ONE_FILE if path.is_file() and name.startswith(form))
+        return next(forms, None), []
     if any(table_files(path, name) for name in get_args(CsvName)):
         return "personamem_v2", [window for window in get_args(Window) if any_history(path, window)]
     if found := sorted(path.glob("questions_*.csv")):
         return "personamem_v1", [file.stem.removeprefix("questions_") for file in found]
     if (path / "questions.jsonl").exists():
         return "jsonl", []
-    for known in ("longmemeval", "locomo"):
-        if any(path.glob(f"{known}*")) and find_release(source, known, follow_links=False):
-            return known, []
-    return None, []
+    return next((form for form in ONE_FILE if any(path.glob(f"{form}*"))), None), []
 
 
 def any_history(root: Path, window: str) -> bool:

@@ -76,7 +76,7 @@ def evidence_of(row: Row) -> list[dict[str, str]]:
 
 
 def audit_of(root: Path, *overrides: str) -> Report:
-    return run(str(root), None, list(overrides))
+    return run(str(root), None, list(overrides), root.parent / "audit")
 
 
 def cases_of(report: Report, check: str) -> list[Case]:

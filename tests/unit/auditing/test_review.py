@@ -108,7 +108,7 @@ def test_drops_leave_a_data_set_that_can_be_trained_on(data: Path, tmp_path: Pat
     manifest = json.loads((out / "drops.json").read_text())
     assert manifest["dropped"] == {"train/1": "on train/1", "val/0": "on val/0"}
     assert manifest["unsure"] == {"val/1": "on val/1"}
-    assert manifest["rows_before"] == {"train": 16, "val": 4, "benchmark": 4} and manifest["reviewed"] == 4
+    assert manifest["rows_before"] == {"train": 8, "val": 8, "benchmark": 8} and manifest["reviewed"] == 4
 
 
 def test_verdicts_on_other_questions_are_refused(
@@ -130,7 +130,7 @@ def test_a_folder_that_holds_something_is_left_alone(data: Path, tmp_path: Path)
     verdicts = tmp_path / "verdicts.json"
     verdicts.write_text(json.dumps(verdicts_on(data, train_1="drop")))
     assert main(["drop", str(data), str(verdicts), str(data)]) == 2
-    assert len(read_table(data)) == 16
+    assert len(read_table(data)) == 8
 
 
 def test_drops_of_a_jsonl_folder(tmp_path: Path) -> None:
