@@ -45,7 +45,8 @@ def audit(config: AuditConfig, *, named: Collection[str] = (), progress: bool = 
     skipped: list[str] = []
     cases = [*row_cases(config, first, questions), *leak_cases(rates)]
     for source in sources:
-        cases += [case for case in source.cases if case not in cases]  # a link of this window alone
+        seen = set(cases)
+        cases += [case for case in source.cases if case not in seen]  # of another window: its own links alone
         cases += history_cases(config, source, tokenizer, progress, skipped)
     has_options = any(question.incorrect_answers for question in questions)
     if has_options and (config.uses_endpoint or config.audit.options_only):
