@@ -10,7 +10,7 @@ from itertools import chain
 from rft.auditing.config import AuditConfig
 from rft.auditing.findings import Case, Report, gather
 from rft.auditing.histories import WINDOW_TOKENS, Job, counter_of, odd_lengths, read_histories, repeated_histories
-from rft.auditing.leaks import leak_cases, leak_rates
+from rft.auditing.leaks import Rate, leak_cases, leak_rates, told_of
 from rft.auditing.options import check_texts
 from rft.auditing.rows import clusters_in_two_splits, duplicates, misattributed, near_duplicates
 from rft.auditing.secrets import find_secrets
@@ -48,20 +48,8 @@ def audit(config: AuditConfig, *, named: Collection[str] = (), progress: bool = 
         seen = set(cases)
         cases += [case for case in source.cases if case not in seen]  # of another window: its own links alone
         cases += history_cases(config, source, tokenizer, progress, skipped)
-    has_options = any(question.incorrect_answers for question in questions)
-    if has_options and (config.uses_endpoint or config.audit.options_only):
-        # Loads an engine or a client, which an audit of files alone does without.
-        from rft.auditing.options_only import ask_options_only, options_only_case
-
-        rates.append(ask_options_only(config, first.dataset.config))
-        cases += [options_only_case(rates[-1])] if rates[-1].is_leak else []
-    elif has_options:
-        skipped.append(
-            "options_only_leak: no model is asked; name one with compare.endpoint.model=..., or set "
-            "audit.options_only=true for the local one"
-        )
-    else:
-        skipped.append("length_leak, word_leak, letter_imbalance, options_only_leak: no question has options")
+    asked = options_only_rates(config, first, questions, skipped)
+    cases += [options_only_case(rate) for rate in asked if rate.is_leak]
     if tokenizer is None:
         skipped.append("tokens are words, digits and punctuation marks: audit.tokenizer names no tokenizer")
     return Report(
@@ -69,10 +57,33 @@ def audit(config: AuditConfig, *, named: Collection[str] = (), progress: bool = 
         name=" and ".join(source.dataset.name for source in sources),
         findings=gather(cases, config.audit),
         counts=counts_of(first),
-        rates=[rate.as_dict() for rate in rates],
+        rates=[rate.as_dict() for rate in (*rates, *asked)],
         skipped=tuple(skipped),
         settings=asdict(config.audit),
     )
+
+
+def options_only_rates(
+    config: AuditConfig, source: Source, questions: Sequence[Question], skipped: list[str]
+) -> list[Rate]:
+    """What a model reaches with the options alone; why none is asked goes to `skipped`."""
+    if not any(question.incorrect_answers for question in questions):
+        skipped.append("length_leak, word_leak, letter_imbalance, options_only_leak: no question has options")
+        return []
+    if not config.uses_endpoint and not config.audit.options_only:
+        skipped.append(
+            "options_only_leak: no model is asked; name one with compare.endpoint.model=..., or set "
+            "audit.options_only=true for the local one"
+        )
+        return []
+    # Loads an engine or a client, which an audit of files alone does without.
+    from rft.auditing.options_only import ask_options_only
+
+    return [ask_options_only(config, source.dataset.config)]
+
+
+def options_only_case(rate: Rate) -> Case:
+    return Case(check="options_only_leak", detail=told_of(rate))
 
 
 def tokenizer_of(config: AuditConfig, model_is_named: bool) -> ModelConfig | None:

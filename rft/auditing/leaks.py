@@ -93,11 +93,15 @@ def leak_cases(rates: Sequence[Rate]) -> Iterator[Case]:
     """A case for each rule that finds the right option too often."""
     for rate in rates:
         if rate.is_leak:
-            yield Case(
-                check=CHECK_OF_RULE.get(rate.rule, "letter_imbalance"),
-                detail=f"{rate.rule}, {rate.kind}: right in {rate.rate:.1%} of {rate.n} questions (95% interval "
-                f"{rate.low:.1%} to {rate.high:.1%}), chance is {rate.chance:.1%}",
-            )
+            yield Case(check=CHECK_OF_RULE.get(rate.rule, "letter_imbalance"), detail=told_of(rate))
+
+
+def told_of(rate: Rate) -> str:
+    """A rate in one line."""
+    return (
+        f"{rate.rule}, {rate.kind}: right in {rate.rate:.1%} of {rate.n} questions (95% interval {rate.low:.1%} to "
+        f"{rate.high:.1%}), chance is {rate.chance:.1%}"
+    )
 
 
 def kinds_of(dataset: Dataset, questions: Sequence[Question]) -> dict[str, list[int]]:

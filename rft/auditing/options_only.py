@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rft.auditing.config import AuditConfig
-from rft.auditing.findings import Case
 from rft.auditing.leaks import Rate
 from rft.config import DataConfig
 from rft.eval.comparison import Comparison
@@ -33,20 +32,12 @@ def ask_options_only(config: AuditConfig, data: DataConfig) -> Rate:
     result = next(row.result for row in table.systems if row.system == SYSTEM and row.model == config.label)
     chance = result.chance if result.chance is not None else 0.0
     return Rate(
-        rule=f"{config.label}, options alone",
-        kind="all",
+        rule=config.label,
+        kind="options alone",
         n=result.overall.n,
         rate=result.overall.accuracy,
         low=result.overall.low,
         high=result.overall.high,
         chance=chance,
         most=chance + config.audit.kind_margin,
-    )
-
-
-def options_only_case(rate: Rate) -> Case:
-    return Case(
-        check="options_only_leak",
-        detail=f"{rate.rule}: right in {rate.rate:.1%} of {rate.n} questions (95% interval {rate.low:.1%} to "
-        f"{rate.high:.1%}), chance is {rate.chance:.1%}",
     )
