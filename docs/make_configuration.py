@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rft.auditing.config import AuditConfig
 from rft.cold_start.config import SftConfig
 from rft.config import Config
 from rft.eval.config import ComparisonConfig
@@ -31,6 +32,7 @@ the resolved config. This page is written by `python docs/make_configuration.py`
 TREES = [
     ("rft/train.py", Config),
     ("rft/evaluate.py, which reads the same file: what it adds", ComparisonConfig),
+    ("rft/audit.py, which reads the same file: what it adds", AuditConfig),
     ("rft/sft.py", SftConfig),
 ]
 

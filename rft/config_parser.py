@@ -35,7 +35,11 @@ def parse_config(schema: type, path: str | Path, overrides: list[str]) -> Any:
         ValueError: a file that cannot be read or is no mapping, an unknown key (the nearest valid one is named), a
             renamed one, a value of the wrong type or out of its range, an override that is not `key=value`.
     """
-    tree = read_yaml_chain(Path(path))
+    return parse_tree(schema, read_yaml_chain(Path(path)), overrides)
+
+
+def parse_tree(schema: type, tree: dict[Any, Any], overrides: list[str]) -> Any:
+    """As `parse_config`, from what a file holds; an empty `tree` is a config of defaults."""
     for override in overrides:
         tree = merge(tree, parse_override(override))
     check_keys(schema, tree)

@@ -39,7 +39,7 @@ from rft.data.dataset import Dataset, Split, content_fingerprint
 from rft.data.prompts import Wording, shown_order, wording_text
 from rft.records import Message, Prompt, Question
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 """Raised by whoever changes what is written for the same data, settings, tokenizer and wording."""
 
 MANIFEST = "manifest.json"

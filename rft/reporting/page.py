@@ -16,13 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from rft.eval.results import SystemResult
-from rft.plain_text import CONTROL, without_control_sequences, without_half_surrogates
 from rft.reporting.charts import Bar, Series, column_chart, interval_chart, letter_chart, line_chart
 from rft.reporting.run_folder import Group, RunFolder, first_answer, read_run
+from rft.reporting.templates import render, shortened
 from rft.telemetry.names import LOGPROB_GAP
 
 logger = logging.getLogger(__name__)
@@ -65,13 +62,8 @@ class Line:
 
 def render_page(runs: Sequence[RunFolder]) -> str:
     """The page for one run, or for several side by side."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=printable,
-    )
-    page = environment.get_template("page.html.j2").render(
+    return render(
+        "page.html.j2",
         title=" and ".join(run.name for run in runs),
         runs=[view_of(run) for run in runs],
         tiles=[(run.name, tiles_of(run)) for run in runs],
@@ -80,18 +72,6 @@ def render_page(runs: Sequence[RunFolder]) -> str:
         costs=cost_charts(runs),
         several=len(runs) > 1,
     )
-    # Labels of charts come as markup.
-    return without_half_surrogates(CONTROL.sub("", page))[0]
-
-
-def printable(value: Any) -> Any:
-    """What the template shows of a value: texts without control sequences, each by itself."""
-    is_text = isinstance(value, str) and not isinstance(value, Markup)
-    return without_control_sequences(value) if is_text else value
-
-
-def shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[:length]} ... ({len(text) - length:,} more characters)"
 
 
 def write_report(runs: Sequence[Path], output: Path | None = None) -> Path:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
+from rft.data.readers.split_replies import put_together
 from rft.records import Message, Role
 
 LARGEST_COUNT = 2**53
@@ -75,8 +76,10 @@ def parse_text(text: str) -> str:
 
 
 def parse_messages(text: str) -> tuple[Message, ...]:
-    """The messages of a JSON list, those without text left out."""
-    return tuple(message for message in to_messages(parse_json(text)) if message is not None)
+    """The messages of a JSON list, split replies put together, those without text left out."""
+    items = parse_json(text)
+    whole = [put_together(item) for item in items] if isinstance(items, list) else items
+    return tuple(message for message in to_messages(whole) if message is not None)
 
 
 def to_messages(items: Any) -> Iterator[Message | None]:

@@ -11,13 +11,19 @@ The released val.csv shares 735 personas with train.csv, and one persona of the 
 (`data.train_split: persona`) the two files are pooled, rid of the benchmark's personas, and cut by persona.
 
 A history begins with a system message that describes the persona: it is the context's profile. Left out of a history:
-messages whose content is null or empty. Kept: two user messages in a row.
+messages whose content is null or empty. Kept: two user messages in a row. Mended: a reply whose text is split over
+stray keys (split_replies.py). What was left out or mended is counted in the manifest (`odd_contexts`).
+
+The release's 511 questions about sensitive information cite evidence that is in no history, as others report. The tag
+`sensitive_evidence` sets such questions apart: nothing in the history tells their answers.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -38,10 +44,15 @@ from rft.data.readers.data_files import HEAD_BYTES, SourceFolder, beside, looked
 from rft.data.readers.format_options import check_options
 from rft.data.readers.parquet_rows import read_object
 from rft.data.readers.personamem_csv import CsvName, Window, csv_path, read_personas, read_questions, table_files
+from rft.data.readers.sensitive_evidence import NOT_SENSITIVE, TAG, sensitive_tags
+from rft.data.readers.split_replies import put_together
 from rft.git_lfs import POINTER_PROBLEM, POINTER_START, is_pointer
 from rft.records import Context, Question
 
 PAPER_SEED = 42
+
+MOST_NUMBERS = 5
+"""Messages that a note names."""
 
 
 class PersonaMemV2(Dataset):
@@ -54,6 +65,7 @@ class PersonaMemV2(Dataset):
         "who",
         "updated",
         "sensitive",
+        TAG,
         "scenario",
         "topic",
         "distance_tokens",
@@ -76,9 +88,20 @@ class PersonaMemV2(Dataset):
         otherwise one split needs one file."""
         self.check_split(name)
         csv_name: CsvName = next(known for known in get_args(CsvName) if known == name)
-        if csv_name == "benchmark" or self.config.train_split == "paper":
-            return self.released_split(csv_name)
-        return self.persona_split(csv_name)
+        released = csv_name == "benchmark" or self.config.train_split == "paper"
+        return self.with_evidence_tags(self.released_split(csv_name) if released else self.persona_split(csv_name))
+
+    def with_evidence_tags(self, split: Split) -> Split:
+        """The split with `sensitive_evidence` among the tags of its questions. The histories of sensitive ones are
+        read for it."""
+        tags = sensitive_tags(split.questions, self.context)
+        questions = (
+            replace(question, tags={**question.tags, TAG: tag})
+            for question, tag in zip(split.questions, tags, strict=True)
+        )
+        sensitive = Counter(tag for tag in tags if tag != NOT_SENSITIVE)
+        counts = {TAG: dict(sorted(sensitive.items()))} if sensitive else {}
+        return replace(split, questions=tuple(questions), manifest=split.manifest | counts)
 
     def released_split(self, name: CsvName) -> Split:
         """One CSV as it is."""
@@ -192,8 +215,8 @@ def resolve_source(source: str, revision: str | None, window: Window) -> Path:
 
 
 def read_history(folder: SourceFolder, history_id: str) -> Context:
-    """One history file. Its notes are `recorded_totals` that do not match what is there, and
-    `messages_without_text` that are left out.
+    """One history file. Its notes are `recorded_totals` that do not match what is there, `messages_without_text` that
+    are left out, and `replies_put_together`.
 
     Args:
         history_id: the file's path in the folder.
@@ -206,7 +229,8 @@ def read_history(folder: SourceFolder, history_id: str) -> Context:
     metadata = payload["metadata"]
     try:
         persona = str(parse_count(str(metadata.get("persona_id"))))
-        stored = list(to_messages(payload["chat_history"]))
+        mended, repaired = mend(payload["chat_history"])
+        stored = list(to_messages(mended))
     except CellError as error:
         raise RecordError("history_format", f"{path}: metadata.persona_id or chat_history {error}") from None
     messages = tuple(message for message in stored if message is not None)
@@ -218,8 +242,11 @@ def read_history(folder: SourceFolder, history_id: str) -> Context:
         notes["recorded_totals"] = f"{history_id}: metadata.total_messages is {recorded}, but there are {len(stored)}"
     if len(messages) < len(stored):
         notes["messages_without_text"] = (
-            f"{history_id}: {len(stored) - len(messages)} messages without text are left out"
+            f"{history_id}: {len(stored) - len(messages)} messages without text are left out "
+            f"({numbers(index for index, message in enumerate(stored) if message is None)})"
         )
+    if repaired:
+        notes["replies_put_together"] = f"{history_id}: text under stray keys is put together ({numbers(repaired)})"
     profile = messages[0] if messages[0].role == "system" else None
     return Context(
         context_id=history_id,
@@ -228,6 +255,21 @@ def read_history(folder: SourceFolder, history_id: str) -> Context:
         profile=profile,
         notes=notes,
     )
+
+
+def mend(items: Any) -> tuple[Any, list[int]]:
+    """A history's messages with split replies put together, and the numbers of those that were, from 0."""
+    if not isinstance(items, list):
+        return items, []
+    mended = [put_together(item) for item in items]
+    return mended, [index for index, item in enumerate(items) if mended[index] is not item]
+
+
+def numbers(found: Iterable[int]) -> str:
+    """Numbers of messages for a note, the first few of many."""
+    shown = list(found)
+    more = f" and {len(shown) - MOST_NUMBERS} more" if len(shown) > MOST_NUMBERS else ""
+    return f"message {', '.join(map(str, shown[:MOST_NUMBERS]))}{more}, counted from 0"
 
 
 def history_path(folder: SourceFolder, history_id: str) -> Path:

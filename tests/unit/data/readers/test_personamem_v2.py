@@ -350,3 +350,29 @@ def assert_one_line(error: BaseException, *parts: str) -> None:
     assert "\n" not in message
     for part in parts:
         assert part in message, message
+
+
+def test_split_replies_are_put_together_with_a_note(tmp_path: Path) -> None:
+    history = make_history(4)
+    history["chat_history"][2] = {"role": "assistant", "content": "He wrote ", "see you": " and left."}
+    write_history(tmp_path, 4, history)
+    context = read(tmp_path, make_row(4, 0)["chat_history_32k_link"])
+    assert context.messages[1] == Message(role="assistant", content="He wrote see you and left.")
+    assert context.notes["replies_put_together"].endswith("(message 2, counted from 0)")
+
+
+def test_sensitive_questions_whose_evidence_is_in_no_history_are_a_breakdown(tmp_path: Path) -> None:
+    write_history(tmp_path, 6, make_history(6))
+    there = make_history(6)["chat_history"][3]
+    rows = [
+        make_row(6, 0, sensitive_info="True", pref_type="sensitive_info"),
+        make_row(6, 1, sensitive_info="True", related_conversation_snippet=json.dumps([there])),
+        make_row(6, 2),
+        make_row(7, 0, sensitive_info="True"),
+    ]
+    write_csv(tmp_path, "benchmark", rows)
+    split = load(tmp_path, "benchmark")
+    assert [question.tags["sensitive_evidence"] for question in split.questions] == [
+        "not_in_history", "in_history", "not_sensitive", "history_unread",
+    ]  # fmt: skip
+    assert split.manifest["sensitive_evidence"] == {"history_unread": 1, "in_history": 1, "not_in_history": 1}

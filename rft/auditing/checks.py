@@ -1,0 +1,169 @@
+"""Every check of the audit: its name, how bad a case is, and what it means for training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One kind of finding.
+
+    Example:
+        Check(severity="error", title="Repeated option", meaning="Two letters are right ...")
+    """
+
+    severity: Severity
+    """An `error` makes data unfit from the first case on, a `warning` only where `audit.allowed` says so."""
+    title: str
+    meaning: str
+    """One sentence for a person who will train on the data."""
+
+
+def error(title: str, meaning: str) -> Check:
+    return Check(severity="error", title=title, meaning=meaning)
+
+
+def warning(title: str, meaning: str) -> Check:
+    return Check(severity="warning", title=title, meaning=meaning)
+
+
+CHECKS: dict[str, Check] = {
+    # ------------------------------------------------------------------------------------------------ rows and splits
+    "unreadable_row": error(
+        "Row that cannot be read", "Training stops at it, or leaves it out with data.bad_rows=skip."
+    ),
+    "cluster_in_two_splits": error(
+        "Cluster in two splits",
+        "The model is tested on a user whose history it has trained on, so the score is no score on new users.",
+    ),
+    "repeated_history": error(
+        "One history under two names",
+        "The same user is hidden behind two ids, and may be on both sides of a split.",
+    ),
+    "duplicate_row": error(
+        "Duplicate row", "A question that is there twice counts twice in the reward and in every mean."
+    ),
+    "near_duplicate_query": error(
+        "Nearly the same query twice for one user",
+        "The two rows teach one thing twice, or two different answers to one question.",
+    ),
+    "unknown_value": error(
+        "Value that the column does not have", "Results by kind lose the row, or count it under a wrong kind."
+    ),
+    "contradicting_columns": error(
+        "Columns that contradict each other",
+        "One of them is wrong, so the row is counted under a wrong kind, or its answer is wrong.",
+    ),
+    "others_preference_used": error(
+        "Another person's preference in the right answer",
+        "The row says that the preference is not the user's, yet the right answer follows it: the model learns to "
+        "mix people up.",
+    ),
+    "own_preference_unused": warning(
+        "The user's preference only in a wrong option",
+        "Either the right answer or `who` is wrong; the model would learn to pass over what the user likes.",
+    ),
+    # ---------------------------------------------------------------------------------------------- options and query
+    "repeated_option": error(
+        "Repeated option", "Two letters show the same answer, and only one of them is rewarded."
+    ),
+    "query_tells_answer": error(
+        "The query gives the answer away", "No history is needed, so the model learns to read the query alone."
+    ),
+    "query_tells_preference": warning(
+        "The query names the preference", "What should be found in the history stands in the question."
+    ),
+    "length_leak": error(
+        "The length of an option tells the right one",
+        "A policy is rewarded for choosing by length, and learns that sooner than reading.",
+    ),
+    "word_leak": error(
+        "The words of an option tell the right one",
+        "The style of right options can be learned without any query or history, and GRPO will learn it.",
+    ),
+    "letter_imbalance": error(
+        "One letter is right too often", "A policy earns reward by always answering the same letter."
+    ),
+    "options_only_leak": error(
+        "A model finds the right option without query and history",
+        "The options alone tell the answer, so the score says little about reading the history.",
+    ),
+    # -------------------------------------------------------------------------------------------------------- evidence
+    "answer_in_history": warning(
+        "The right answer stands in the history word by word",
+        "The option can be found by comparing texts, so nothing has to be understood.",
+    ),
+    "evidence_missing": error(
+        "Evidence that is not in its history",
+        "Nothing in the prompt tells the answer: the reward of the row is noise, or teaches a guess.",
+    ),
+    "evidence_changed": warning(
+        "Evidence that differs from its history by a few words",
+        "The answer is in the history, but whatever looks evidence up by its text will not find it.",
+    ),
+    "no_evidence": warning(
+        "Row that names no evidence", "Nobody can say whether its history tells the answer."
+    ),
+    # ------------------------------------------------------------------------------------------------------- histories
+    "history_unusable": error(
+        "History that is missing or cannot be read", "Its questions cannot be asked, and training stops at them."
+    ),
+    "history_of_another": error(
+        "History of another user", "The question is asked about somebody else's chats."
+    ),
+    "recorded_totals": warning(
+        "History that is not as long as it says", "The file may be cut, so that evidence is lost."
+    ),
+    "over_budget": error(
+        "History over its budget", "The prompt does not fit, so it is cut, left out, or stops the run."
+    ),
+    "odd_length": warning(
+        "History of another length than the others",
+        "Much shorter ones lack what their questions ask, much longer ones cost the memory of the whole batch.",
+    ),
+    "empty_message": error(
+        "Message without text", "The turn is left out, so the chat reads as if nobody had answered."
+    ),
+    "stray_keys": error(
+        "Stray keys beside role and content",
+        "Text under them is lost to every reader that takes `content` alone; ours puts it together.",
+    ),
+    "unknown_role": error(
+        "Unknown role", "No chat template has it: the whole history cannot be used."
+    ),
+    "message_format": error(
+        "Message that is no object with role and text", "The whole history cannot be used."
+    ),
+    "second_system": error(
+        "System message after the first place", "Most chat templates refuse it; a persona card may stand there."
+    ),
+    "no_user": error("History without a user's message", "There is nobody to know anything about."),
+    "role_order": warning(
+        "Assistant turns in a row, or one at the beginning",
+        "A turn may be lost between them; templates that need alternation refuse it.",
+    ),
+    "odd_text": warning(
+        "Text that looks like a leftover",
+        "Tokens of a chat template, placeholders or broken characters teach the model to expect them.",
+    ),
+    "unused_history": warning(
+        "History that no row links", "It is not trained on; a link may be wrong."
+    ),
+    # --------------------------------------------------------------------------------------------------------- secrets
+    "secret": error(
+        "Secret that looks real",
+        "A model may repeat what it has read: real numbers and keys have to be replaced before anybody trains on them.",
+    ),
+    "real_domain": warning(
+        "E-mail address of a domain that can exist", "The address may be a person's; example.com is nobody's."
+    ),
+}  # fmt: skip
+
+
+def default_allowance(check: str) -> int | None:
+    """Cases of a check that are allowed where the config says nothing; None is any number."""
+    return 0 if CHECKS[check].severity == "error" else None

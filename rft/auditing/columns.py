@@ -1,0 +1,70 @@
+"""Cells of one PersonaMem-v2 row against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rft.auditing.findings import Case
+from rft.data.readers.cells import parse_python
+from rft.data.readers.csv_rows import CsvRow
+from rft.records import Question
+
+WHO = ("self", "others")
+
+PREF_TYPES = (
+    "ask_to_forget", "neutral_preferences", "neutral_preference", "anti_stereotypical_pref", "stereotypical_pref",
+    "therapy_background", "health_and_medical_conditions", "sensitive_info", "multimodal",
+)  # fmt: skip
+"""The release has seven of them; its description spells neutral_preferences without its last letter, and its rows with
+images are `multimodal`."""
+
+NOTHING = ("", "none", "null", "nan")
+FORGET = "do not remember"
+
+
+def check_columns(row: CsvRow, question: Question) -> Iterator[Case]:
+    """Values that a column does not have, and columns of which one must be wrong."""
+
+    def case(check: str, detail: str) -> Case:
+        return Case(check=check, question=question.question_id, detail=detail)
+
+    tags = question.tags
+    for column, known in (("who", WHO), ("pref_type", PREF_TYPES)):
+        if tags[column] not in known:
+            yield case("unknown_value", f"{column} is {tags[column]!r}, none of {', '.join(known)}")
+    for problem in impossible_cells(row, question):
+        yield case("contradicting_columns", problem)
+    for problem in contradictions(tags, row.parse("preference", str), row.parse("prev_pref", str)):
+        yield case("contradicting_columns", problem)
+
+
+def impossible_cells(row: CsvRow, question: Question) -> Iterator[str]:
+    """A query that is not the user's, evidence outside of its history."""
+    role = row.parse("user_query", parse_python).get("role")
+    if role != "user":
+        yield f"user_query has the role {role!r}"
+    window = question.context_id.removeprefix("data/chat_history_").partition("/")[0]
+    distance = question.columns["distance_tokens"]
+    total = row.cells[row.column_at[f"total_tokens_in_chat_history_{window}"]]
+    if distance < 0 or (total.isdecimal() and 0 < int(total) < distance):
+        yield f"the evidence is {distance} tokens before the query, in a history of {total}"
+
+
+def contradictions(tags: Mapping[str, str], preference: str, previous: str) -> Iterator[str]:
+    """Pairs of columns that cannot both be right, each in one phrase."""
+    updated, has_previous = tags["updated"] == "true", previous.strip().lower() not in NOTHING
+    forget = tags["pref_type"] == "ask_to_forget"
+    if updated and not has_previous:
+        yield "updated is True, but prev_pref is empty"
+    if has_previous and not updated:
+        yield f"prev_pref is {previous[:60]!r}, but updated is False"
+    if has_previous and previous.strip() == preference.strip():
+        yield "prev_pref is the preference itself"
+    if (tags["pref_type"] == "sensitive_info") != (tags["sensitive"] == "true"):
+        yield f"pref_type is {tags['pref_type']}, but sensitive_info is {tags['sensitive']}"
+    if tags["who"] == "others" and updated:
+        yield "who is others, but updated is True: only the user's own preferences change"
+    if tags["who"] == "others" and forget:
+        yield "who is others, but pref_type is ask_to_forget: only the user's own preferences are forgotten"
+    if preference.strip().lower().startswith(FORGET) != forget:
+        yield f"pref_type is {tags['pref_type']}, but the preference reads {preference[:40]!r}"

@@ -1,0 +1,122 @@
+"""Whether the evidence of a question is in its history: word by word, else nearly so."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from functools import cached_property
+
+from rft.auditing.findings import Case
+from rft.auditing.words import words_of
+from rft.records import Message, Question
+
+NUM_COMPARED = 3
+"""Messages of a history, those with most words in common, that evidence is compared with in full."""
+
+SHOWN = 60
+"""Characters of evidence in a case."""
+
+
+class EvidenceSearch:
+    """The texts of one history, looked through for evidence.
+
+    Args:
+        file: the id of its context.
+        texts: of its messages, with None for one without.
+        threshold: share of the words from which on evidence counts as changed and not as missing.
+    """
+
+    def __init__(self, file: str, texts: Sequence[str | None], threshold: float) -> None:
+        self.file = file
+        self.threshold = threshold
+        self.texts = texts
+        self.exact = frozenset(text for text in texts if text)
+
+    def check(self, question: Question) -> Iterator[Case]:
+        """At most one case of each check: no evidence, evidence that is missing, evidence that was changed."""
+        if not question.evidence:
+            yield Case(check="no_evidence", question=question.question_id, file=self.file, detail="no message is named")
+        absent = [m for m in question.evidence if m.content not in self.exact and not self.holds(m)]
+        first: dict[str, Case] = {}
+        for message in absent:
+            case = self.case_of(question, message)
+            first.setdefault(case.check, case)
+        yield from first.values()
+
+    def holds(self, message: Message) -> bool:
+        """Whether some message holds the evidence, white space aside: neighbours of one role may have been joined."""
+        text = plain(message.content)
+        return any(text in found for found in self.plain_texts)
+
+    def places(self, question: Question) -> list[int]:
+        """Numbers of the messages that hold evidence, or nearly so."""
+        found: set[int] = set()
+        for message in question.evidence:
+            text = plain(message.content)
+            here = [number for number, other in enumerate(self.texts) if other and text in plain(other)]
+            if not here:
+                likeness, nearest = self.nearest(message)
+                here = [nearest] if likeness >= self.threshold else []
+            found.update(here)
+        return sorted(found)
+
+    def case_of(self, question: Question, message: Message) -> Case:
+        likeness, number = self.nearest(message)
+        shown = f"{message.role}: {plain(message.content)[:SHOWN]!r}"
+        if likeness >= self.threshold:
+            detail = f"{shown} is there with {likeness:.0%} of its words"
+            return Case(
+                check="evidence_changed", question=question.question_id, file=self.file, message=number, detail=detail
+            )
+        return Case(
+            check="evidence_missing",
+            question=question.question_id,
+            file=self.file,
+            detail=f"{shown} is in no message (the nearest, {number}, has {likeness:.0%} of its words)",
+        )
+
+    def nearest(self, message: Message) -> tuple[float, int]:
+        """The largest share of the evidence's words that one message has in the same order, and its number.
+
+        Words weigh more the fewer messages of the history have them: histories are full of sentences of one pattern,
+        and the rare words are those that tell them apart.
+        """
+        words = words_of(message.content)
+        weights = {word: self.weight(word) for word in words}
+        bag = Counter(words)
+        total = sum(count * weights[word] for word, count in bag.items())
+        if not total:
+            return 0.0, 0
+        common = [sum(n * weights[word] for word, n in (bag & other).items()) for other in self.bags]
+        candidates = sorted(range(len(common)), key=lambda index: -common[index])[:NUM_COMPARED]
+        found = [(in_order(words, words_of(self.texts[index] or ""), weights) / total, index) for index in candidates]
+        return max(found, default=(0.0, 0))
+
+    def weight(self, word: str) -> float:
+        return math.log(1 + len(self.texts) / (1 + self.num_with[word]))
+
+    @cached_property
+    def plain_texts(self) -> list[str]:
+        return [plain(text) for text in self.exact]
+
+    @cached_property
+    def bags(self) -> list[Counter[str]]:
+        return [Counter(words_of(text or "")) for text in self.texts]
+
+    @cached_property
+    def num_with(self) -> Counter[str]:
+        return Counter(word for bag in self.bags for word in bag)
+
+
+def plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def in_order(words: Sequence[str], others: Sequence[str], weights: dict[str, float]) -> float:
+    """The weight of the words that both have in the same order."""
+    matcher = SequenceMatcher(None, words, others, autojunk=False)
+    return sum(
+        weights[word] for block in matcher.get_matching_blocks() for word in words[block.a : block.a + block.size]
+    )

@@ -1,0 +1,90 @@
+"""Checks of the messages of one history, as they are stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+from rft.auditing.findings import Case
+from rft.auditing.secrets import find_secrets
+from rft.data.readers.split_replies import put_together, stray_keys
+from rft.records import Role
+
+ROLES = get_args(Role)
+
+MOST_KEYS = 3
+"""Stray keys that a case names."""
+
+ODD_TEXT = {
+    "a token of a chat template": re.compile(
+        r"<\|\w+\|>|\[/?INST\]|<</?SYS>>|</?think>|<(?:start|end)_of_turn>|^(?:assistant|user): ?$", re.MULTILINE
+    ),
+    "an unfilled placeholder": re.compile(
+        r"\{\{.{1,40}?\}\}|\{(?:topic|name|value|text|user|query|persona|preference)\}|lorem ipsum", re.IGNORECASE
+    ),
+    "the markup of a message": re.compile(r'\{\s*"(?:role|content)"\s*:|"(?:role|content)"\s*:\s*"'),
+    "broken characters": re.compile("\ufffd|â€|Ã[©¨¼¶¤]|[\x00-\x08\x0b\x0c\x0e-\x1f]"),
+    "a model's word about itself": re.compile(r"\bas an? (?:AI|large) language model\b", re.IGNORECASE),
+}
+"""What looks like a leftover, by what it is called."""
+
+MAY_BE_ODD = re.compile(
+    r'[<\[{"\ufffdâÃ\x00-\x08\x0b\x0c\x0e-\x1f]|language model|lorem|^(?:assistant|user): ?$', re.I | re.M
+)
+
+
+def check_messages(file: str, items: Sequence[Any]) -> Iterator[Case]:
+    """Every case of one history's messages; a message's number counts from 0."""
+    roles: list[str] = []
+    for number, item in enumerate(items):
+        for check, detail in problems_of(number, item):
+            yield Case(check=check, file=file, message=number, detail=detail)
+        roles.append(str(item.get("role")) if isinstance(item, dict) else "")
+    yield from check_roles(file, roles)
+
+
+def problems_of(number: int, item: Any) -> Iterator[tuple[str, str]]:
+    """Checks that find something in one message, each with what it finds."""
+    if not isinstance(item, dict) or "role" not in item:
+        yield "message_format", "no object with a role"
+        return
+    role = item["role"]
+    if role not in ROLES:
+        yield "unknown_role", f"the role is {str(role)[:40]!r}, none of {', '.join(ROLES)}"
+    if role == "system" and number > 0:
+        yield "second_system", f"a system message in place {number}"
+    if keys := stray_keys(item):
+        mended = put_together(item) is not item
+        shown = ", ".join(repr(key[:40]) for key in keys[:MOST_KEYS])
+        yield "stray_keys", f"{role}, {len(keys)} keys: {shown}{'; they hold text' if mended else ''}"
+    content = item.get("content")
+    if not isinstance(content, str | None):
+        yield "message_format", f"{role}, the content is no text but {type(content).__name__}"
+    elif not (content or "").strip():
+        # Where the whole text stands under other keys, these are what is wrong.
+        if put_together(item) is item:
+            yield "empty_message", f"{role}, no text"
+    else:
+        yield from problems_of_text(content)
+
+
+def problems_of_text(text: str) -> Iterator[tuple[str, str]]:
+    if MAY_BE_ODD.search(text):
+        for name, pattern in ODD_TEXT.items():
+            if match := pattern.search(text):
+                yield "odd_text", f"{name}: {match.group()[:40]!r}"
+    yield from find_secrets(text)
+
+
+def check_roles(file: str, roles: Sequence[str]) -> Iterator[Case]:
+    """The order of roles. Two user messages in a row are usual: a request that nobody answers, such as to forget."""
+    if "user" not in roles:
+        yield Case(check="no_user", file=file, detail=f"{len(roles)} messages, none of a user")
+    spoken = [(number, role) for number, role in enumerate(roles) if role != "system"]
+    before = ""
+    for number, role in spoken:
+        if role == "assistant" and before in ("", "assistant"):
+            where = "at the beginning" if not before else "behind another one"
+            yield Case(check="role_order", file=file, message=number, detail=f"an assistant's message {where}")
+        before = role

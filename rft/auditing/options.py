@@ -1,0 +1,68 @@
+"""Checks of one question's texts: options that repeat each other, a query that says too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rft.auditing.findings import Case
+from rft.auditing.words import words_of
+from rft.records import Question
+
+TOLD = 0.8
+"""Share of the words that only the right option has; a query with so many of them tells it."""
+
+FEWEST_WORDS = 3
+"""Of an open answer that a query repeats: a short one may stand in it by chance."""
+
+FILLERS = frozenset(
+    (
+        "the", "and", "for", "with", "who", "his", "her", "its", "their", "that", "this", "from", "likes", "prefers",
+        "enjoys", "loves", "about", "into", "over", "under", "has", "have", "does", "not", "they", "them", "are",
+        "was", "were", "very", "often", "usually", "when", "while", "which", "also", "more", "than", "user",
+    )
+)  # fmt: skip
+"""Words that say nothing of what a preference is about."""
+
+
+def check_texts(questions: Sequence[Question]) -> Iterator[Case]:
+    """Every case of one question's texts."""
+    for question in questions:
+        for check, detail in problems_of(question):
+            yield Case(check=check, question=question.question_id, detail=detail)
+
+
+def problems_of(question: Question) -> Iterator[tuple[str, str]]:
+    """Checks that find something, each with what it finds."""
+    plain = [
+        " ".join(words_of(text)) or text.strip() for text in (question.correct_answer, *question.incorrect_answers)
+    ]
+    repeated = [text for index, text in enumerate(plain) if text in plain[:index]]
+    if repeated:
+        of_right = " (the right one)" if repeated[0] == plain[0] else ""
+        yield "repeated_option", f"two options read {repeated[0][:60]!r}{of_right}"
+    if told := told_by_query(question, plain):
+        yield "query_tells_answer", f"the query holds {told[:80]!r}"
+    preference = [word for word in words_of(str(question.columns.get("preference") or "")) if len(word) > 2]
+    content = {word for word in preference if word not in FILLERS}
+    if len(content) >= 2 and content <= set(words_of(question.query)):
+        yield "query_tells_preference", f"preference {str(question.columns['preference'])[:80]!r}"
+
+
+def told_by_query(question: Question, plain: Sequence[str]) -> str | None:
+    """What of the right answer stands in the query and tells it from the others; None where nothing does."""
+    query = words_of(question.query)
+    text = f" {' '.join(query)} "
+    if not question.incorrect_answers:
+        whole = len(plain[0].split()) >= FEWEST_WORDS and f" {plain[0]} " in text
+        return plain[0] if whole else None
+    sets = [set(option.split()) for option in plain]
+    shares = [share_told(sets, index, set(query)) for index in range(len(sets))]
+    if shares[0] < TOLD or max(shares[1:]) >= shares[0]:
+        return None
+    return " ".join(sorted((sets[0] - set().union(*sets[1:])) & set(query)))
+
+
+def share_told(sets: Sequence[set[str]], index: int, query: set[str]) -> float:
+    """Of the words that only this option has, how many the query holds."""
+    own = sets[index] - set().union(*(other for at, other in enumerate(sets) if at != index))
+    return len(own & query) / len(own) if own else 0.0

@@ -1,0 +1,186 @@
+"""Any data set as an audit reads it: what can be read, and a case for whatever cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from rft.auditing.columns import check_columns
+from rft.auditing.findings import Case
+from rft.config import DataConfig
+from rft.data.dataset import Dataset, RecordError
+from rft.data.formats import open_dataset
+from rft.data.readers.data_files import source_path
+from rft.data.readers.jsonl_dataset import JsonlDataset
+from rft.data.readers.personamem_csv import CsvName, RowReader, Window, rows_of, table_files
+from rft.data.readers.personamem_v2 import PersonaMemV2, history_path, parse_history_file
+from rft.records import Question
+
+CHECK_OF_REASON = {"duplicate": "duplicate_row", "repeated_option": "repeated_option"}
+"""Checks that stand for a reader's reason to refuse a row; any other one makes an `unreadable_row`."""
+
+
+ONE_FILE = ("longmemeval", "locomo")
+"""Formats of one file, which begins with the name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One window of a data set.
+
+    Example:
+        Source(dataset=PersonaMemV2(...), window="32k", questions={"train": [Question(...), ...]}, cases=[Case(...)])
+    """
+
+    dataset: Dataset
+    window: str
+    questions: dict[str, list[Question]]
+    """By split, those that can be read."""
+    cases: list[Case] = field(default_factory=list)
+    """About rows: the other ones, and columns that contradict each other."""
+
+
+# -------------------------------------------------------------------------------------------------------- the layout
+
+
+def layout_of(source: str) -> tuple[str | None, list[str]]:
+    """The `data.format` and the windows that the files at `source` look like; None where they look like no format.
+
+    Raises:
+        ValueError: a source that may not be read.
+    """
+    path = source_path(source)
+    if not path.is_dir():
+        name = path.name.lower()
+        forms = (form for form in ONE_FILE if path.is_file() and name.startswith(form))
+        return next(forms, None), []
+    if any(table_files(path, name) for name in get_args(CsvName)):
+        return "personamem_v2", [window for window in get_args(Window) if any_history(path, window)]
+    if found := sorted(path.glob("questions_*.csv")):
+        return "personamem_v1", [file.stem.removeprefix("questions_") for file in found]
+    if (path / "questions.jsonl").exists():
+        return "jsonl", []
+    return next((form for form in ONE_FILE if any(path.glob(f"{form}*"))), None), []
+
+
+def any_history(root: Path, window: str) -> bool:
+    folder = root / "data" / f"chat_history_{window}"
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def open_sources(data: DataConfig, layout: tuple[str | None, list[str]]) -> list[Source]:
+    """Each window of the data set, its rows read, bad ones as cases.
+
+    Raises:
+        ValueError: a source that cannot be used at all.
+    """
+    form, windows = layout
+    data = replace(data, format=form or data.format, bad_rows="skip", train_split="paper")
+    return [read_source(replace(data, window=window)) for window in windows or [data.window]]
+
+
+def read_source(data: DataConfig) -> Source:
+    dataset = open_dataset(data)
+    if isinstance(dataset, PersonaMemV2):
+        return read_v2(dataset)
+    if isinstance(dataset, JsonlDataset):
+        return read_jsonl_folder(dataset)
+    source = Source(dataset=dataset, window=data.window, questions={})
+    for name in dataset.splits:
+        split = dataset.split(name)
+        source.questions[name] = list(split.questions)
+        source.cases.extend(cases_of_counts(dataset, name, split.manifest.get("rows_skipped", {})))
+    return source
+
+
+# ------------------------------------------------------------------------------------------------------------- rows
+
+
+def read_v2(dataset: PersonaMemV2) -> Source:
+    """The rows of each table that is there, one by one, so that each bad one is named."""
+    source = Source(dataset=dataset, window=dataset.window, questions={})
+    for name in get_args(CsvName):
+        if not table_files(dataset.root, name):
+            continue
+        reader = RowReader(name, dataset.window)
+        questions = source.questions.setdefault(name, [])
+        for row in rows_of(dataset.folder, name):
+            try:
+                question = reader.read(row)
+            except RecordError as error:
+                check = CHECK_OF_REASON.get(error.reason, "unreadable_row")
+                place = f"{name}/{row.number}"
+                source.cases.append(Case(check=check, question=place, detail=behind_place(error.problem)))
+                continue
+            questions.append(question)
+            source.cases.extend(check_columns(row, question))
+    if not source.questions:
+        raise ValueError(f"{dataset.root} has no table of questions; it needs benchmark/text/train.csv or another one")
+    return source
+
+
+def behind_place(problem: str) -> str:
+    """What a reader says of a row, without the path, which would be that of this machine."""
+    return problem.partition("(rows count from 0)")[2].lstrip(", ") or problem
+
+
+def read_jsonl_folder(dataset: JsonlDataset) -> Source:
+    """Its own splits, or all lines together where it names none: those that a run would cut depend on the run."""
+    source = Source(dataset=dataset, window=dataset.config.window, questions={})
+    loaded = dataset.loaded
+    for question in loaded.questions:
+        split = loaded.split_of.get(question.question_id, "all")
+        source.questions.setdefault(split, []).append(question)
+    source.cases.extend(cases_of_counts(dataset, "all", loaded.skipped))
+    return source
+
+
+def cases_of_counts(dataset: Dataset, split: str, skipped: dict[str, int]) -> Iterator[Case]:
+    """A case for each row that was left out. Such a reader names the first one alone."""
+    if not skipped:
+        return
+    try:
+        strict = open_dataset(replace(dataset.config, bad_rows="error"))
+        strict.split(split if split in strict.splits else strict.splits[0])
+        first = ""
+    except ValueError as error:
+        first = str(error)
+    for reason, count in skipped.items():
+        for number in range(count):
+            detail = first if first and number == 0 else "one more"
+            yield Case(check=CHECK_OF_REASON.get(reason, "unreadable_row"), detail=f"{reason}: {detail}")
+            first = "" if detail == first else first
+
+
+# --------------------------------------------------------------------------------------------------------- histories
+
+
+def raw_messages(dataset: Dataset, context_id: str) -> tuple[list[Any], dict[str, Any]]:
+    """The messages of a context as they are stored, and what its file says about itself.
+
+    Other formats than PersonaMem-v2 give what their readers make of them.
+
+    Raises:
+        RecordError: it is absent, or no list of messages.
+    """
+    if isinstance(dataset, PersonaMemV2):
+        payload = parse_history_file(history_path(dataset.folder, context_id))
+        if not isinstance(payload["chat_history"], list):
+            raise RecordError("history_format", f"{context_id}: chat_history is no list")
+        return payload["chat_history"], payload["metadata"]
+    context = dataset.context(context_id)
+    messages = [*([context.profile] if context.profile else []), *context.messages]
+    return [{"role": message.role, "content": message.content} for message in messages], {}
+
+
+def unused_histories(source: Source) -> Iterator[Case]:
+    """Files of the window that no row links."""
+    dataset = source.dataset
+    if not isinstance(dataset, PersonaMemV2):
+        return
+    linked = {Path(q.context_id).stem for questions in source.questions.values() for q in questions}
+    for path in sorted((dataset.root / "data" / f"chat_history_{dataset.window}").glob("*")):
+        if path.stem not in linked and path.suffix in (".json", ".parquet"):
+            yield Case(check="unused_history", file=str(path.relative_to(dataset.root)), detail="no row links it")

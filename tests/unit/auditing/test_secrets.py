@@ -1,0 +1,79 @@
+"""Secrets that look real, and numbers that only look like some."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rft.auditing.secrets import find_secrets, luhn
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("pay with 4539148803436467 today", "card"),
+        ("pay with 4539-1488-0343-6467", "card"),
+        ("my Amex is 3792 812345 67898", "card"),
+        ("4539.1488.0343.6467", "card"),
+        ("password: 9fK2mQx7Lr4Tz8Wc3Vb6", "named key"),
+        ('"api_key": "Qz7Lm2Xv9Rt4Bn6Wk8Pj"', "named key"),
+        ("SSN 536-48-7219.", "ssn"),
+        ("to DE89 3704 0044 0532 0130 00 please", "iban"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE", "private key"),
+        ("export KEY=AKIAZQ3DRSTUVWXY2LMN", "api key"),
+        ("token ghp_9aK2mQx7Lr4Tz8Wc3Vb6Nf1Pd5Hj0Ys2Eu7G", "api key"),
+        ("key: sk-Qz7Lm2Xv9Rt4Bn6Wk8Pj3Hd5Fs1Gc0", "api key"),
+        ("sk-ant-api03-Qz7Lm2Xv9Rt4Bn6Wk8Pj3Hd5", "api key"),
+    ],
+)
+def test_what_looks_real_is_found_and_not_shown(text: str, kind: str) -> None:
+    ((check, detail),) = find_secrets(text)
+    assert check == "secret"
+    assert detail.startswith(f"{kind} ")
+    assert len(detail) < 50
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "test card 4242 4242 4242 4242",
+        "card 4111111111111111",
+        "card 4539148803436468",  # the check digit is wrong
+        "order 1234567890123456",
+        "0000000000000000",
+        "SSN 123-45-6789, or 000-12-3456, or 912-34-5678",
+        "call 555-0134-2234",
+        "AKIAIOSFODNN7EXAMPLE",
+        "sk-your-key-goes-here-please-now",
+        "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
+        "write to ada@example.com or ada@mail.example.org",
+        "DE00 3704 0044 0532 0130 00",
+        "the sum of 12 and 4539148803",
+        "passport number 482913",
+        "The secret is understandingoneself, as ever",
+        "version 1.2.3.4.5.6.7.8.9.10.11.12.13",
+    ],
+)
+def test_what_is_made_for_tests_or_wrong_is_not(text: str) -> None:
+    assert list(find_secrets(text)) == []
+
+
+def test_an_address_of_a_real_domain_is_a_case_of_its_own() -> None:
+    assert list(find_secrets("ada.l@Gmail.com")) == [("real_domain", "an address at gmail.com")]
+
+
+def test_several_secrets_of_one_text() -> None:
+    found = [check for check, _ in find_secrets("4539148803436467, 536-48-7219, bob@gmail.com")]
+    assert found == ["secret", "secret", "real_domain"]
+
+
+@given(st.text(alphabet="0123456789", min_size=11, max_size=18))
+def test_one_digit_of_ten_completes_a_number(digits: str) -> None:
+    assert [luhn(f"{digits}{last}") for last in range(10)].count(True) == 1
+
+
+@given(st.text())
+def test_any_text_can_be_searched(text: str) -> None:
+    for check, detail in find_secrets(text):
+        assert check in ("secret", "real_domain") and detail
