@@ -59,14 +59,15 @@ def problems_of(number: int, item: Any) -> Iterator[tuple[str, str]]:
         shown = ", ".join(repr(key[:40]) for key in keys[:MOST_KEYS])
         yield "stray_keys", f"{role}, {len(keys)} keys: {shown}{'; they hold text' if mended else ''}"
     content = item.get("content")
-    if not isinstance(content, str | None):
+    text = "" if content is None else content
+    if not isinstance(text, str):
         yield "message_format", f"{role}, the content is no text but {type(content).__name__}"
-    elif not (content or "").strip():
+    elif not text.strip():
         # Where the whole text stands under other keys, these are what is wrong.
         if put_together(item) is item:
             yield "empty_message", f"{role}, no text"
     else:
-        yield from problems_of_text(content)
+        yield from problems_of_text(text)
 
 
 def problems_of_text(text: str) -> Iterator[tuple[str, str]]:

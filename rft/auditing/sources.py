@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from rft.auditing.columns import check_columns
 from rft.auditing.findings import Case
@@ -78,7 +78,7 @@ def open_sources(data: DataConfig, layout: tuple[str | None, list[str]]) -> list
     """
     form, windows = layout
     data = replace(data, format=form or data.format, bad_rows="skip", train_split="paper")
-    return [read_source(replace(data, window=window)) for window in windows or [data.window]]
+    return [read_source(replace(data, window=cast(Any, window))) for window in windows or [data.window]]
 
 
 def read_source(data: DataConfig) -> Source:
