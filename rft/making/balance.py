@@ -1,0 +1,167 @@
+"""Which of the passing candidates enter, so that no rule that sees the options alone is better or worse than chance.
+
+Three controls: the longest option is right, the shortest is, a model that sees nothing but the options finds it.
+In each group (a split as a whole, each kind in it, `who = others`, updated preferences) each control's expected hits
+must be within 3 points of a quarter of the rows, or within one row of it where 3 points are less than one row.
+
+Chosen is by local search: exactly as many candidates of each cell as are wanted, then two of one cell are exchanged
+while that brings the controls nearer to chance.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rft.making.candidates import Candidate
+from rft.making.plan import Cell
+
+Control = Literal["longest", "shortest", "options_only"]
+
+CHANCE = 0.25
+POINTS = 0.03
+MOST_PASSES = 30
+"""Rounds of exchanges; each looks at every pair of one cell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """One control in one group.
+
+    Example:
+        Reached(group="who=others", control="longest", num_rows=40, hits=10.5, allowed=1.2)
+    """
+
+    group: str
+    control: Control
+    num_rows: int
+    hits: float
+    """Expected number of right answers; a tie counts as a part."""
+    allowed: float
+    """Rows that the hits may be away from a quarter of all."""
+
+    @property
+    def share(self) -> float:
+        return self.hits / self.num_rows
+
+    @property
+    def is_balanced(self) -> bool:
+        return abs(self.hits - CHANCE * self.num_rows) <= self.allowed + 1e-9
+
+
+def allowed_rows(num_rows: int) -> float:
+    return max(POINTS * num_rows, 1.0)
+
+
+def groups_of(cell: Cell) -> list[str]:
+    """The groups in which a candidate of this cell counts."""
+    groups = ["all", f"pref_type={cell.pref_type}"]
+    if cell.variant == "others":
+        groups.append("who=others")
+    if cell.variant == "updated":
+        groups.append("updated=true")
+    return groups
+
+
+def hits_of(candidate: Candidate, controls: Sequence[Control]) -> tuple[float, ...]:
+    """What each control expects to get right on a candidate, in [0, 1]."""
+    assert candidate.question is not None
+    lengths = [len(option) for option in candidate.question.options]
+    hits: dict[Control, float] = {
+        "longest": (lengths[0] == max(lengths)) / lengths.count(max(lengths)),
+        "shortest": (lengths[0] == min(lengths)) / lengths.count(min(lengths)),
+        "options_only": CHANCE if candidate.options_only is None else candidate.options_only,
+    }
+    return tuple(hits[control] for control in controls)
+
+
+def choose(
+    candidates: Sequence[Candidate], wanted: Mapping[Cell, int], controls: Sequence[Control], seed: int
+) -> list[Candidate]:
+    """At most `wanted` of each cell, as balanced as exchanges can make them, in the order of the candidates.
+
+    Args:
+        candidates: that pass.
+    """
+    pools = {cell: [place for place, one in enumerate(candidates) if one.slot.cell == cell] for cell in wanted}
+    for cell, pool in pools.items():
+        random.Random(f"{seed} choose {cell}").shuffle(pool)
+    chosen = {cell: pool[: wanted[cell]] for cell, pool in pools.items()}
+    spare = {cell: pool[wanted[cell] :] for cell, pool in pools.items()}
+    if controls:
+        exchange(candidates, chosen, spare, controls)
+    return [candidates[place] for place in sorted(place for places in chosen.values() for place in places)]
+
+
+def exchange(
+    candidates: Sequence[Candidate],
+    chosen: dict[Cell, list[int]],
+    spare: dict[Cell, list[int]],
+    controls: Sequence[Control],
+) -> None:
+    """Exchanges chosen places for spare ones of the same cell while the controls come nearer to chance."""
+    hits = {
+        place: hits_of(candidates[place], controls)
+        for pools in (chosen, spare) for places in pools.values() for place in places
+    }  # fmt: skip
+    sizes: dict[str, int] = {}
+    away: dict[str, list[float]] = {}  # hits beyond a quarter, by group and control
+    for cell, places in chosen.items():
+        for group in groups_of(cell):
+            sizes[group] = sizes.get(group, 0) + len(places)
+            off = away.setdefault(group, [0.0] * len(controls))
+            for place in places:
+                for number, value in enumerate(hits[place]):
+                    off[number] += value - CHANCE
+
+    def gain(cell: Cell, change: Sequence[float]) -> float:
+        """By how much the squares of what is away, per row, become less."""
+        return sum(
+            (off * off - (off + step) * (off + step)) / sizes[group]
+            for group in groups_of(cell)
+            for off, step in zip(away[group], change, strict=True)
+        )
+
+    for _ in range(MOST_PASSES):
+        exchanged = False
+        for cell, places in chosen.items():
+            for mine in range(len(places)):
+                best, best_gain = None, 1e-9
+                tried: set[tuple[float, ...]] = set()
+                for theirs, other in enumerate(spare[cell]):
+                    if hits[other] in tried:  # as good as one that was looked at
+                        continue
+                    tried.add(hits[other])
+                    change = [b - a for a, b in zip(hits[places[mine]], hits[other], strict=True)]
+                    if (found := gain(cell, change)) > best_gain:
+                        best, best_gain = theirs, found
+                if best is None:
+                    continue
+                change = [b - a for a, b in zip(hits[places[mine]], hits[spare[cell][best]], strict=True)]
+                for group in groups_of(cell):
+                    away[group] = [off + step for off, step in zip(away[group], change, strict=True)]
+                places[mine], spare[cell][best] = spare[cell][best], places[mine]
+                exchanged = True
+        if not exchanged:
+            break
+
+
+def reached(chosen: Sequence[Candidate], controls: Sequence[Control]) -> list[Reached]:
+    """Every control in every group that has rows."""
+    groups: dict[str, list[tuple[float, ...]]] = {}
+    for one in chosen:
+        for group in groups_of(one.slot.cell):
+            groups.setdefault(group, []).append(hits_of(one, controls))
+    return [
+        Reached(
+            group=group,
+            control=control,
+            num_rows=len(rows),
+            hits=sum(row[number] for row in rows),
+            allowed=allowed_rows(len(rows)),
+        )
+        for group, rows in sorted(groups.items())
+        for number, control in enumerate(controls)
+    ]
