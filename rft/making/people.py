@@ -81,11 +81,7 @@ def persona_request(caller: Caller, number: int, sentence: str) -> Request:
         id=f"p{number}",
         parents=(),
         prompt="personas",
-        fields={
-            "sentence": sentence,
-            "age": rng.randrange(18, 86),
-            "gender": rng.choices(list(GENDERS), list(GENDERS.values()))[0],
-        },
+        fields={"sentence": sentence, "age": age, "gender": gender},
         schema=PersonaReply,
         model=caller.config.stages.personas,
         max_tokens=1200,
