@@ -47,8 +47,13 @@ class Reached:
         return self.hits / self.num_rows
 
     @property
+    def excess(self) -> float:
+        """Rows that the hits are farther away from a quarter than is allowed."""
+        return max(0.0, abs(self.hits - CHANCE * self.num_rows) - self.allowed)
+
+    @property
     def is_balanced(self) -> bool:
-        return abs(self.hits - CHANCE * self.num_rows) <= self.allowed + 1e-9
+        return self.excess < 1e-9
 
 
 def allowed_rows(num_rows: int) -> float:

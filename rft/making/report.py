@@ -19,6 +19,7 @@ def make_report(config: MakingConfig, made: Made, rows: Mapping[str, Sequence[Ca
     """Plain values for report.json."""
     return {
         "complete": made.is_complete,
+        "stopped": made.stopped,
         "splits": {split: split_report(made, split) for split in made.wanted},
         "rounds": made.num_rounds,
         "personas": len(made.people),
@@ -93,6 +94,8 @@ def as_text(report: Mapping[str, Any]) -> str:
             for row in found["controls"]
             if not row["balanced"]
         ]
+    if report["stopped"]:
+        lines.append(f"stopped: {report['stopped']}")
     candidates = report["candidates"]
     lines.append(f"candidates: {candidates['passed']} of {candidates['tried']} passed")
     ordered = sorted(candidates["dropped"].items(), key=lambda item: (-item[1], item[0]))

@@ -6,7 +6,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from rft.assembly.table import CsvName
@@ -22,6 +22,9 @@ EXTRA = 1.25
 """Candidates of the first round per question wanted, for those that fail and for a choice."""
 LEAST_RATE = 0.1
 """Of candidates that pass, when it is reckoned how many more are needed."""
+MOST_GROWTH = 2
+"""Candidates of a cell in a round, per candidate of it that was tried before."""
+ROUNDS_IN_VAIN = 3
 EXTRA_FOR_BALANCE = 0.25
 """Candidates that a cell of a group out of balance gets in a round, per question of that cell."""
 
@@ -43,6 +46,8 @@ class Made:
     wanted: dict[CsvName, dict[Cell, int]]
     controls: tuple[Control, ...]
     num_rounds: int
+    stopped: str | None = None
+    """Why nothing more is tried although something is missing."""
 
     def reached(self, split: CsvName) -> list[Reached]:
         return reached(self.chosen[split], self.controls)
@@ -51,6 +56,15 @@ class Made:
         """Questions of each cell that there are too few of."""
         have = Counter(one.slot.cell for one in self.chosen[split])
         return {cell: count - have[cell] for cell, count in self.wanted[split].items() if have[cell] < count}
+
+    @property
+    def distance(self) -> tuple[int, float]:
+        """Questions that are missing, then rows that are out of balance: (0, 0.0) is complete."""
+        controls = [one for split in self.wanted for one in self.reached(split)]
+        return (
+            sum(sum(self.missing(split).values()) for split in self.wanted),
+            round(sum(one.excess for one in controls), 6),
+        )
 
     @property
     def is_complete(self) -> bool:
@@ -89,6 +103,7 @@ def make_all(caller: Caller) -> Made:
     untried = [slot for slot in by_turns(slots) if slot.persona in people]
     candidates: list[Candidate] = []
     num_rounds = 0
+    distances: list[tuple[int, float]] = []
     while True:
         passing = [one for one in candidates if one.passes]
         made = Made(
@@ -103,14 +118,32 @@ def make_all(caller: Caller) -> Made:
             controls=controls,
             num_rounds=num_rounds,
         )
-        batch = [] if made.is_complete else next_batch(made, untried)
-        if not batch:
+        if made.is_complete:
             return made
+        batch = next_batch(made, untried)
+        distances.append(made.distance)
+        stopped = why_stopped(batch, distances)
+        if stopped is not None:
+            return replace(made, stopped=stopped)
         print(f"round {num_rounds + 1}: {len(batch)} candidates", file=sys.stderr)
         tried = {slot.id for slot in batch}
         untried = [slot for slot in untried if slot.id not in tried]
         candidates = [*candidates, *make_candidates(caller, people, batch, passing)]
         num_rounds += 1
+
+
+def why_stopped(batch: Sequence[Slot], distances: Sequence[tuple[int, float]]) -> str | None:
+    """
+    Args:
+        batch: what would be tried next.
+        distances: `Made.distance` after each round.
+    """
+    if not batch:
+        return "every candidate of the kinds that are missing was tried (budget.candidates_per_persona)"
+    before, since = distances[:-ROUNDS_IN_VAIN], distances[-ROUNDS_IN_VAIN:]
+    if before and min(since) >= min(before):
+        return f"{ROUNDS_IN_VAIN} rounds brought nothing; look at the reasons, a preview, and the choice of filters"
+    return None
 
 
 def sum_personas(config: MakingConfig) -> int:
@@ -145,8 +178,9 @@ def needed(made: Made) -> dict[CsvName, dict[Cell, int]]:
             rate = max(LEAST_RATE, passed[key] / tried[key]) if tried[key] else 1 / EXTRA
             more = missing.get(cell, 0) / rate
             if not missing.get(cell) and count and unbalanced & set(groups_of(cell)):
-                more = max(1.0, EXTRA_FOR_BALANCE * count) / rate
-            needs[split][cell] = math.ceil(more)
+                more = max(2.0, EXTRA_FOR_BALANCE * count) / rate
+            most = max(4, MOST_GROWTH * tried[key]) if made.num_rounds else math.inf
+            needs[split][cell] = math.ceil(min(more, most))
     return needs
 
 

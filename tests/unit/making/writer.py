@@ -17,10 +17,11 @@ from typing import Any
 
 from tests.unit.chat.endpoint_server import Response, chat
 
-WORDS = (
-    "amber basket candle drawer engine fabric garden hammer island jacket kettle ladder marble needle orchard pencil "
-    "quarry ribbon saddle tunnel umbrella velvet window yellow zephyr anchor bridge copper desert ember"
-).split()
+WORDS = [
+    "amber", "basket", "candle", "drawer", "engine", "fabric", "garden", "hammer", "island", "jacket",
+    "kettle", "ladder", "marble", "needle", "orchard", "pencil", "quarry", "ribbon", "saddle", "tunnel",
+    "umbrella", "velvet", "window", "yellow", "zephyr", "anchor", "bridge", "copper", "desert", "ember",
+]  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -32,9 +33,9 @@ class Writer:
     """
 
     fault: str | None = None
-    """`leaks`: the right option is by far the longest, whatever is asked; `hints`: the query says it all; `refuses`:
-    the server marks every question as a refusal; `broken`: every first try of a question is cut in the middle;
-    `guesses`: the judge finds the right option without the history."""
+    """`leaks`: the right option is the longest, whatever is asked; `leans`: in six of ten questions it is; `hints`: the
+    query says it all; `refuses`: the server marks every question as a refusal; `broken`: many questions are cut in the
+    middle; `guesses`: the judge takes the option that is made for the preference, and sees no history."""
     seen: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,8 +87,9 @@ class Writer:
 
     def OptionsReply(self, prompt: str, body: dict[str, Any], rng: random.Random) -> dict[str, Any]:  # noqa: N802
         right, wrong = lengths(prompt)
-        if self.fault == "leaks":
-            right, wrong = 60, [20, 25, 30]
+        leans = self.fault == "leans" and int(hashlib.sha256(prompt[:200].encode()).hexdigest(), 16) % 10 < 6
+        if self.fault == "leaks" or leans:
+            right, wrong = 28, [14, 18, 22]
         if "query:" not in prompt:
             told = re.findall(r"(?:right: |\d\. )(.+)", prompt)
             texts = [
@@ -104,7 +106,7 @@ class Writer:
             texts[bearer] += f" {code}"
         query = f"Any idea about {sentence(rng, 6)}?"
         if self.fault == "hints":
-            query = f"As somebody who likes {found('(x[0-9]{9})', prompt) if 'x' in prompt else ''}, any idea?"
+            query = f"As somebody who likes {pick(rng)} {rng.random()}, any idea?"
         return {"query": query, "topic": pick(rng), "right": texts[0], "wrong": texts[1:]}
 
     def VerdictReply(self, prompt: str, body: dict[str, Any], rng: random.Random) -> dict[str, Any]:  # noqa: N802
