@@ -17,6 +17,7 @@ from typing import Any
 from rft.cold_start.config import SftConfig
 from rft.config import Config
 from rft.eval.config import ComparisonConfig
+from rft.making.config import MakingConfig, ModelSource
 
 PAGE = Path(__file__).with_name("configuration.md")
 
@@ -32,6 +33,8 @@ TREES = [
     ("rft/train.py", Config),
     ("rft/evaluate.py, which reads the same file: what it adds", ComparisonConfig),
     ("rft/sft.py", SftConfig),
+    ("rft/make_data.py llm", MakingConfig),
+    ("rft/make_data.py llm: each of `models`", ModelSource),
 ]
 
 

@@ -36,7 +36,7 @@ STAGE_KEYS = {
     "conversations": ("conversation_words",),
     "questions": ("option_words",),
     "options": (),
-    "checks": ("stages.judges", "filters.option_orders"),
+    "checks": ("stages.judges",),
 }
 """Which keys each stage's requests depend on, besides models, prompts, domain and language, and the stages before."""
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rft.assembly.blocks import count_tokens
 from rft.chat.endpoint import ChatReply, Endpoint
 from rft.chat.gate import Gate
 from rft.chat.threads import in_threads
@@ -28,8 +27,8 @@ from rft.making.schemas import Reply, form_in_words, read_reply, response_format
 from rft.making.seeds import request_seed
 from rft.records import Message
 
-TOKENS_PER_WORD = 2.0
-"""Tokens of a prompt are counted before it is sent; no tokenizer makes more of plain text than so many per word."""
+BYTES_PER_TOKEN = 2
+"""Of a prompt in UTF-8, reckoned before it is sent: tokenizers of today make fewer tokens of any language's texts."""
 
 
 class Unfinished(Exception):
@@ -242,14 +241,14 @@ class Caller:
                 failure = request.check(value)
         prompt_tokens, completion_tokens = reply.prompt_tokens, reply.completion_tokens
         if reply.text and not prompt_tokens and not completion_tokens:  # an endpoint that counts nothing
-            prompt_tokens, completion_tokens = most_prompt_tokens(messages), 2 * count_tokens(reply.text)
+            prompt_tokens, completion_tokens = most_prompt_tokens(messages), len(reply.text.encode()) // BYTES_PER_TOKEN
         return CallRow(
             id=request.id,
             attempt=attempt,
             parents=request.parents,
             model=request.model,
             seed=seed,
-            prompt_version=short_hash([self.prompts[request.prompt], request.schema.model_json_schema()]),
+            prompt_version=short_hash([SYSTEM, self.prompts[request.prompt], request.schema.model_json_schema()]),
             request=digest,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
@@ -274,7 +273,7 @@ class Caller:
 
 
 def most_prompt_tokens(messages: Sequence[Message]) -> int:
-    return int(TOKENS_PER_WORD * sum(count_tokens(message.content) for message in messages)) + 20
+    return sum(len(message.content.encode()) for message in messages) // BYTES_PER_TOKEN + 20
 
 
 def short_hash(value: Any) -> str:

@@ -48,7 +48,7 @@ def make_candidates(
 
     Args:
         people: by number; slots of others fail.
-        before: candidates that the new ones must not repeat.
+        before: candidates that pass, which the new ones must not repeat.
     """
     found = [with_subject(caller, slot, people.get(slot.persona)) for slot in slots]
     found = with_talks(caller, found)
@@ -95,7 +95,7 @@ def with_questions(caller: Caller, found: Sequence[Candidate]) -> list[Candidate
     for one in found:
         if one.passes:
             row = rows[f"{one.slot.id}/question"]
-            text = question_text(row.value) if row.value is not None else None
+            text = question_text(row) if row.value is not None else None
             one = replace(one, question=text, problem=None if text else f"question: {row.failure}")
         written.append(one)
     return with_lengths(caller, written) if "lengths" in caller.config.filters.use else written
@@ -114,7 +114,7 @@ def with_lengths(caller: Caller, found: Sequence[Candidate]) -> list[Candidate]:
     for one in found:
         row = rows.get(f"{one.slot.id}/options")
         if row is not None and row.value is not None and one.question is not None:
-            text = replace(one.question, right=row.value["right"], wrong=tuple(row.value["wrong"]))
+            text = replace(one.question, right=row.value["right"], wrong=tuple(row.value["wrong"]), made_by=row.id)
             one = replace(one, question=text)
         written.append(one)
     return written
@@ -124,7 +124,7 @@ def without_duplicates(caller: Caller, found: Sequence[Candidate], before: Seque
     filters = caller.config.filters
     if "near_duplicate" not in filters.use:
         return list(found)
-    whole = [one for one in (*before, *found) if one.question is not None and (one.passes or one in before)]
+    whole = [one for one in (*before, *found) if one.question is not None and one.passes]
     texts = [f"{one.question.query} {one.question.right}" for one in whole if one.question]
     repeated = {whole[place].slot.id for place in near_duplicates(texts, filters.duplicate_ratio)}
     return [
@@ -134,7 +134,7 @@ def without_duplicates(caller: Caller, found: Sequence[Candidate], before: Seque
 
 def with_readings(caller: Caller, found: Sequence[Candidate]) -> list[Candidate]:
     requests = {
-        one.slot.id: reading_requests(caller, one.subject, one.question, one.talks[-1])
+        one.slot.id: reading_requests(caller, one.subject, one.question, evidence_of(one))
         for one in found
         if one.passes and one.subject and one.question
     }
@@ -143,6 +143,12 @@ def with_readings(caller: Caller, found: Sequence[Candidate]) -> list[Candidate]
         replace(one, problem=reading_problem(caller, one.subject, rows)) if one.passes and one.subject else one
         for one in found
     ]
+
+
+def evidence_of(one: Candidate) -> list[dict[str, str]]:
+    """What shows the preference: of an interest that is asked about again and again, every conversation."""
+    talks = one.talks if one.slot.num_conversations > 1 else one.talks[-1:]
+    return [message for talk in talks for message in talk]
 
 
 def with_answers(caller: Caller, found: Sequence[Candidate]) -> list[Candidate]:

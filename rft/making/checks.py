@@ -16,7 +16,7 @@ from rft.making.config import Filter, PromptName
 from rft.making.questions import QuestionText
 from rft.making.schemas import AnswerReply, LettersReply, Reply, VerdictReply
 from rft.making.seeds import rng_of
-from rft.making.talks import Subject
+from rft.making.talks import Subject, talk_ids
 
 LETTERS = "ABCD"
 MAX_TOKENS = 120
@@ -44,7 +44,8 @@ def reading_requests(caller: Caller, subject: Subject, question: QuestionText, e
                 continue
             order = option_order(caller, subject, name, number, 0)
             shown = fields | {"options": lettered(question, order)}
-            requests.append(check_request(caller, subject, name, f"{number}", judge, shown, schema))
+            parents = (question.made_by, *(talk_ids(subject.slot) if name == "evidence" else ()))
+            requests.append(check_request(subject, name, f"{number}", parents, judge, shown, schema))
     return requests
 
 
@@ -59,22 +60,23 @@ def answering_requests(caller: Caller, subject: Subject, question: QuestionText)
             for turn in range(caller.config.filters.option_orders):
                 order = option_order(caller, subject, name, number, turn)
                 fields = {"query": question.query, "options": lettered(question, order)}
-                requests.append(check_request(caller, subject, name, f"{number}.{turn}", judge, fields, AnswerReply))
+                which, parents = f"{number}.{turn}", (question.made_by,)
+                requests.append(check_request(subject, name, which, parents, judge, fields, AnswerReply))
     return requests
 
 
 def check_request(
-    caller: Caller,
     subject: Subject,
     name: PromptName,
     which: str,
+    parents: tuple[str, ...],
     judge: str,
     fields: dict[str, Any],
     schema: type[Reply],
 ) -> Request:
     return Request(
         id=f"{subject.slot.id}/{name}{which}",
-        parents=(f"{subject.slot.id}/question", f"{subject.slot.id}/options"),
+        parents=parents,
         prompt=name,
         fields=fields,
         schema=schema,

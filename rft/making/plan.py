@@ -153,10 +153,13 @@ def persona_slots(
     """
     count = config.budget.candidates_per_persona
     ordinals = dict.fromkeys(PLAIN_TYPES, 0)
+    shuffled: dict[int, list[Cell]] = {}
     slots = []
     for number in range(count):
         block, place = divmod(persona * count + number, len(deck))
-        cell = rng_of(config.seed, "cells", block).sample(deck, len(deck))[place]
+        if block not in shuffled:
+            shuffled[block] = rng_of(config.seed, "cells", block).sample(deck, len(deck))
+        cell = shuffled[block][place]
         rng = rng_of(config.seed, "slot", persona, number)
         source = source_of(rng, cell)
         scenario = draw_scenario(rng, cell)
@@ -198,8 +201,3 @@ def drawn_rank(seed: int, cell: Cell, number: int) -> int:
     """Every four candidates of a cell have the four ranks."""
     block, place = divmod(number, 4)
     return rng_of(seed, "ranks", cell, block).sample(range(4), 4)[place]
-
-
-def num_preferences(slots: list[Slot], persona: int, source: str) -> int:
-    """How many preferences of a kind a persona's slots ask for."""
-    return sum(slot.persona == persona and slot.source == source for slot in slots)

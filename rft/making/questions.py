@@ -8,12 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from rft.making.caller import Caller, Request
+from rft.making.calls import CallRow
+from rft.making.config import PromptName
+from rft.making.plan import Variant
 from rft.making.schemas import CHARS_PER_WORD, options_reply
 from rft.making.seeds import rng_of
 from rft.making.talks import Subject, talk_ids
 
 LENGTHS = (0.75, 0.95, 1.15, 1.35)
 """Of the four options, as multiples of `option_words`."""
+
+QUESTION_PROMPTS: dict[Variant, PromptName] = {
+    "plain": "question",
+    "updated": "question_updated",
+    "others": "question_others",
+    "forget": "question_forget",
+    "secret": "question_secret",
+}
 
 ARTEFACT = re.compile(
     r"^(right|wrong|query|answer|option)\b.{0,3}[:=]|\b(option|answer) [A-D1-4]\b|```|\bas an AI\b|\bJSON\b|\{\w*\}"
@@ -27,7 +38,8 @@ ARTEFACT = re.compile(
 class QuestionText:
     """
     Example:
-        QuestionText(query="Any idea for my evening?", topic="music", right="...", wrong=("...", "...", "..."))
+        QuestionText(query="Any idea for my evening?", topic="music", right="...", wrong=("...", "...", "..."),
+                     made_by="p3/s7/options")
     """
 
     query: str
@@ -35,6 +47,8 @@ class QuestionText:
     right: str
     wrong: tuple[str, ...]
     """The first is what a careless reader of the history would pick."""
+    made_by: str
+    """The request that its options come from."""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -43,11 +57,10 @@ class QuestionText:
 
 def question_request(caller: Caller, subject: Subject) -> Request:
     config, slot = caller.config, subject.slot
-    variant = slot.cell.variant
     return Request(
         id=f"{slot.id}/question",
         parents=tuple(talk_ids(slot)),
-        prompt="question" if variant == "plain" else f"question_{variant}",  # type: ignore[arg-type]
+        prompt=QUESTION_PROMPTS[slot.cell.variant],
         fields=subject.fields | length_fields(config.seed, subject, config.option_words),
         schema=options_reply(config.option_words, question=True),
         model=config.stages.questions,
@@ -83,10 +96,12 @@ def length_fields(seed: int, subject: Subject, words: int) -> dict[str, str]:
     return {"right_words": str(right), "wrong_words": f"{sizes[0]}, {sizes[1]} and {sizes[2]}"}
 
 
-def question_text(value: Mapping[str, Any]) -> QuestionText:
+def question_text(row: CallRow) -> QuestionText:
+    assert row.value is not None
+    value = row.value
     return QuestionText(
-        query=value["query"], topic=value["topic"], right=value["right"], wrong=tuple(value["wrong"])
-    )  # fmt: skip
+        query=value["query"], topic=value["topic"], right=value["right"], wrong=tuple(value["wrong"]), made_by=row.id
+    )
 
 
 def length_rank(options: Sequence[str]) -> int | None:

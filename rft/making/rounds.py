@@ -157,10 +157,13 @@ def by_turns(slots: Sequence[Slot]) -> list[Slot]:
 
 def next_batch(made: Made, untried: Sequence[Slot]) -> list[Slot]:
     """The slots of the next round: as many of each cell as its pass rate asks for."""
+    pools: dict[tuple[CsvName, Cell], list[Slot]] = {}
+    for slot in untried:
+        pools.setdefault((slot.split, slot.cell), []).append(slot)
     batch: list[Slot] = []
     for split, needs in needed(made).items():
         for cell, count in needs.items():
-            batch += [slot for slot in untried if slot.split == split and slot.cell == cell][:count]
+            batch += pools.get((split, cell), [])[:count]
     return sorted(batch, key=lambda slot: (slot.number, slot.persona))
 
 

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from rft.making.caller import Caller, Request
+from rft.making.config import PromptName
 from rft.making.people import Person
-from rft.making.plan import Slot
+from rft.making.plan import Slot, Variant
 from rft.making.private_data import draw_private
 from rft.making.prompts import REPEAT, SCENARIO_TASKS
 from rft.making.schemas import CHARS_PER_WORD, conversation_reply
@@ -19,6 +20,15 @@ OTHER_NAMES = (
     "Marta", "Idris", "Yuki", "Tomas", "Leila", "Anders", "Priya", "Kofi", "Elena", "Hugo", "Noor", "Mateus", "Sanne",
     "Bao", "Ruth", "Viktor",
 )  # fmt: skip
+
+
+TALK_PROMPTS: dict[Variant, PromptName] = {
+    "plain": "conversation",
+    "updated": "conversation",
+    "others": "conversation_others",
+    "forget": "conversation_forget",
+    "secret": "conversation_secret",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +89,9 @@ def talk_ids(slot: Slot) -> list[str]:
 
 
 def talk_requests(caller: Caller, subject: Subject) -> list[Request]:
+    """One request per conversation; those of one candidate do not see each other."""
     config, slot = caller.config, subject.slot
-    variant = slot.cell.variant
-    prompt, schema_forgets = "conversation", variant == "forget"
-    if variant in ("others", "forget", "secret"):
-        prompt = f"conversation_{variant}"
-    ids = talk_ids(slot)
+    variant, ids = slot.cell.variant, talk_ids(slot)
     requests = []
     for number, item in enumerate(ids):
         fields = subject.fields | {
@@ -99,9 +106,9 @@ def talk_requests(caller: Caller, subject: Subject) -> list[Request]:
             Request(
                 id=item,
                 parents=parents_of(slot),
-                prompt=prompt,  # type: ignore[arg-type]
+                prompt=TALK_PROMPTS[variant],
                 fields=fields,
-                schema=conversation_reply(slot.num_turns, config.conversation_words, forget=schema_forgets),
+                schema=conversation_reply(slot.num_turns, config.conversation_words, forget=variant == "forget"),
                 model=config.stages.conversations,
                 max_tokens=200 + slot.num_turns * 2 * 2 * config.conversation_words * CHARS_PER_WORD // 4,
                 check=partial(talk_problem, subject, str(fields["preference"])),

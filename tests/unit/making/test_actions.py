@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rft.assembly.filler import full_filler
+from rft.config_parser import parse_config
 from rft.make_data import main
 from rft.making.actions import STAGE_KEYS, STAGE_PROMPTS, check_config, settings_of_stages
 from rft.making.caller import Spending, Unfinished
@@ -25,6 +26,7 @@ from tests.unit.chat.endpoint_server import Server, error
 from tests.unit.making.conftest import Make
 from tests.unit.making.writer import Writer
 
+ROOT = Path(__file__).parents[3]
 Load = Callable[..., MakingConfig]
 
 
@@ -57,6 +59,12 @@ def test_a_mistake_is_one_line_and_costs_nothing(
     if words is not None:
         assert status == 2 and said.startswith("error: ") and words in said and said.count("\n") == 1
     assert not writer.seen
+
+
+def test_the_example_config_is_whole():
+    config: MakingConfig = parse_config(MakingConfig, ROOT / "configs/make_data.yaml", [])
+    assert check_config(config) == PROMPTS
+    assert sum(part.requests for part in estimate(config, PROMPTS, candidates_of_first_round(config))) > 10_000
 
 
 def test_validate_says_what_it_will_cost_and_asks_no_model(
@@ -134,7 +142,8 @@ def test_each_stage_depends_on_its_own_prompts_models_and_keys(load: Load):
 
     assert touched("seed=3") == ["personas"]
     assert touched("domain=a pharmacy") == list(STAGES)
-    assert touched("filters.option_orders=3") == ["checks"]
+    assert touched("filters.option_orders=3") == []
+    assert touched("stages.judges=[writer, writer]") == ["checks"]
     assert touched("filters.use=[lengths]") == []
     assert touched("filters.use=[hint]") == ["options"]
     assert touched("models.writer.price_in=9", "budget.max_cost=1", "history.windows={32k: 9}") == []

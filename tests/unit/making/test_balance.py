@@ -29,7 +29,7 @@ def candidate(number: int, cell: Cell, lengths: tuple[int, int, int, int], optio
         scenario="translation", num_conversations=1, num_turns=1, rank=0,
     )  # fmt: skip
     return Candidate(
-        slot=slot, question=QuestionText(query="?", topic="t", right=right, wrong=tuple(wrong)),
+        slot=slot, question=QuestionText(query="?", topic="t", right=right, wrong=tuple(wrong), made_by="q"),
         options_only=options_only,
     )  # fmt: skip
 

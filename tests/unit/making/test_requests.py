@@ -21,6 +21,7 @@ from rft.making.schemas import (
     PersonaReply,
     VerdictReply,
     conversation_reply,
+    form_in_words,
     options_reply,
     preferences_reply,
     read_reply,
@@ -98,6 +99,8 @@ def test_strict_mode_leaves_out_the_bounds_of_texts_and_nothing_else():
     assert strict["schema"]["properties"]["wrong"]["minItems"] == 3
     assert response_format(schema, "json_object") == {"response_format": {"type": "json_object"}}
     assert response_format(schema, "none") == {}
+    assert form_in_words(schema, "json_schema") == form_in_words(schema, "json_schema_strict") == ""
+    assert '"maxLength"' in form_in_words(schema, "none") == form_in_words(schema, "json_object")
 
 
 @pytest.mark.parametrize(
