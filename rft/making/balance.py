@@ -22,6 +22,7 @@ Control = Literal["longest", "shortest", "options_only"]
 
 CHANCE = 0.25
 POINTS = 0.03
+LEAST_GAIN = 1e-9
 MOST_PASSES = 30
 """Rounds of exchanges; each looks at every pair of one cell."""
 
@@ -96,61 +97,77 @@ def choose(
     chosen = {cell: pool[: wanted[cell]] for cell, pool in pools.items()}
     spare = {cell: pool[wanted[cell] :] for cell, pool in pools.items()}
     if controls:
-        exchange(candidates, chosen, spare, controls)
+        hits = {place: hits_of(candidates[place], controls) for pool in pools.values() for place in pool}
+        exchange(chosen, spare, hits)
     return [candidates[place] for place in sorted(place for places in chosen.values() for place in places)]
 
 
-def exchange(
-    candidates: Sequence[Candidate],
-    chosen: dict[Cell, list[int]],
-    spare: dict[Cell, list[int]],
-    controls: Sequence[Control],
-) -> None:
+Hits = Mapping[int, tuple[float, ...]]
+"""What each control expects to get right on a candidate, by the candidate's place."""
+
+
+def exchange(chosen: dict[Cell, list[int]], spare: dict[Cell, list[int]], hits: Hits) -> None:
     """Exchanges chosen places for spare ones of the same cell while the controls come nearer to chance."""
-    hits = {
-        place: hits_of(candidates[place], controls)
-        for pools in (chosen, spare) for places in pools.values() for place in places
-    }  # fmt: skip
-    sizes: dict[str, int] = {}
-    away: dict[str, list[float]] = {}  # hits beyond a quarter, by group and control
-    for cell, places in chosen.items():
-        for group in groups_of(cell):
-            sizes[group] = sizes.get(group, 0) + len(places)
-            off = away.setdefault(group, [0.0] * len(controls))
-            for place in places:
-                for number, value in enumerate(hits[place]):
-                    off[number] += value - CHANCE
-
-    def gain(cell: Cell, change: Sequence[float]) -> float:
-        """By how much the squares of what is away, per row, become less."""
-        return sum(
-            (off * off - (off + step) * (off + step)) / sizes[group]
-            for group in groups_of(cell)
-            for off, step in zip(away[group], change, strict=True)
-        )
-
+    away = Away(chosen, hits)
     for _ in range(MOST_PASSES):
         exchanged = False
         for cell, places in chosen.items():
-            for mine in range(len(places)):
-                best, best_gain = None, 1e-9
-                tried: set[tuple[float, ...]] = set()
-                for theirs, other in enumerate(spare[cell]):
-                    if hits[other] in tried:  # as good as one that was looked at
-                        continue
-                    tried.add(hits[other])
-                    change = [b - a for a, b in zip(hits[places[mine]], hits[other], strict=True)]
-                    if (found := gain(cell, change)) > best_gain:
-                        best, best_gain = theirs, found
-                if best is None:
-                    continue
-                change = [b - a for a, b in zip(hits[places[mine]], hits[spare[cell][best]], strict=True)]
-                for group in groups_of(cell):
-                    away[group] = [off + step for off, step in zip(away[group], change, strict=True)]
-                places[mine], spare[cell][best] = spare[cell][best], places[mine]
-                exchanged = True
+            for number, place in enumerate(places):
+                best = away.best_for(cell, hits[place], spare[cell], hits)
+                if best is not None:
+                    other = spare[cell][best]
+                    away.take(cell, change(hits[place], hits[other]))
+                    places[number], spare[cell][best] = other, place
+                    exchanged = True
         if not exchanged:
             break
+
+
+class Away:
+    """How many rows each control's hits are away from a quarter, in each group.
+
+    Args:
+        chosen: places of candidates by their cell.
+    """
+
+    def __init__(self, chosen: Mapping[Cell, Sequence[int]], hits: Hits) -> None:
+        self.sizes: dict[str, int] = {}
+        self.rows: dict[str, list[float]] = {}
+        for cell, places in chosen.items():
+            for group in groups_of(cell):
+                self.sizes[group] = self.sizes.get(group, 0) + len(places)
+            for place in places:
+                self.take(cell, [value - CHANCE for value in hits[place]])
+
+    def take(self, cell: Cell, steps: Sequence[float]) -> None:
+        """Hits of this cell change by `steps`, one per control."""
+        for group in groups_of(cell):
+            before = self.rows.get(group, [0.0] * len(steps))
+            self.rows[group] = [off + step for off, step in zip(before, steps, strict=True)]
+
+    def gain(self, cell: Cell, steps: Sequence[float]) -> float:
+        """By how much the squares of what is away, per row, would become less."""
+        return sum(
+            (off * off - (off + step) * (off + step)) / self.sizes[group]
+            for group in groups_of(cell)
+            for off, step in zip(self.rows[group], steps, strict=True)
+        )
+
+    def best_for(self, cell: Cell, mine: Sequence[float], spare: Sequence[int], hits: Hits) -> int | None:
+        """The number of the spare place that helps most in the place of one with the hits `mine`, None if none does."""
+        best, best_gain = None, LEAST_GAIN
+        looked_at: set[tuple[float, ...]] = set()
+        for number, other in enumerate(spare):
+            if hits[other] not in looked_at:
+                looked_at.add(hits[other])
+                gain = self.gain(cell, change(mine, hits[other]))
+                if gain > best_gain:
+                    best, best_gain = number, gain
+        return best
+
+
+def change(mine: Sequence[float], other: Sequence[float]) -> list[float]:
+    return [theirs - own for own, theirs in zip(mine, other, strict=True)]
 
 
 def reached(chosen: Sequence[Candidate], controls: Sequence[Control]) -> list[Reached]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rft.assembly.blocks import count_tokens
-from rft.making.checks import MAX_TOKENS
 from rft.making.config import MakingConfig, PromptName
 from rft.making.plan import Slot, plan_slots
 from rft.making.rounds import candidates_of_first_round, sum_personas
@@ -22,7 +21,8 @@ PERSONA_TOKENS, PREFERENCE_TOKENS, LINE_TOKENS = 250, 60, 70
 """Of a persona's card, of one preference with its opposite, of a persona's line in prompts."""
 REWRITTEN = 0.5
 """Of the questions, those whose options are asked for in other lengths."""
-SHORT_REPLY = 15
+SYSTEM_TOKENS, STATEMENT_TOKENS, SHORT_REPLY = 60, 20, 15
+"""Of the system line, of one sentence about a person, of a verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,56 +49,79 @@ def estimate(config: MakingConfig, prompts: Mapping[PromptName, str], slots: Seq
     Args:
         slots: that are tried.
     """
-    lengths = {name: int(TOKENS * count_tokens(text)) + 60 for name, text in prompts.items()}
-    stages, words = config.stages, TOKENS * config.conversation_words
-    options = 4 * TOKENS * config.option_words + 40
-    num_people = sum_personas(config)
+    lengths = {name: int(TOKENS * count_tokens(text)) + SYSTEM_TOKENS for name, text in prompts.items()}
+    parts = [*people_parts(config, lengths), *candidate_parts(config, lengths, slots)]
+    return parts + [check_part(config, lengths, slots, judge) for judge in config.stages.judges]
+
+
+def part_of(config: MakingConfig, stage: str, model: str, requests: float, prompt: float, reply: float) -> Part:
+    """
+    Args:
+        prompt: tokens of all prompts.
+        reply: tokens of all replies, without thoughts.
+    """
+    thoughts = requests * config.models[model].thought_tokens / 2
+    return Part(
+        stage=stage,
+        model=model,
+        requests=round(requests),
+        prompt_tokens=round(prompt),
+        completion_tokens=round(reply + thoughts),
+    )
+
+
+def people_parts(config: MakingConfig, lengths: Mapping[PromptName, int]) -> list[Part]:
+    stages, people = config.stages, sum_personas(config)
     lists = Counter((slot.persona, slot.source) for slot in plan_slots(config) if slot.source)
-    num_items = sum(lists.values())
+    items = sum(lists.values())
+    prompts = people * (lengths["personas"] + 30), len(lists) * (lengths["preferences"] + LINE_TOKENS)
+    parts = [
+        part_of(config, "personas", stages.personas, people, prompts[0], PERSONA_TOKENS * people),
+        part_of(config, "preferences", stages.preferences, len(lists), prompts[1], PREFERENCE_TOKENS * items),
+    ]
+    if "conflicts" in config.filters.use:
+        prompt = people * lengths["conflicts"] + STATEMENT_TOKENS * items
+        parts.append(part_of(config, "conflicts", stages.preferences, people, prompt, 60 * people))
+    return parts
+
+
+def candidate_parts(config: MakingConfig, lengths: Mapping[PromptName, int], slots: Sequence[Slot]) -> list[Part]:
+    stages, count = config.stages, len(slots)
     talks = sum(len(talk_ids(slot)) for slot in slots)
     turns = sum(len(talk_ids(slot)) * slot.num_turns for slot in slots)
-    with_preference = sum(slot.source is not None for slot in slots)
-
-    def part(stage: str, model: str, requests: float, prompt: float, reply: float) -> Part:
-        return Part(
-            stage=stage,
-            model=model,
-            requests=round(requests),
-            prompt_tokens=round(prompt),
-            completion_tokens=round(reply + requests * config.models[model].thought_tokens / 2),
-        )
-
-    personas = num_people * (lengths["personas"] + 30)
-    preferences = len(lists) * (lengths["preferences"] + LINE_TOKENS)
-    conflicts = num_people * lengths["conflicts"] + 20 * num_items
-    conversations = talks * (lengths["conversation"] + LINE_TOKENS + 20)
+    told = 2 * turns * TOKENS * config.conversation_words + 20 * talks
+    options = options_tokens(config)
     parts = [
-        part("personas", stages.personas, num_people, personas, PERSONA_TOKENS * num_people),
-        part("preferences", stages.preferences, len(lists), preferences, PREFERENCE_TOKENS * num_items),
-        part("conversations", stages.conversations, talks, conversations, 2 * turns * words + 20 * talks),
-        part("questions", stages.questions, len(slots), len(slots) * (lengths["question"] + 40),
-             len(slots) * (options + 30)),
+        part_of(config, "conversations", stages.conversations, talks,
+                talks * (lengths["conversation"] + LINE_TOKENS + STATEMENT_TOKENS), told),
+        part_of(config, "questions", stages.questions, count,
+                count * (lengths["question"] + 2 * STATEMENT_TOKENS), count * (options + 30)),
     ]  # fmt: skip
-    if "conflicts" in config.filters.use:
-        parts.append(part("conflicts", stages.preferences, num_people, conflicts, 60 * num_people))
     if "lengths" in config.filters.use:
-        again = REWRITTEN * len(slots)
-        parts.append(part("options", stages.questions, again, again * (lengths["options"] + options), again * options))
-    for judge in stages.judges:
-        requests, prompt = 0, 0.0
-        shown = {"hint": 40.0, "evidence": 2 * words * 4 / 3, "reflects": options}
-        for name in ("hint", "evidence", "reflects"):
-            if name in config.filters.use:
-                requests += with_preference
-                prompt += with_preference * (lengths[name] + shown[name])
-        for name in ("blind", "options_only"):
-            if name in config.filters.use:
-                count = len(slots) * config.filters.option_orders
-                requests += count
-                prompt += count * (lengths[name] + options)  # type: ignore[index]
-        parts.append(part("checks", judge, requests, prompt, SHORT_REPLY * requests))
-    assert SHORT_REPLY < MAX_TOKENS
+        again = REWRITTEN * count
+        prompt = again * (lengths["options"] + options)
+        parts.append(part_of(config, "options", stages.questions, again, prompt, again * options))
     return parts
+
+
+def check_part(config: MakingConfig, lengths: Mapping[PromptName, int], slots: Sequence[Slot], judge: str) -> Part:
+    """What one judge reads."""
+    talk, options = 2 * TOKENS * config.conversation_words * 4 / 3, options_tokens(config)
+    shown: dict[PromptName, float] = {
+        "hint": 2 * STATEMENT_TOKENS, "evidence": talk, "reflects": options, "blind": options, "options_only": options,
+    }  # fmt: skip
+    requests, prompt = 0, 0.0
+    for name, tokens in shown.items():
+        if name in config.filters.use:
+            tries = config.filters.option_orders if name in ("blind", "options_only") else 1
+            read = len(slots) if name in ("blind", "options_only") else sum(slot.source is not None for slot in slots)
+            requests += tries * read
+            prompt += tries * read * (lengths[name] + tokens)
+    return part_of(config, "checks", judge, requests, prompt, SHORT_REPLY * requests)
+
+
+def options_tokens(config: MakingConfig) -> float:
+    return 4 * TOKENS * config.option_words + 40
 
 
 def estimate_as_text(config: MakingConfig, prompts: Mapping[PromptName, str]) -> str:
