@@ -123,7 +123,7 @@ def serving(model: Path) -> Iterator[str]:
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name",
         "smollm2", "--port", str(port), "--host", "127.0.0.1", "--enforce-eager", "--dtype", "float32",
         "--max-model-len", "4096", "--max-num-seqs", str(CONCURRENCY), "--disable-uvicorn-access-log",
-        "--structured-outputs-config", '{"disable_any_whitespace": true}',
+        "--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}',
     ]  # fmt: skip
     environment = os.environ | {
         "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
