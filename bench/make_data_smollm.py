@@ -108,7 +108,11 @@ def unpack_model(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     (file,) = Path(found.origin).parent.glob("*.gguf")
-    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
+    quantized = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
+    config = quantized.config
+    del config.quantization_config  # the weights are plain by now, and a model of a GGUF file is not saved
+    model = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(quantized.state_dict())
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
 

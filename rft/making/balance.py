@@ -22,6 +22,7 @@ Control = Literal["longest", "shortest", "options_only"]
 
 CHANCE = 0.25
 POINTS = 0.03
+PER_ROW_TOO_MUCH = 10.0
 LEAST_GAIN = 1e-9
 MOST_PASSES = 30
 """Rounds of exchanges; each looks at every pair of one cell."""
@@ -146,9 +147,9 @@ class Away:
             self.rows[group] = [off + step for off, step in zip(before, steps, strict=True)]
 
     def gain(self, cell: Cell, steps: Sequence[float]) -> float:
-        """By how much the squares of what is away, per row, would become less."""
+        """By how much the penalties of all groups would become less."""
         return sum(
-            (off * off - (off + step) * (off + step)) / self.sizes[group]
+            penalty(off, self.sizes[group]) - penalty(off + step, self.sizes[group])
             for group in groups_of(cell)
             for off, step in zip(self.rows[group], steps, strict=True)
         )
@@ -164,6 +165,12 @@ class Away:
                 if gain > best_gain:
                     best, best_gain = number, gain
         return best
+
+
+def penalty(off: float, num_rows: int) -> float:
+    """What it counts that a control is `off` rows away from a quarter: what is not allowed counts most. Without that, a
+    group of one row, which cannot be at a quarter, would weigh as much as a large one."""
+    return PER_ROW_TOO_MUCH * max(0.0, abs(off) - allowed_rows(num_rows)) + off * off / num_rows
 
 
 def change(mine: Sequence[float], other: Sequence[float]) -> list[float]:

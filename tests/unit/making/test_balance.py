@@ -62,6 +62,20 @@ def test_a_leaning_pool_gives_a_choice_within_the_bounds_in_every_group(seed: in
     assert chosen == sorted(chosen, key=pool.index)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_kinds_of_one_row_each_are_balanced_together(seed: int):
+    """A single row is always 100% or 0%; five of them can still be one in five."""
+    kinds = ("neutral_preferences", "stereotypical_pref", "therapy_background", "ask_to_forget", "sensitive_info")
+    rng = random.Random(seed)
+    cells = [Cell(pref_type=kind, variant="plain") for kind in kinds]
+    pool = [
+        candidate(number, cells[number % 5], (rng.choice((10, 45, 55, 90)), 40, 50, 60), float(rng.random() < 0.25))
+        for number in range(60)
+    ]
+    found = reached(choose(pool, dict.fromkeys(cells, 1), CONTROLS, seed), CONTROLS)
+    assert [one.hits for one in found if one.group == "all"] == [1.0, 1.0, 1.0]
+
+
 def test_where_no_choice_can_help_it_is_said():
     pool = [candidate(number, CELLS[0], (90, 40, 50, 60), None) for number in range(40)]
     longest, shortest, options_only = reached(choose(pool, {CELLS[0]: 20}, CONTROLS, 0), CONTROLS)[:3]

@@ -125,7 +125,7 @@ def test_a_fault_is_counted_by_its_reason_and_never_enters(
     writer.fault = fault
     kinds = {"sensitive_info": 0, "ask_to_forget": 0, "others": 0}
     few = {"train": {"personas": 1, "questions": 4}}
-    assert create(config_file(kinds=kinds, splits=few, budget={"candidates_per_persona": 12})) == 1
+    assert create(config_file(kinds=kinds, splits=few, budget={"candidates_per_persona": 40})) == 1
     report = report_of(tmp_path / "made")
     dropped = report["candidates"]["dropped"]
     assert set(dropped) == {reason} and not report["complete"] and report["stopped"]
@@ -169,7 +169,7 @@ def test_an_endpoint_that_is_overloaded_is_waited_for(
     def overloaded(body: dict[str, Any]) -> Response:
         nonlocal refused
         with lock:
-            if refused < 6:
+            if refused < 5:
                 refused += 1
                 return (*error(429, "Too many requests."), {"retry-after-ms": "60"})
         return writer.answer(body)
@@ -177,7 +177,7 @@ def test_an_endpoint_that_is_overloaded_is_waited_for(
     server.answer = overloaded
     begin = time.monotonic()
     assert create(config_file(splits={"train": {"personas": 1, "questions": 2}})) == 0
-    assert refused == 6 and time.monotonic() - begin >= 0.12  # at least two turns of waiting
+    assert refused == 5 and time.monotonic() - begin >= 5 * 0.06  # the first stage is one request, refused each time
     assert {row["failure"] for row in rows_of(tmp_path / "made")} == {None}
     assert max(writer.seen.values()) == 1
 
@@ -186,33 +186,36 @@ def test_the_budget_is_kept_and_the_run_continues_when_it_is_raised(
     writer: Writer, config_file: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     config = config_file(splits={"train": {"personas": 1, "questions": 2}})
-    for key, most, spent in (("max_tokens", 9000, "tokens"), ("max_cost", 0.02, "cost")):
+    for key, most, spent in (("max_tokens", 2000, "tokens"), ("max_cost", 0.004, "cost")):
         assert create(config, f"budget.{key}={most}") == 75
         assert f"stopped: budget.{key} = " in capsys.readouterr().err
         rows = rows_of(tmp_path / "made")
         total = {"tokens": 16 * len(rows), "cost": 20 * len(rows) / 1e6}
-        assert total[spent] <= most
+        assert 0 < total[spent] <= most
     assert not (tmp_path / "made/dataset").exists()
     assert create(config) == 0
     assert max(writer.seen.values()) == 1
 
 
+@pytest.mark.parametrize("reason", ["server_error", "timeout"])
 def test_what_got_no_answer_is_asked_for_again_by_the_same_command(
-    server: Server, writer: Writer, config_file: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, writer: Writer, config_file: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], reason: str
 ):
     def down(body: dict[str, Any]) -> Response:
         if "ConversationReply" in json.dumps(body) and len(writer.seen) % 3 == 0:
             writer.seen["refused"] += 1
+            if reason == "timeout":
+                time.sleep(0.6)  # the client has gone by then
             return error(500, "out of order")
         return writer.answer(body)
 
     server.answer = down
     config = config_file(splits={"train": {"personas": 1, "questions": 2}})
-    config.write_text(config.read_text().replace("timeout: 20", "timeout: 20\n      max_retries: 0"))
+    config.write_text(config.read_text().replace("timeout: 20", "timeout: 0.3\n      max_retries: 0"))
     assert create(config) == 75
     assert "got no answer" in capsys.readouterr().err
-    unanswered = [row for row in rows_of(tmp_path / "made") if row["failure"] == "server_error"]
-    assert unanswered
+    unanswered = [row for row in rows_of(tmp_path / "made") if row["failure"] is not None]
+    assert {row["failure"] for row in unanswered} == {reason}
     server.answer = writer.answer
     assert create(config) == 0
     by_key: dict[tuple[str, int], list[Any]] = {}
