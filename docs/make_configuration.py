@@ -18,6 +18,7 @@ from rft.auditing.config import AuditConfig
 from rft.cold_start.config import SftConfig
 from rft.config import Config
 from rft.eval.config import ComparisonConfig
+from rft.making.config import MakingConfig, ModelSource
 
 PAGE = Path(__file__).with_name("configuration.md")
 
@@ -34,6 +35,8 @@ TREES = [
     ("rft/evaluate.py, which reads the same file: what it adds", ComparisonConfig),
     ("rft/audit.py, which reads the same file: what it adds", AuditConfig),
     ("rft/sft.py", SftConfig),
+    ("rft/make_data.py llm", MakingConfig),
+    ("rft/make_data.py llm: each of `models`", ModelSource),
 ]
 
 

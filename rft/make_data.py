@@ -2,9 +2,14 @@
 
     python rft/make_data.py synthetic out --personas 1000 --questions 25 --history-tokens 32000 --seed 0
     python rft/make_data.py synthetic out --personas 400 --questions 8 --history-tokens 500 --style brief
+    python rft/make_data.py llm validate configs/make_data.yaml
+    python rft/make_data.py llm preview configs/make_data.yaml --rows 6
+    python rft/make_data.py llm create configs/make_data.yaml budget.max_cost=20
     python rft/make_data.py lm-eval personamem.jsonl configs/qwen3_4b.yaml eval.split=benchmark eval.num_questions=0
 
-Exit status 2 and one line on a user's mistake.
+Exit status: 0 done; 1 `llm create` wrote fewer questions than were asked for, or could not balance them; 2 and one
+line on a user's mistake; 75 the budget is used up or an endpoint does not answer, and the same command continues; 130
+stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -13,21 +18,27 @@ import argparse
 import sys
 from pathlib import Path
 
-from rft.process_exit import refused
+from rft.process_exit import FINISHED, INTERRUPTED, put_off, refused
 from rft.synthetic.generator import write_dataset
+
+SHORT = 1
+"""Not all that was asked for."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, writes; returns the exit status."""
     arguments = parse_data_arguments(argv)
     try:
-        print(arguments.run(arguments))
+        status: int = arguments.run(arguments)
     except ValueError as error:
         return refused(error)
-    return 0
+    except KeyboardInterrupt:
+        print("stopped; the same command of `llm` continues", file=sys.stderr)
+        return INTERRUPTED
+    return status
 
 
-def write_synthetic(arguments: argparse.Namespace) -> str:
+def write_synthetic(arguments: argparse.Namespace) -> int:
     write_dataset(
         arguments.out,
         num_personas=arguments.personas,
@@ -41,10 +52,11 @@ def write_synthetic(arguments: argparse.Namespace) -> str:
         windows=arguments.windows,
         progress=sys.stderr.isatty(),
     )
-    return f"{arguments.personas} personas x {arguments.questions} questions in {arguments.out}"
+    print(f"{arguments.personas} personas x {arguments.questions} questions in {arguments.out}")
+    return FINISHED
 
 
-def write_lm_eval(arguments: argparse.Namespace) -> str:
+def write_lm_eval(arguments: argparse.Namespace) -> int:
     from rft.config import load_config
     from rft.data.formats import open_dataset
     from rft.eval.chosen_questions import choose_questions
@@ -59,7 +71,26 @@ def write_lm_eval(arguments: argparse.Namespace) -> str:
     dataset = open_dataset(config.data)
     questions = choose_questions(config, dataset).questions
     write_lm_eval_questions(arguments.out, config.data, dataset, questions, tokenizer)
-    return f"{len(questions)} questions in {arguments.out}"
+    print(f"{len(questions)} questions in {arguments.out}")
+    return FINISHED
+
+
+def make_with_llm(arguments: argparse.Namespace) -> int:
+    from rft.config_parser import parse_config
+    from rft.making.actions import create, preview, validate
+    from rft.making.caller import Unfinished
+    from rft.making.config import MakingConfig
+
+    config: MakingConfig = parse_config(MakingConfig, arguments.config, arguments.overrides)
+    try:
+        if arguments.action == "create":
+            text, is_complete = create(config)
+            print(text)
+            return FINISHED if is_complete else SHORT
+        print(validate(config) if arguments.action == "validate" else preview(config, arguments.rows))
+    except Unfinished as reason:
+        return put_off(reason)
+    return FINISHED
 
 
 def parse_data_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -77,6 +108,12 @@ def parse_data_arguments(argv: list[str] | None) -> argparse.Namespace:
     synthetic.add_argument("--val-personas", type=int, help="default: a tenth")
     synthetic.add_argument("--benchmark-personas", type=int, help="default: a tenth")
     synthetic.add_argument("--windows", nargs="+", choices=("32k", "128k"), default=["32k"])
+    llm = kinds.add_parser("llm", help="personas, chats and questions by language models, in the same layout")
+    llm.set_defaults(run=make_with_llm)
+    llm.add_argument("action", choices=("validate", "preview", "create"))
+    llm.add_argument("config", help="a yaml file, such as configs/make_data.yaml")
+    llm.add_argument("overrides", nargs="*", metavar="section.key=value")
+    llm.add_argument("--rows", type=int, default=6, help="of preview: candidates on the page")
     lm_eval = kinds.add_parser("lm-eval", help="questions for the lm-evaluation-harness")
     lm_eval.set_defaults(run=write_lm_eval)
     lm_eval.add_argument("out", type=Path, help="file to write")

@@ -15,6 +15,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from rft.assembly.blocks import count_tokens
 from rft.auditing.config import AuditSettings
 from rft.auditing.evidence import EvidenceSearch
 from rft.auditing.findings import Case
@@ -25,7 +26,6 @@ from rft.data.dataset import Dataset, RecordError, check_cluster
 from rft.data.formats import open_dataset
 from rft.data.readers.split_replies import put_together
 from rft.records import Question
-from rft.synthetic.conversations import count_tokens
 
 WINDOW_TOKENS = {"32k": 32_000, "128k": 128_000, "1M": 1_000_000}
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from rft.chat.address import parse_address, without_secrets
 from rft.chat.failures import PASSING_FAILURES, FailedReply, ReplyFailure, failure_of
+from rft.chat.gate import Gate, GatedClient
 from rft.chat.reply_body import NoCompletion, ReadError, ReadReply, read_body, read_error, shortened
 from rft.chat.server_habits import Habits, learned, request_body
 from rft.records import Message, Role
@@ -72,6 +73,7 @@ class Endpoint:
         api_key_header: the header that holds the key; None is `Authorization: Bearer`.
         habits: what is known of the server beforehand.
         patience: failures in a row, the attempts of each used up, after which nothing more is asked.
+        gate: what every attempt passes, the client's own further ones too.
 
     The key is read from OPENAI_API_KEY; an endpoint of one's own needs none.
 
@@ -91,6 +93,7 @@ class Endpoint:
         api_key_header: str | None = None,
         habits: Habits | None = None,
         patience: int = 16,
+        gate: Gate | None = None,
     ) -> None:
         key = read_key()
         if base_url is None:
@@ -113,6 +116,7 @@ class Endpoint:
             max_retries=max_retries,
             default_query=address.query if address else None,
             default_headers={api_key_header: key or "none"} if api_key_header else None,
+            http_client=GatedClient(gate) if gate is not None else None,
         )
         self.lock = threading.Lock()
         self.habits = habits or Habits()
@@ -120,9 +124,18 @@ class Endpoint:
         self.failures_in_a_row = 0
 
     def reply(
-        self, messages: Sequence[Message], max_tokens: int, *, temperature: float | None = 0.0, seed: int | None = None
+        self,
+        messages: Sequence[Message],
+        max_tokens: int,
+        *,
+        temperature: float | None = 0.0,
+        seed: int | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> ChatReply:
         """One reply, or a failed one with its reason; greedy by default, with `temperature` None as the endpoint likes.
+
+        Args:
+            options: further fields of this request, such as response_format; those of the endpoint win.
 
         Raises:
             ValueError: every request would fail.
@@ -130,7 +143,7 @@ class Endpoint:
         attempt = 0
         while True:
             habits = self.habits
-            body = request_body(habits, messages, max_tokens, temperature, seed, self.options)
+            body = request_body(habits, messages, max_tokens, temperature, seed, {**(options or {}), **self.options})
             self.pace.wait()
             found, wait = self._ask(body)
             asked_in_vain = isinstance(found, ReadError) and (found.status or 0) >= 500

@@ -6,7 +6,6 @@ Both hand out replies as they come, so that what was answered before a crash is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -15,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from transformers import PreTrainedTokenizerBase
 
 from rft.chat.endpoint import ChatReply, Endpoint
+from rft.chat.threads import in_threads
 from rft.config import Config
 from rft.data.chat_template import ChatParts, ChatTemplate
 from rft.data.closing import Asking, Closing, closing_messages
@@ -151,33 +151,3 @@ class EndpointChatModel:
 
     def close(self) -> None:
         self.endpoint.client.close()
-
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
-
-
-def in_threads(jobs: Iterable[tuple[Tag, Job]], work: Any, num_threads: int) -> Iterator[tuple[Tag, Any]]:
-    """(tag, work(job)) as they come, `num_threads` at a time; jobs are taken when a thread is free.
-
-    When one fails, those in flight are waited for and handed out, no further one begins, and its error is raised.
-    """
-    waiting = iter(jobs)
-    running: dict[Future[Any], Tag] = {}
-    failure: BaseException | None = None
-    with ThreadPoolExecutor(max_workers=num_threads) as pool:
-        while True:
-            if failure is None:
-                for tag, job in islice(waiting, num_threads - len(running)):
-                    running[pool.submit(work, job)] = tag
-            if not running:
-                break
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                tag = running.pop(future)
-                if error := future.exception():
-                    failure = failure or error
-                else:
-                    yield tag, future.result()
-    if failure is not None:
-        raise failure

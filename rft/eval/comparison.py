@@ -12,10 +12,8 @@ from typing import Any, NoReturn, cast
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from rft.chat.endpoint import Endpoint
 from rft.chat.memory_models import EndpointMemoryModel
 from rft.chat.models import ChatModel, EndpointChatModel, LocalChatModel
-from rft.chat.server_habits import Habits
 from rft.config import ModelConfig
 from rft.data.chat_template import ChatTemplate
 from rft.data.dataset import Dataset
@@ -34,7 +32,8 @@ from rft.eval.answer_folder import (
 from rft.eval.asked import Asked, left_to_ask
 from rft.eval.chat_answers import answer_by_chat
 from rft.eval.chosen_questions import choose_questions
-from rft.eval.config import ComparisonConfig, EndpointConfig
+from rft.eval.config import ComparisonConfig
+from rft.eval.endpoints import open_endpoint
 from rft.eval.failed_answers import answers_to_keep, write_answers
 from rft.eval.judge import LEADERBOARD_LAYOUTS, judge_answers
 from rft.eval.material import Material
@@ -360,23 +359,3 @@ def results_folder(config: ComparisonConfig, dataset: Dataset, split: str) -> Pa
 def layouts_of(config: ComparisonConfig) -> tuple[str, ...]:
     """What a judge reads each answer in."""
     return LEADERBOARD_LAYOUTS if config.compare.protocol == "leaderboard" else tuple(JUDGE_LAYOUTS)
-
-
-def open_endpoint(config: EndpointConfig) -> Endpoint:
-    return Endpoint(
-        config.base_url,
-        str(config.model),
-        timeout=config.timeout,
-        max_retries=config.max_retries,
-        requests_per_minute=config.requests_per_minute,
-        options=config.options,
-        api_key_header=config.api_key_header,
-        habits=Habits(
-            temperature="temperature" not in config.omit,
-            seed="seed" not in config.omit,
-            system_role=config.system_role,
-            alternating_roles=config.alternating_roles,
-            stream=config.stream,
-        ),
-        patience=max(8, 2 * config.concurrency),
-    )

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from rft.chat.failures import FailedReply
 from rft.chat.memory_models import EndpointMemoryModel
-from rft.chat.models import in_threads
+from rft.chat.threads import in_threads
 from rft.data.memory_split import ChunkedContexts
 from rft.eval.asked import Asked
 from rft.eval.chat_answers import PutQuestion, failed_prediction, prediction_from_reply

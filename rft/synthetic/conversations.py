@@ -1,38 +1,13 @@
-"""The conversations of a synthetic chat history: those that show a fact, those that mislead, and filler (`Block`)."""
+"""The conversations of a synthetic chat history: those that show a fact, and those that mislead."""
 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from rft.synthetic import filler
+from rft.assembly.blocks import Block, exchange
 from rft.synthetic import wording as text
 from rft.synthetic.personas import Fact
-
-TOKEN = re.compile(r"\d|[^\W\d]+|[^\w\s]")
-
-
-def count_tokens(content: str) -> int:
-    """Words, digits and punctuation marks: close to what a large tokenizer makes of such plain text."""
-    return len(TOKEN.findall(content))
-
-
-@dataclass(slots=True, kw_only=True)
-class Block:
-    """One conversation; blocks stand in a history in the order of `place`, a number in [0, 1)."""
-
-    place: float
-    messages: list[dict[str, str]]
-    fact: int | None = None
-    """Which fact this is the evidence of."""
-    scenario: str = "knowledge_query"
-    relevant: bool = True
-    tokens: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.tokens = sum(count_tokens(message["content"]) for message in self.messages)
 
 
 def fact_blocks(rng: random.Random, index: int, fact: Fact, style: text.Style, decoys: float) -> list[Block]:
@@ -135,19 +110,3 @@ def forget(rng: random.Random, fact: Fact, place: float) -> Block:
 def secret(rng: random.Random, purpose: str, secret_kind: str, digits: str, place: float) -> Block:
     request = rng.choice(text.SECRET_REQUESTS).format(purpose=purpose, secret=secret_kind, digits=digits)
     return Block(place=place, messages=exchange(request, text.SECRET_REPLY), scenario="professional_writing")
-
-
-def exchange(request: str, reply: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": request}, {"role": "assistant", "content": reply}]
-
-
-def fill(rng: random.Random, budget: int, style: text.Style) -> list[Block]:
-    """Filler conversations, until the next one would not fit."""
-    blocks: list[Block] = []
-    draw = filler.full_filler if style == "full" else filler.brief_filler
-    while True:
-        block = Block(place=rng.random(), messages=exchange(*draw(rng)), relevant=False)
-        budget -= block.tokens
-        if budget < 0:
-            return blocks
-        blocks.append(block)

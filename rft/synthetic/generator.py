@@ -15,62 +15,25 @@ shuffled when they are shown, so the position in the file gives nothing away.
 
 from __future__ import annotations
 
-import csv
-import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tqdm.auto import tqdm
 
+from rft.assembly import filler
+from rft.assembly.blocks import Block
+from rft.assembly.history import History, make_folders, write_histories
+from rft.assembly.table import CsvName, Window, write_table, written_answers, written_messages, written_query
 from rft.synthetic import wording as text
-from rft.synthetic.conversations import Block, count_tokens, fact_blocks, fill
+from rft.synthetic.conversations import fact_blocks
 from rft.synthetic.personas import Fact, draw_facts, draw_persona, expanded_persona, kinds_of, persona_card
 from rft.synthetic.questions import likes, pref_type, preference, question_texts
 
-Window = Literal["32k", "128k"]
-
 WINDOW_FACTOR: dict[Window, int] = {"32k": 1, "128k": 4}
 """Length of a window's histories as a multiple of `history_tokens`."""
-
-NUMBER_COLUMNS = (
-    "total_tokens_in_chat_history",
-    "num_persona_relevant_tokens",
-    "num_persona_irrelevant_tokens",
-    "distance_from_related_snippet_to_query",
-)
-
-COLUMNS = (
-    "persona_id",
-    "chat_history_32k_link",
-    "chat_history_128k_link",
-    "raw_persona_file",
-    "short_persona",
-    "expanded_persona",
-    "user_query",
-    "correct_answer",
-    "incorrect_answers",
-    "topic_query",
-    "preference",
-    "topic_preference",
-    "conversation_scenario",
-    "pref_type",
-    "related_conversation_snippet",
-    "who",
-    "updated",
-    "prev_pref",
-    "sensitive_info",
-    "total_tokens_in_chat_history_32k",
-    "total_tokens_in_chat_history_128k",
-    "distance_from_related_snippet_to_query_32k",
-    "distance_from_related_snippet_to_query_128k",
-    "num_persona_relevant_tokens_32k",
-    "num_persona_relevant_tokens_128k",
-    "num_persona_irrelevant_tokens_32k",
-    "num_persona_irrelevant_tokens_128k",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,18 +91,12 @@ def write_dataset(
     num_train = num_personas - num_val - num_benchmark
     check(settings, num_train, num_val, num_benchmark)
     root = Path(root)
-    for window in settings.windows:
-        (root / f"data/chat_history_{window}").mkdir(parents=True, exist_ok=True)
-    (root / "benchmark/text").mkdir(parents=True, exist_ok=True)
+    make_folders(root, settings.windows)
     start = 0
     with tqdm(total=num_personas, desc="write personas", disable=not progress) as bar:
-        for name, count in (("train", num_train), ("val", num_val), ("benchmark", num_benchmark)):
-            with (root / f"benchmark/text/{name}.csv").open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                for persona_id in range(start, start + count):
-                    writer.writerows(write_persona(root, persona_id, settings))
-                    bar.update()
+        parts: tuple[tuple[CsvName, int], ...] = (("train", num_train), ("val", num_val), ("benchmark", num_benchmark))
+        for name, count in parts:
+            write_table(root, name, persona_rows(root, range(start, start + count), settings, bar))
             start += count
 
 
@@ -155,6 +112,14 @@ def check(settings: Settings, num_train: int, num_val: int, num_benchmark: int) 
 # ---------------------------------------------------------------------------------------------------- one persona
 
 
+def persona_rows(
+    root: Path, persona_ids: Sequence[int], settings: Settings, bar: tqdm[Any]
+) -> Iterator[dict[str, Any]]:
+    for persona_id in persona_ids:
+        yield from write_persona(root, persona_id, settings)
+        bar.update()
+
+
 def write_persona(root: Path, persona_id: int, settings: Settings) -> list[dict[str, Any]]:
     """Writes the histories of one persona and returns its CSV rows."""
     rng = random.Random(f"persona {settings.seed} {persona_id}")
@@ -167,61 +132,22 @@ def write_persona(root: Path, persona_id: int, settings: Settings) -> list[dict[
         for index, fact in enumerate(facts)
         for block in fact_blocks(rng, index, fact, settings.style, settings.decoys)
     ]
-    columns: list[dict[str, Any]] = [{} for _ in facts]
-    for window in WINDOW_FACTOR:
-        link = f"data/chat_history_{window}/chat_history_seed{settings.seed}_persona{persona_id}.json"
-        numbers: list[dict[str, Any]] = [
-            dict.fromkeys((f"{name}_{window}" for name in NUMBER_COLUMNS), 0) for _ in facts
-        ]
-        if window in settings.windows:
-            budget = settings.history_tokens * WINDOW_FACTOR[window]
-            numbers = write_history(rng, root / link, persona_id, persona, blocks, window, budget, settings.style)
-        for row, number in zip(columns, numbers, strict=True):
-            row |= {f"chat_history_{window}_link": link} | number
+    history = History(
+        persona_id=persona_id,
+        file_name=f"chat_history_seed{settings.seed}_persona{persona_id}.json",
+        raw_persona_file=raw_persona_file(persona_id),
+        card=persona_card(persona, settings.style),
+        blocks=blocks,
+        num_facts=len(facts),
+    )
+    budgets = {window: settings.history_tokens * WINDOW_FACTOR[window] for window in settings.windows}
+    draw = filler.full_filler if settings.style == "full" else filler.brief_filler
+    columns = write_histories(rng, root, history, budgets, draw)
     shown = {block.fact: block for block in sorted(blocks, key=lambda block: block.place) if block.fact is not None}
     return [
         row | question_columns(rng, persona_id, persona, fact, shown[index], settings.style)
         for index, (row, fact) in enumerate(zip(columns, facts, strict=True))
     ]
-
-
-def write_history(
-    rng: random.Random,
-    path: Path,
-    persona_id: int,
-    persona: dict[str, Any],
-    blocks: Sequence[Block],
-    window: str,
-    budget: int,
-    style: text.Style,
-) -> list[dict[str, Any]]:
-    """Writes `blocks` among filler up to `budget` tokens; returns each fact's token counts, in order of the facts."""
-    card = {"role": "system", "content": persona_card(persona, style)}
-    total = count_tokens(card["content"]) + sum(block.tokens for block in blocks)
-    blocks = [*blocks, *fill(rng, budget - total, style)]
-    blocks.sort(key=lambda block: block.place)
-    total += sum(block.tokens for block in blocks if not block.relevant)
-    irrelevant = sum(block.tokens for block in blocks if not block.relevant)
-    messages = [card, *(message for block in blocks for message in block.messages)]
-    metadata = {
-        "total_messages": len(messages),
-        "final_token_count": total,
-        "persona_id": persona_id,
-        "input_filename": raw_persona_file(persona_id),
-    }
-    if window == "128k":
-        metadata |= {"num_relevant_tokens": total - irrelevant, "num_irrelevant_tokens": irrelevant}
-    payload = {"metadata": metadata, "chat_history": messages}
-    path.write_text(json.dumps(payload, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")
-    distances: dict[int, int] = {}
-    behind = 0
-    for block in reversed(blocks):
-        behind += block.tokens
-        if block.fact is not None:
-            distances[block.fact] = behind
-    counts = (total, total - irrelevant, irrelevant)
-    names = [f"{name}_{window}" for name in NUMBER_COLUMNS]
-    return [dict(zip(names, (*counts, distances[index]), strict=True)) for index in sorted(distances)]
 
 
 def raw_persona_file(persona_id: int) -> str:
@@ -238,15 +164,15 @@ def question_columns(
         "raw_persona_file": raw_persona_file(persona_id),
         "short_persona": repr(persona["short_persona"]),
         "expanded_persona": expanded_persona(persona),
-        "user_query": repr({"role": "user", "content": query}),
+        "user_query": written_query(query),
         "correct_answer": correct,
-        "incorrect_answers": json.dumps(incorrect),
+        "incorrect_answers": written_answers(incorrect),
         "topic_query": fact.name,
         "preference": preference(fact),
         "topic_preference": fact.name,
         "conversation_scenario": shown.scenario,
         "pref_type": pref_type(fact, persona["leaning"]),
-        "related_conversation_snippet": json.dumps(shown.messages, ensure_ascii=False),
+        "related_conversation_snippet": written_messages(shown.messages),
         "who": "others" if fact.kind == "others" else "self",
         "updated": fact.kind == "updated",
         "prev_pref": likes(fact.values[1], fact.name) if fact.kind == "updated" else "",

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from rft.assembly.blocks import count_tokens
+from rft.assembly.table import Window
 from rft.cold_start import traces
 from rft.config import DataConfig
 from rft.data.dataset import check_cluster
 from rft.data.readers.personamem_csv import COLUMNS
 from rft.data.readers.personamem_v2 import PersonaMemV2
 from rft.records import Context, Question
-from rft.synthetic.conversations import count_tokens
-from rft.synthetic.generator import WINDOW_FACTOR, Window, write_dataset
+from rft.synthetic.generator import WINDOW_FACTOR, write_dataset
 from rft.synthetic.wording import GENERIC, SCENARIOS, SECRETS, TOPIC_OF, Style
 
 REPOSITORY = Path(__file__).resolve().parents[3]

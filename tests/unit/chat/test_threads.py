@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rft.chat.models import in_threads
+from rft.chat.threads import in_threads
 
 
 def test_every_result_comes_back_with_its_tag():

@@ -1,0 +1,280 @@
+"""Asks models for the pieces of a data set, within a budget, and keeps every reply.
+
+What was asked before is not asked again. A reply that cannot be used is kept with its reason, and the same thing is
+asked for once more with another seed, `budget.attempts` times in all. A request that got no answer ends the run after
+its stage, so that what is made depends on replies alone and not on when an endpoint was down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from rft.chat.endpoint import ChatReply, Endpoint
+from rft.chat.gate import Gate
+from rft.chat.threads import in_threads
+from rft.making.calls import CallRow, Calls
+from rft.making.config import BudgetConfig, MakingConfig, ModelSource, PromptName
+from rft.making.prompts import SYSTEM
+from rft.making.schemas import Reply, form_in_words, read_reply, response_format
+from rft.making.seeds import request_seed
+from rft.records import Message
+
+BYTES_PER_TOKEN = 2
+"""Of a prompt in UTF-8, reckoned before it is sent: tokenizers of today make fewer tokens of any language's texts."""
+
+
+class Unfinished(Exception):
+    """The run stops here, and the same command continues: one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One thing to be made.
+
+    Example:
+        Request(id="p3", parents=(), prompt="personas", fields={"sentence": "A baker ..."}, schema=PersonaReply,
+                model="writer", max_tokens=800)
+    """
+
+    id: str
+    parents: tuple[str, ...]
+    prompt: PromptName
+    fields: dict[str, Any]
+    schema: type[Reply]
+    model: str
+    max_tokens: int
+    greedy: bool = False
+    check: Callable[[dict[str, Any]], str | None] | None = None
+    """Why a reply of the right form cannot be used, or None."""
+
+
+class Spending:
+    """What was spent, and whether one more request may be sent.
+
+    Args:
+        models: for their prices.
+    """
+
+    def __init__(self, config: BudgetConfig, models: dict[str, ModelSource]) -> None:
+        self.config = config
+        self.models = models
+        self.changed = threading.Condition()
+        self.cost = 0.0
+        self.tokens = 0
+        self.held_cost = 0.0
+        self.held_tokens = 0
+        self.num_held = 0
+
+    def price(self, model: str, prompt_tokens: int, completion_tokens: int) -> float:
+        source = self.models[model]
+        return (source.price_in * prompt_tokens + source.price_out * completion_tokens) / 1e6
+
+    def hold(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
+        """Keeps what a request may cost at most; waits where requests on their way may turn out to cost less.
+
+        Raises:
+            Unfinished: there is not so much left.
+        """
+        cost, tokens = self.price(model, prompt_tokens, completion_tokens), prompt_tokens + completion_tokens
+        with self.changed:
+            while problem := self._too_much(cost, tokens):
+                if not self.num_held:
+                    raise Unfinished(problem)
+                self.changed.wait()
+            self.num_held += 1
+            self.held_cost += cost
+            self.held_tokens += tokens
+
+    def _too_much(self, cost: float, tokens: int) -> str | None:
+        limits = [
+            ("max_cost", self.config.max_cost, self.cost + self.held_cost + cost, self.cost),
+            ("max_tokens", self.config.max_tokens, self.tokens + self.held_tokens + tokens, self.tokens),
+        ]
+        for key, most, would_be, spent in limits:
+            if most is not None and would_be > most:
+                return (
+                    f"budget.{key} = {most:,} leaves no room for one more request ({spent:,.6g} spent); raise it, and "
+                    "the same command continues"
+                )
+        return None
+
+    def settle(self, model: str, held: tuple[int, int], spent: tuple[int, int]) -> None:
+        """The request is over: what was held for it is free, and what it cost is spent; tokens of prompt and reply."""
+        with self.changed:
+            self.num_held -= 1
+            self.held_cost -= self.price(model, *held)
+            self.held_tokens -= sum(held)
+            self._add(model, spent)
+            self.changed.notify_all()
+
+    def add(self, row: CallRow) -> None:
+        with self.changed:
+            self._add(row.model, (row.prompt_tokens, row.completion_tokens))
+
+    def _add(self, model: str, spent: tuple[int, int]) -> None:
+        self.cost += self.price(model, *spent)
+        self.tokens += sum(spent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that can be asked.
+
+    Example:
+        Model(name="writer", source=ModelSource(...), endpoint=Endpoint(...), gate=Gate(8))
+    """
+
+    name: str
+    source: ModelSource
+    endpoint: Endpoint
+    gate: Gate
+
+
+class Caller:
+    """
+    Args:
+        config: checked.
+        prompts: with the config's own in their places.
+        models: by their names in the config.
+        calls: what was asked before; it is added to.
+    """
+
+    def __init__(
+        self, config: MakingConfig, prompts: dict[PromptName, str], models: dict[str, Model], calls: Calls
+    ) -> None:
+        self.config = config
+        self.prompts = prompts
+        self.models = models
+        self.calls = calls
+        self.spending = Spending(config.budget, config.models)
+        for rows in calls.rows.values():
+            for row in rows:
+                self.spending.add(row)
+
+    def run(self, stage: str, requests: Iterable[Request]) -> dict[str, CallRow]:
+        """The last row of each request, by its id, in the order of the requests.
+
+        Raises:
+            Unfinished: the budget is used up, or requests got no answer.
+            ValueError: every request would fail.
+        """
+        waiting = list(requests)
+        for model in self.models.values():
+            model.gate.forget_times()
+        num_threads = sum(self.models[name].gate.most for name in {request.model for request in waiting})
+        rows: dict[str, CallRow] = {}
+        jobs = ((request.id, request) for request in waiting)
+        with tqdm(total=len(waiting), desc=stage, file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+            for item, row in in_threads(jobs, lambda request: self._last_row(stage, request), max(1, num_threads)):
+                rows[item] = row
+                bar.set_postfix_str(f"cost {self.spending.cost:.4f}, {self.spending.tokens:,} tokens")
+                bar.update()
+        unanswered = [row for row in rows.values() if row.may_pass and not self._is_given_up(stage, row)]
+        if unanswered:
+            raise Unfinished(
+                f"{len(unanswered)} requests of {stage} got no answer (the last one: {unanswered[-1].detail}); the "
+                "same command asks for them again"
+            )
+        return {request.id: rows[request.id] for request in waiting}
+
+    def _last_row(self, stage: str, request: Request) -> CallRow:
+        row: CallRow | None = None
+        for attempt in range(self.config.budget.attempts):
+            row = self._row(stage, request, attempt)
+            if row.failure is None or (row.may_pass and not self._is_given_up(stage, row)):
+                break
+        assert row is not None
+        return row
+
+    def _row(self, stage: str, request: Request, attempt: int) -> CallRow:
+        """The row of an attempt: from the file, or from the endpoint."""
+        model = self.models[request.model]
+        messages = self.messages(request)
+        options = response_format(request.schema, model.source.structured)
+        sent = {
+            "model": model.endpoint.model,
+            "messages": [message.content for message in messages],
+            "temperature": 0.0 if request.greedy else self.config.temperature,
+            "max_tokens": request.max_tokens + model.source.thought_tokens,
+            "seed": request_seed(self.config.seed, stage, request.id, attempt),
+            **options,
+        }
+        digest = short_hash(sent)
+        known = self.calls.of(stage, request.id, attempt)
+        if any(row.request != digest for row in known):
+            raise ValueError(
+                f"{self.calls.path(stage)}: {request.id} was asked for in other words, by another version; choose "
+                "another output_dir"
+            )
+        if known and (not known[-1].may_pass or self._is_given_up(stage, known[-1])):
+            return known[-1]
+        held, spent = (most_prompt_tokens(messages), sent["max_tokens"]), (0, 0)
+        self.spending.hold(model.name, *held)
+        try:
+            reply = model.endpoint.reply(
+                messages, sent["max_tokens"], temperature=sent["temperature"], seed=sent["seed"], options=options
+            )
+            row = self._row_of(request, attempt, sent["seed"], digest, messages, reply)
+            spent = row.prompt_tokens, row.completion_tokens
+            self.calls.add(stage, row)
+        finally:
+            self.spending.settle(model.name, held, spent)
+        return row
+
+    def _row_of(
+        self, request: Request, attempt: int, seed: int, digest: str, messages: Sequence[Message], reply: ChatReply
+    ) -> CallRow:
+        value, failure, detail = None, str(reply.failure) if reply.failure else None, reply.detail
+        if failure is None:
+            value, failure, detail = read_reply(reply.text, request.schema)
+            if failure is not None and reply.cut_off:
+                failure = "cut_off"
+            if value is not None and request.check is not None:
+                failure = request.check(value)
+        prompt_tokens, completion_tokens = reply.prompt_tokens, reply.completion_tokens
+        if reply.text and not prompt_tokens and not completion_tokens:  # an endpoint that counts nothing
+            prompt_tokens, completion_tokens = most_prompt_tokens(messages), len(reply.text.encode()) // BYTES_PER_TOKEN
+        return CallRow(
+            id=request.id,
+            attempt=attempt,
+            parents=request.parents,
+            model=request.model,
+            seed=seed,
+            prompt_version=short_hash([SYSTEM, self.prompts[request.prompt], request.schema.model_json_schema()]),
+            request=digest,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            failure=failure,
+            detail=detail,
+            value=value if failure is None else None,
+            text=reply.text if failure is not None else "",
+        )
+
+    def _is_given_up(self, stage: str, row: CallRow) -> bool:
+        """Whether it got no answer in as many runs as there are attempts: it is then a failure like any other."""
+        return row.may_pass and len(self.calls.of(stage, row.id, row.attempt)) >= self.config.budget.attempts
+
+    def messages(self, request: Request) -> tuple[Message, ...]:
+        source = self.models[request.model].source
+        text = self.prompts[request.prompt].format(**request.fields)
+        system = SYSTEM.format(language=self.config.language, domain=self.config.domain)
+        return (
+            Message(role="system", content=system),
+            Message(role="user", content=text + form_in_words(request.schema, source.structured)),
+        )
+
+
+def most_prompt_tokens(messages: Sequence[Message]) -> int:
+    return sum(len(message.content.encode()) for message in messages) // BYTES_PER_TOKEN + 20
+
+
+def short_hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,105 @@
+"""What was made, what was dropped and why, what the options give away, and what it cost.
+
+The report depends on config and replies alone: it names no day and no seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rft.making.calls import STAGES, CallRow
+from rft.making.candidates import Candidate
+from rft.making.config import MakingConfig
+from rft.making.rounds import Made
+
+
+def make_report(config: MakingConfig, made: Made, rows: Mapping[str, Sequence[CallRow]]) -> dict[str, Any]:
+    """Plain values for report.json."""
+    return {
+        "complete": made.is_complete,
+        "stopped": made.stopped,
+        "splits": {split: split_report(made, split) for split in made.wanted},
+        "rounds": made.num_rounds,
+        "personas": len(made.people),
+        "personas_dropped": dict(sorted(Counter(made.failed_people.values()).items())),
+        "candidates": {
+            "tried": len(made.candidates),
+            "passed": sum(one.passes for one in made.candidates),
+            "dropped": dict(sorted(dropped(made.candidates).items())),
+        },
+        "filters": list(config.filters.use),
+        "calls": {stage: stage_report(config, rows[stage]) for stage in STAGES if rows[stage]},
+        "tokens": sum(row.prompt_tokens + row.completion_tokens for found in rows.values() for row in found),
+        "cost": round(sum(cost_of(config, row) for found in rows.values() for row in found), 6),
+    }
+
+
+def split_report(made: Made, split: Any) -> dict[str, Any]:
+    chosen = made.chosen[split]
+    blind = [one.blind for one in chosen if one.blind is not None]
+    return {
+        "wanted": sum(made.wanted[split].values()),
+        "made": len(chosen),
+        "missing": {str(cell): count for cell, count in made.missing(split).items()},
+        "by_kind": {str(cell): count for cell, count in sorted(kinds(chosen).items(), key=lambda item: str(item[0]))},
+        "controls": [
+            {
+                "group": one.group,
+                "control": one.control,
+                "rows": one.num_rows,
+                "share": round(one.share, 4),
+                "allowed": round(one.allowed / one.num_rows, 4),
+                "balanced": one.is_balanced,
+            }
+            for one in made.reached(split)
+        ],
+        "right_without_history": round(sum(blind) / len(blind), 4) if blind else None,
+    }
+
+
+def kinds(chosen: Sequence[Candidate]) -> Counter[Any]:
+    return Counter(one.slot.cell for one in chosen)
+
+
+def dropped(candidates: Sequence[Candidate]) -> Counter[str]:
+    return Counter(one.problem for one in candidates if one.problem is not None)
+
+
+def stage_report(config: MakingConfig, rows: Sequence[CallRow]) -> dict[str, Any]:
+    return {
+        "requests": len(rows),
+        "failed": dict(sorted(Counter(row.failure for row in rows if row.failure is not None).items())),
+        "prompt_tokens": sum(row.prompt_tokens for row in rows),
+        "completion_tokens": sum(row.completion_tokens for row in rows),
+        "cost": round(sum(cost_of(config, row) for row in rows), 6),
+    }
+
+
+def cost_of(config: MakingConfig, row: CallRow) -> float:
+    source = config.models[row.model]
+    return (source.price_in * row.prompt_tokens + source.price_out * row.completion_tokens) / 1e6
+
+
+def as_text(report: Mapping[str, Any]) -> str:
+    """For a terminal."""
+    lines = []
+    for split, found in report["splits"].items():
+        lines.append(f"{split}: {found['made']} of {found['wanted']} questions")
+        lines += [f"  missing {count}: {cell}" for cell, count in found["missing"].items()]
+        lines += [
+            f"  out of balance: {row['group']}, {row['control']} is right in {row['share']:.1%} of {row['rows']} rows "
+            f"(25% +- {row['allowed']:.1%} is allowed)"
+            for row in found["controls"]
+            if not row["balanced"]
+        ]
+    if report["stopped"]:
+        lines.append(f"stopped: {report['stopped']}")
+    candidates = report["candidates"]
+    lines.append(f"candidates: {candidates['passed']} of {candidates['tried']} passed")
+    ordered = sorted(candidates["dropped"].items(), key=lambda item: (-item[1], item[0]))
+    lines += [f"  {count:5d}  {reason}" for reason, count in ordered]
+    requests = sum(stage["requests"] for stage in report["calls"].values())
+    lines.append(f"{requests} requests, {report['tokens']:,} tokens, cost {report['cost']:.4f}")
+    return "\n".join(lines)
