@@ -47,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
 def run(data: str, config: str | None, overrides: list[str], output: Path) -> Report:
     """The audit of `data` under a yaml file, if any, and overrides; a model's answers are kept below `output`."""
     if config is not None and not config.endswith((".yaml", ".yml")):
-        config, overrides = None, [config, *overrides]
+        overrides = [config, *overrides]
+        config = None
     overrides = [f"output_dir={json.dumps(str(output))}", *overrides, f"data.source={json.dumps(data)}"]
     settings: AuditConfig = (
         parse_tree(AuditConfig, {}, overrides) if config is None else parse_config(AuditConfig, config, overrides)

@@ -78,7 +78,7 @@ def open_sources(data: DataConfig, layout: tuple[str | None, list[str]]) -> list
     """
     form, windows = layout
     data = replace(data, format=form or data.format, bad_rows="skip", train_split="paper")
-    return [read_source(replace(data, window=window)) for window in windows or [data.window]]
+    return [read_source(replace(data, **{"window": window})) for window in windows or [data.window]]
 
 
 def read_source(data: DataConfig) -> Source:
