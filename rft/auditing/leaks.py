@@ -17,7 +17,7 @@ from rft.data.prompts import LETTERS
 from rft.eval.score import clustered_interval
 from rft.records import Question
 
-MOST_KINDS = 30
+MOST_KINDS = 20
 """Values of a tag, above which it names no kinds."""
 
 

@@ -57,17 +57,16 @@ def problems_of(number: int, item: Any) -> Iterator[tuple[str, str]]:
     if keys := stray_keys(item):
         mended = put_together(item) is not item
         shown = ", ".join(repr(key[:40]) for key in keys[:MOST_KEYS])
-        yield "stray_keys", f"{role}, {len(keys)} keys: {shown}{'; they hold text' if mended else ''}"
+        yield "stray_keys", f"{role}, {len(keys)} stray: {shown}{'; they hold text' if mended else ''}"
     content = item.get("content")
-    text = "" if content is None else content
-    if not isinstance(text, str):
+    if not isinstance(content, str | None):
         yield "message_format", f"{role}, the content is no text but {type(content).__name__}"
-    elif not text.strip():
+    elif content is None or not content.strip():
         # Where the whole text stands under other keys, these are what is wrong.
         if put_together(item) is item:
             yield "empty_message", f"{role}, no text"
     else:
-        yield from problems_of_text(text)
+        yield from problems_of_text(content)
 
 
 def problems_of_text(text: str) -> Iterator[tuple[str, str]]:

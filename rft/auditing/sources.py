@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, get_args
 
 from rft.auditing.columns import check_columns
 from rft.auditing.findings import Case
@@ -14,13 +14,19 @@ from rft.data.dataset import Dataset, RecordError
 from rft.data.formats import open_dataset
 from rft.data.readers.data_files import source_path
 from rft.data.readers.jsonl_dataset import JsonlDataset
-from rft.data.readers.personamem_csv import CsvName, RowReader, Window, rows_of, table_files
+from rft.data.readers.personamem_csv import CsvName, RowReader, rows_of, table_files
 from rft.data.readers.personamem_v2 import PersonaMemV2, history_path, parse_history_file
 from rft.records import Question
 
 CHECK_OF_REASON = {"duplicate": "duplicate_row", "repeated_option": "repeated_option"}
 """Checks that stand for a reader's reason to refuse a row; any other one makes an `unreadable_row`."""
 
+
+WindowName = Literal["32k", "128k", "1M"]
+"""Values of `data.window`."""
+
+Layout = tuple[str | None, list[WindowName]]
+"""A `data.format`, None where it is not known, and the windows that are there; none where windows mean nothing."""
 
 ONE_FILE = ("longmemeval", "locomo")
 """Formats of one file, which begins with the name."""
@@ -45,7 +51,7 @@ class Source:
 # -------------------------------------------------------------------------------------------------------- the layout
 
 
-def layout_of(source: str) -> tuple[str | None, list[str]]:
+def layout_of(source: str) -> Layout:
     """The `data.format` and the windows that the files at `source` look like; None where they look like no format.
 
     Raises:
@@ -56,10 +62,11 @@ def layout_of(source: str) -> tuple[str | None, list[str]]:
         name = path.name.lower()
         forms = (form for form in ONE_FILE if path.is_file() and name.startswith(form))
         return next(forms, None), []
+    windows: tuple[WindowName, ...] = get_args(WindowName)
     if any(table_files(path, name) for name in get_args(CsvName)):
-        return "personamem_v2", [window for window in get_args(Window) if any_history(path, window)]
-    if found := sorted(path.glob("questions_*.csv")):
-        return "personamem_v1", [file.stem.removeprefix("questions_") for file in found]
+        return "personamem_v2", [window for window in windows if any_history(path, window)]
+    if found := [window for window in windows if (path / f"questions_{window}.csv").exists()]:
+        return "personamem_v1", found
     if (path / "questions.jsonl").exists():
         return "jsonl", []
     return next((form for form in ONE_FILE if any(path.glob(f"{form}*"))), None), []
@@ -70,7 +77,7 @@ def any_history(root: Path, window: str) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def open_sources(data: DataConfig, layout: tuple[str | None, list[str]]) -> list[Source]:
+def open_sources(data: DataConfig, layout: Layout) -> list[Source]:
     """Each window of the data set, its rows read, bad ones as cases.
 
     Raises:
@@ -78,7 +85,7 @@ def open_sources(data: DataConfig, layout: tuple[str | None, list[str]]) -> list
     """
     form, windows = layout
     data = replace(data, format=form or data.format, bad_rows="skip", train_split="paper")
-    return [read_source(replace(data, window=cast(Any, window))) for window in windows or [data.window]]
+    return [read_source(replace(data, window=window)) for window in windows or [data.window]]
 
 
 def read_source(data: DataConfig) -> Source:

@@ -62,10 +62,10 @@ def test_windows_grow_with_the_curriculum(folder: Path):
     launch(
         folder, f"output_dir={output}", "train.max_steps=4", "checkpoint.save_steps=4",
         "data.length_policy=truncate_oldest",
-        "data.curriculum=[{max_prompt_length: 500, until_step: 1}, {max_prompt_length: 900, until_step: 3}]",
+        "data.curriculum=[{max_prompt_length: 500, until_step: 1}, {max_prompt_length: 600, until_step: 3}]",
     )  # fmt: skip
     found = steps(output)
     assert [row["curriculum/stage"] for row in found] == [0, 1, 1, 2]
     longest = [row["engine/prompt_tokens"] / 64 for row in found]
-    assert longest[0] <= 500 and max(longest[1:3]) <= 900
+    assert longest[0] <= 500 and max(longest[1:3]) <= 600
     assert longest[0] < longest[1] < longest[3]
