@@ -45,16 +45,22 @@ KILL_AT = (12, 40)
 
 CONFIG: dict[str, Any] = {
     "splits": {
-        "train": {"personas": 2, "questions": 4},
+        "train": {"personas": 2, "questions": 8},
         "val": {"personas": 1, "questions": 2},
         "benchmark": {"personas": 1, "questions": 2},
     },
+    # Without secrets: this model does not copy a number.
+    "kinds": {
+        "stereotypical_pref": 1, "anti_stereotypical_pref": 0, "neutral_preferences": 1, "therapy_background": 0,
+        "health_and_medical_conditions": 0, "ask_to_forget": 1, "sensitive_info": 0, "others": 0.3, "updated": 0.5,
+    },
     "history": {"windows": {"32k": 4000}},
-    "conversation_words": 12,
-    "option_words": 8,
-    "budget": {"candidates_per_persona": 24, "attempts": 2},
+    "temperature": 0.3,
+    "conversation_words": 8,
+    "option_words": 6,
+    "budget": {"candidates_per_persona": 14, "attempts": 2},
     "filters": {"use": ["near_duplicate", "lengths"]},
-}
+}  # fmt: skip
 
 
 def main() -> None:
@@ -75,6 +81,7 @@ def main() -> None:
         strict = CONFIG | {
             "splits": {"train": {"personas": 1, "questions": 2}},
             "budget": {"candidates_per_persona": 8, "attempts": 2},
+            "kinds": CONFIG["kinds"] | {"sensitive_info": 1},
             "filters": {"option_orders": 1},
         }
         _, strictly = finished(write_config("filtered", url, strict))

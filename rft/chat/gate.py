@@ -1,8 +1,9 @@
 """How many requests an endpoint is asked at once: as many as it can take, found out while it is asked.
 
-Additive increase, multiplicative decrease, as TCP does it (RFC 5681): a reply that came in time makes room for a
-fraction of one more, a refusal for overload halves the number. What was in flight when it was halved does not halve it
-again. Nothing is sent before the time that the endpoint names in Retry-After.
+Slow start, then additive increase and multiplicative decrease, as TCP does it (RFC 5681): until the first refusal a
+reply makes room for one more, afterwards for a fraction of one; a refusal for overload halves the number. What was in
+flight when it was halved does not halve it again. Nothing is sent before the time that the endpoint names in
+Retry-After.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Gate:
         self.usual_s = seconds if self.usual_s is None else 0.9 * self.usual_s + 0.1 * seconds
         self.fastest_s = self.usual_s if self.fastest_s is None else min(self.fastest_s, self.usual_s)
         if self.usual_s <= SLOW * self.fastest_s:
-            self.limit = min(float(self.most), self.limit + 1 / self.limit)
+            self.limit = min(float(self.most), self.limit + (1 / self.limit if self.num_cuts else 1.0))
         else:
             self.limit = max(1.0, self.limit - 1 / self.limit)
 

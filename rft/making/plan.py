@@ -161,7 +161,7 @@ def persona_slots(
             shuffled[block] = rng_of(config.seed, "cells", block).sample(deck, len(deck))
         cell = shuffled[block][place]
         rng = rng_of(config.seed, "slot", persona, number)
-        source = source_of(rng, cell)
+        source = source_of(rng, cell, config.kinds)
         scenario = draw_scenario(rng, cell)
         is_repeated = scenario == "knowledge_query" and cell.variant == "plain"
         slots.append(
@@ -184,10 +184,13 @@ def persona_slots(
     return slots
 
 
-def source_of(rng: random.Random, cell: Cell) -> str | None:
+def source_of(rng: random.Random, cell: Cell, kinds: KindsConfig) -> str | None:
+    """What is to be forgotten is of any kind that the data set has; where it has no other, of any kind at all."""
     if cell.variant == "secret":
         return None
-    return rng.choice(PLAIN_TYPES) if cell.variant == "forget" else cell.pref_type
+    if cell.variant == "forget":
+        return rng.choice([name for name in PLAIN_TYPES if getattr(kinds, name)] or PLAIN_TYPES)
+    return cell.pref_type
 
 
 def draw_scenario(rng: random.Random, cell: Cell) -> str:

@@ -30,12 +30,17 @@ def replies(gate: Gate, clock: Clock, count: int, seconds: float = 1.0) -> None:
         gate.leave(began, overloaded=False)
 
 
-def test_the_limit_grows_by_one_per_limit_replies_up_to_the_most():
+def test_the_limit_grows_with_every_reply_and_after_a_refusal_by_one_per_limit_replies_up_to_the_most():
     clock = Clock()
     gate = Gate(8, clock)
     assert gate.limit == FIRST_LIMIT
+    replies(gate, clock, 4)
+    assert gate.limit == 8 == FIRST_LIMIT + 4
+    clock.seconds += 1
+    gate.leave(gate.enter(), overloaded=True)
+    assert gate.limit == 4
     replies(gate, clock, 5)
-    assert FIRST_LIMIT + 1 <= gate.limit < FIRST_LIMIT + 1.25
+    assert 5 <= gate.limit < 5.25
     replies(gate, clock, 100)
     assert gate.limit == 8
     assert Gate(1, clock).limit == 1

@@ -68,6 +68,13 @@ def test_each_slot_has_a_preference_of_its_own(load: Load):
         assert slot.num_conversations == 1 or (slot.scenario, slot.cell.variant) == ("knowledge_query", "plain")
 
 
+def test_what_is_to_be_forgotten_is_of_a_kind_that_the_data_set_has(load: Load):
+    kinds = "kinds={anti_stereotypical_pref: 0, health_and_medical_conditions: 0, therapy_background: 0}"
+    forgotten = [slot.source for slot in plan_slots(load(kinds)) if slot.cell.variant == "forget"]
+    assert set(forgotten) == {"stereotypical_pref", "neutral_preferences"}
+    assert all(slot.source for slot in plan_slots(load("kinds.sensitive_info=0")))
+
+
 def test_secrets_can_belong_to_nobody():
     assert luhn_digit("7992739871") == 3
     kinds = set()
