@@ -5,6 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+SCENARIOS = (
+    "personal_email",
+    "professional_email",
+    "creative_writing",
+    "professional_writing",
+    "chat_message",
+    "translation",
+    "trouble_consult",
+    "social_media_post",
+    "knowledge_query",
+)
+"""What a conversation is about, as arXiv 2512.06688 has it."""
+
 TOKEN = re.compile(r"\d|[^\W\d]+|[^\w\s]")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from rft.assembly.blocks import SCENARIOS
 from rft.assembly.table import CsvName
 from rft.making.config import KindsConfig, MakingConfig
 from rft.making.seeds import rng_of
@@ -25,17 +26,6 @@ PLAIN_TYPES = (
     "therapy_background",
 )
 
-SCENARIOS = (
-    "personal_email",
-    "professional_email",
-    "creative_writing",
-    "professional_writing",
-    "chat_message",
-    "translation",
-    "trouble_consult",
-    "social_media_post",
-    "knowledge_query",
-)
 SECRET_SCENARIOS = ("personal_email", "professional_email", "professional_writing", "chat_message", "translation")
 
 DECK = 100

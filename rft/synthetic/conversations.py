@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from rft.assembly.blocks import Block, exchange
+from rft.assembly.blocks import SCENARIOS, Block, exchange
 from rft.synthetic import wording as text
 from rft.synthetic.personas import Fact
 
@@ -65,7 +65,7 @@ def reveal(
     update: bool = False,
 ) -> Block:
     """A request in one of the nine scenarios, about a text that shows the value by the way."""
-    scenario = scenario or rng.choice(text.SCENARIOS)
+    scenario = scenario or rng.choice(SCENARIOS)
     name, possessive = rng.choice(text.PEOPLE)
     of_others = fact.kind == "others"
     content = passage(rng, detail(rng, fact.name, value, possessive if of_others else "my", style, update), style)

@@ -90,17 +90,6 @@ SECRETS = ("passport", "phone", "account", "card", "licence", "badge", "policy",
 PURPOSES = ("gym", "visa", "rental", "insurance", "delivery", "library", "parking", "clinic", "hotel", "school")
 """Forms that ask for such a number."""
 
-SCENARIOS = (
-    "personal_email",
-    "professional_email",
-    "creative_writing",
-    "professional_writing",
-    "chat_message",
-    "translation",
-    "trouble_consult",
-    "social_media_post",
-    "knowledge_query",
-)
 
 PEOPLE = (
     ("Anna", "her"),

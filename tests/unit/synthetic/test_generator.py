@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rft.assembly.blocks import count_tokens
+from rft.assembly.blocks import SCENARIOS, count_tokens
 from rft.assembly.table import Window
 from rft.cold_start import traces
 from rft.config import DataConfig
@@ -22,7 +22,7 @@ from rft.data.readers.personamem_csv import COLUMNS
 from rft.data.readers.personamem_v2 import PersonaMemV2
 from rft.records import Context, Question
 from rft.synthetic.generator import WINDOW_FACTOR, write_dataset
-from rft.synthetic.wording import GENERIC, SCENARIOS, SECRETS, TOPIC_OF, Style
+from rft.synthetic.wording import GENERIC, SECRETS, TOPIC_OF, Style
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CSV_NAMES = ("train", "val", "benchmark")
