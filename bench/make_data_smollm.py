@@ -67,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=OUT / "model", help="a folder with SmolLM2-135M-Instruct")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server does not outlive this script
     if not (arguments.model / "config.json").exists():
         unpack_model(arguments.model)
     for name in ("plain", "filtered"):

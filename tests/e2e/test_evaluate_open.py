@@ -1,4 +1,4 @@
-"""Open-ended answers and their judge, from the command line to results.json, for both data sets that have them."""
+"""Open-ended answers and their judge, from the command line to results.json, for the data sets that have them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from rft import evaluate
 from rft.eval.results import read_results
 from tests.unit.chat.endpoint_server import Response, Server, chat, serving
 from tests.unit.data.builder import write_dataset
+from tests.unit.data.readers.test_locomo_plus import ITEM as CUE
+from tests.unit.data.readers.test_locomo_plus import write as write_locomo_plus
 from tests.unit.data.readers.test_longmemeval import ITEM
 
 
@@ -89,6 +91,20 @@ def test_longmemeval_is_judged_by_its_gold_answer(tmp_path: Path, server: Server
     judged = [body["messages"][-1]["content"] for body in server.asked if body["model"] == "judge"]
     assert all("What is known of the user:\n7" in text for text in judged)
     assert list(results.systems[0].result.groups["question_type"]) == ["knowledge-update"]
+
+
+def test_locomo_plus_is_judged_by_its_cue(tmp_path: Path, server: Server):
+    (tmp_path / "data").mkdir()
+    write_locomo_plus(tmp_path / "data", [CUE, CUE, CUE])
+    systems = "system=full_history,bm25,evidence_only,no_history"
+    assert evaluate.main([settings(tmp_path, server), "data.format=locomo_plus", systems]) == 0
+    results = read_results(tmp_path / "out" / "evaluation" / "locomo_plus-benchmark-open" / "results.json")
+    assert [row.result.overall.n for row in results.systems] == [3, 3, 3, 3]
+    assert list(results.systems[0].result.groups["relation_type"]) == ["causal"]
+    judged = [body["messages"][-1]["content"] for body in server.asked if body["model"] == "judge"]
+    assert all("A wasp stung me at the fair." in text for text in judged)
+    alone = [body["messages"][-1] for body in server.asked if len(body["messages"]) == 2 and body["model"] == "talker"]
+    assert len(alone) == 3 and all("A wasp" not in message["content"] for message in alone)
 
 
 def test_a_judge_that_is_gone_costs_one_line_and_the_answers_stay(

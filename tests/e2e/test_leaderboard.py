@@ -13,6 +13,8 @@ from rft.data.chat_template import ChatTemplate
 from rft.eval.results import Results, read_results
 from tests.unit.chat.endpoint_server import Response, Server, chat, serving
 from tests.unit.data.builder import TEMPLATES, make_tokenizer, write_dataset
+from tests.unit.data.readers.test_perma import QUESTION as PERMA_QUESTION
+from tests.unit.data.readers.test_perma import write as write_perma
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "eval" / "leaderboard.yaml")
 
@@ -90,6 +92,17 @@ def test_another_run_asks_the_same(tmp_path: Path, server: Server):
         asked.append(sorted(str(body["messages"]) for body in server.asked))
         server.asked.clear()
     assert asked[0] == asked[1] and len(asked[0]) == 6
+
+
+def test_perma_is_asked_in_the_same_way(tmp_path: Path, server: Server):
+    write_perma(tmp_path / "perma", {f"SD-Books-task-{n}_2": PERMA_QUESTION for n in range(4)})
+    perma = ("data.format=perma", f"data.source={tmp_path / 'perma'}", "system=full_history,no_history")
+    assert run(tmp_path, server, *perma) == 0
+    full, alone = results_of(tmp_path, "perma-c-benchmark-leaderboard").systems
+    for row in (full, alone):
+        assert (row.result.overall.n, row.result.closed_by) == (4, {"system": 4})
+        assert row.result.chance == pytest.approx(1 / 3) and list(row.result.groups["stage"]) == ["in_time"]
+    assert "\nC. " in server.asked[0]["messages"][-1]["content"]
 
 
 def test_a_server_that_takes_no_system_message_there_gets_them_in_the_user_s_and_the_results_say_so(
