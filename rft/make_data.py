@@ -2,9 +2,9 @@
 
     python rft/make_data.py synthetic out --personas 1000 --questions 25 --history-tokens 32000 --seed 0
     python rft/make_data.py synthetic out --personas 400 --questions 8 --history-tokens 500 --style brief
-    python rft/make_data.py llm validate configs/make_data.yaml
-    python rft/make_data.py llm preview configs/make_data.yaml --rows 6
-    python rft/make_data.py llm create configs/make_data.yaml budget.max_cost=20
+    python rft/make_data.py llm validate configs/making/people.yaml
+    python rft/make_data.py llm preview configs/making/people.yaml --rows 6
+    python rft/make_data.py llm create configs/making/people.yaml budget.max_cost=20
     python rft/make_data.py lm-eval personamem.jsonl configs/qwen3_4b.yaml eval.split=benchmark eval.num_questions=0
 
 Exit status: 0 done; 1 `llm create` wrote fewer questions than were asked for, or could not balance them; 2 and one
@@ -111,7 +111,7 @@ def parse_data_arguments(argv: list[str] | None) -> argparse.Namespace:
     llm = kinds.add_parser("llm", help="personas, chats and questions by language models, in the same layout")
     llm.set_defaults(run=make_with_llm)
     llm.add_argument("action", choices=("validate", "preview", "create"))
-    llm.add_argument("config", help="a yaml file, such as configs/make_data.yaml")
+    llm.add_argument("config", help="a yaml file, such as configs/making/people.yaml")
     llm.add_argument("overrides", nargs="*", metavar="section.key=value")
     llm.add_argument("--rows", type=int, default=6, help="of preview: candidates on the page")
     lm_eval = kinds.add_parser("lm-eval", help="questions for the lm-evaluation-harness")

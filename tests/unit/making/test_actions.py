@@ -62,7 +62,7 @@ def test_a_mistake_is_one_line_and_costs_nothing(
 
 
 def test_the_example_config_is_whole():
-    config: MakingConfig = parse_config(MakingConfig, ROOT / "configs/make_data.yaml", [])
+    config: MakingConfig = parse_config(MakingConfig, ROOT / "configs/making/people.yaml", [])
     assert check_config(config) == PROMPTS
     assert sum(part.requests for part in estimate(config, PROMPTS, candidates_of_first_round(config))) > 10_000
 
