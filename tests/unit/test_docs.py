@@ -159,6 +159,18 @@ FIGURES: list[tuple[str, str, str, Callable[[Any], Any]]] = [
     ("docs/servers.md", "overlap.json", "{:.2f} of it", lambda r: r["step_seconds"]["ratio"]),
     ("docs/servers.md", "overlap.json", "where {:.2f} is all", lambda r: r["step_seconds"]["ratio_of_limit"]),
     ("docs/servers.md", "overlap.json", "alone take {:.2f} s", lambda r: r["step_seconds"]["limit"]),
+    (
+        "docs/servers.md",
+        "overlap.json",
+        "ends at {:.3f} through",
+        lambda r: r["two_servers"]["seed 0"]["accuracy_after"],
+    ),
+    (
+        "docs/servers.md",
+        "overlap.json",
+        "at {:.3f} one step ahead",
+        lambda r: r["one_step_ahead"]["seed 0"]["accuracy_after"],
+    ),
     ("docs/forest.md", "demo.json", "an update takes {:.1f} s", lambda r: r["update"]["seconds_shared"]),
     ("docs/forest.md", "demo.json", "and {:.1f} s without", lambda r: r["update"]["seconds_plain"]),
 ]
