@@ -65,7 +65,8 @@ def main() -> None:
 
 
 def write(report: dict[str, Any], part: str, found: dict[str, Any]) -> None:
-    report[part] = found | {"measured": {key: provenance()[key] for key in ("date", "git_commit")}}
+    here = provenance()
+    report[part] = found | {"measured": {key: here[key] for key in ("date", "git_commit")}}
     RESULT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -31,6 +32,7 @@ from rft.grpo.stages import Stage, Stages
 from rft.jsonl import whole_lines
 from rft.planning.size import RunSize
 from rft.records import Completion, Prompt, Rollout, Sample
+from rft.rollout.adapter_files import sent_adapter
 from rft.rollout.ahead import KEPT, AheadOfTrainer, Sampled
 from rft.rollout.collect import groups_of_siblings, sample_episodes, score_episodes
 from rft.rollout.engine import Engine, EngineCounters, EngineLost, Generator, Sampling
@@ -39,6 +41,8 @@ from rft.tasks.task import Episode
 from rft.telemetry.clock import Clock
 from rft.telemetry.run_log import RunLog
 from rft.weights import FullWeights
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,22 +138,26 @@ class LiveRollouts:
     def chosen_ones(self, adaptive: AdaptiveRollouts, batch_index: int, stage: Stage, clock: Clock) -> Batch:
         """Questions that still teach. Rewards decide, so their time is in that of the rollouts."""
         with clock.phase("rollout"):
-            self.engine.reset_prefix_cache()
-            before = self.engine.counters()
-            found = adaptive.sample(batch_index, stage, self.engine, self.sampling)
-            used = self.engine.counters() - before
-            self.engine.sleep()
+            found, used = self.on_present_weights(
+                lambda: adaptive.sample(batch_index, stage, self.engine, self.sampling)
+            )
         return Batch(groups=found.groups, order=found.order, used=used, metrics=found.metrics)
 
     def take_now(self, batch_index: int) -> Sampled:
-        """A batch by the present weights, while the trainer waits. The engine gives its memory back after it."""
+        """A batch by the present weights, while the trainer waits."""
+        begin = time.monotonic()
+        episodes, used = self.on_present_weights(lambda: self.sample(batch_index, self.engine))
+        return Sampled(episodes=episodes, used=used, seconds=time.monotonic() - begin, idle_seconds=0.0)
+
+    def on_present_weights(self, work: Callable[[], Found]) -> tuple[Found, EngineCounters]:
+        """What `work` returns, and what the engine did for it. The engine gives its memory back after it."""
         # Whatever an evaluation left in the cache would change the last bits of what is computed on top of it.
         self.engine.reset_prefix_cache()
-        before, begin = self.engine.counters(), time.monotonic()
-        episodes = self.sample(batch_index, self.engine)
-        used, seconds = self.engine.counters() - before, time.monotonic() - begin
+        before = self.engine.counters()
+        found = work()
+        used = self.engine.counters() - before
         self.engine.sleep()
-        return Sampled(episodes=episodes, used=used, seconds=seconds, idle_seconds=0.0)
+        return found, used
 
     def sample(self, batch_index: int, engine: Generator) -> list[Episode]:
         """This rank's finished episodes of one batch."""
@@ -185,7 +193,7 @@ class LiveRollouts:
             with clock.phase("rollout"):
                 self.ahead.wait()  # one batch has one policy; `sync_weights` waits for the other ranks
         with clock.phase("sync"):
-            self.engine.sync_weights(FullWeights(policy, adapter=self.config.rollout.lora == "adapter"))
+            self.engine.sync_weights(FullWeights(policy, adapter=sent_adapter(self.config) is not None))
             return {} if self.canary is None else self.canary.compare(policy)
 
     def kept(self) -> dict[str, str]:

@@ -27,6 +27,7 @@ from rft.grpo.sources import SampleSource
 from rft.hooks import CheckpointHook
 from rft.models import load_policy, load_tokenizer, resolve_dtype, stop_token_ids
 from rft.planning.size import RunSize, size_of_replay, size_of_run
+from rft.rollout.adapter_files import sent_adapter
 from rft.rollout.engine import Engine
 from rft.rollout.vllm_local import VllmEngine
 from rft.serving.engine import ServerEngine
@@ -175,7 +176,7 @@ def start_engine(config: Config, accelerator: Accelerator, policy: Any, tokenize
         stop_token_ids=stops,
         revision=config.model.model_revision,
         shared_prefix=task_class(config).longest_shared_prefix(config),
-        lora=config.model.lora if config.rollout.lora == "adapter" else None,
+        lora=sent_adapter(config),
     )
 
 

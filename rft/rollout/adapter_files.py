@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rft.config import LoraConfig
+from rft.config import Config, LoraConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +17,11 @@ CONFIG = "adapter_config.json"
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM 0.31 can make room for."""
+
+
+def sent_adapter(config: Config) -> LoraConfig | None:
+    """The adapter that a run sends to its engine as it is; None where whole weights are sent."""
+    return config.model.lora if config.rollout.lora == "adapter" else None
 
 
 def engine_rank(rank: int) -> int:

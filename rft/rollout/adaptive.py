@@ -87,7 +87,6 @@ class AdaptiveBatch:
     """Of this rank, in the order of the batch."""
     order: list[int]
     """The questions of the whole batch, in its order."""
-    epoch: int
     metrics: dict[str, float]
 
 
@@ -169,14 +168,13 @@ class AdaptiveSampling:
             num_rounds += 1
         chosen = choose(pilots, num_places, explores)
         groups = finder.finish(chosen.questions)
-        epoch = self.queue.epoch
         self.queue.end_batch([pilot.question for pilot in pilots], chosen.first_next)
         self.rates.add((self.questions[pilot.question].tags, pilot.mixed) for pilot in pilots)
         metrics = select_metrics(pilots, chosen) | {
             "select/rounds": float(num_rounds),
-            "select/epoch": epoch + 1 - len(self.queue) / len(self.questions),
+            "select/epoch": self.queue.epoch + 1 - len(self.queue) / len(self.questions),
         }
-        return AdaptiveBatch(groups=groups, order=chosen.questions, epoch=epoch, metrics=metrics)
+        return AdaptiveBatch(groups=groups, order=chosen.questions, metrics=metrics)
 
     def _value(self, question: int) -> float:
         return self.rates.expected(self.questions[question].tags)

@@ -11,7 +11,7 @@ import torch
 
 from rft.config import Config, RolloutConfig
 from rft.models import resolve_dtype
-from rft.rollout.adapter_files import engine_rank
+from rft.rollout.adapter_files import engine_rank, sent_adapter
 from rft.rollout.vllm_local import cpu_options
 from rft.tasks.registry import engine_window
 
@@ -22,7 +22,7 @@ DEFAULTS = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 def server_environment(config: Config, present: Mapping[str, str]) -> dict[str, str]:
     """The environment of a server: the present one, and what opens the endpoints that a run needs."""
     opened = {"VLLM_SERVER_DEV_MODE": "1"}  # control: weights, prefix cache, what it was started with
-    if config.rollout.lora == "adapter":
+    if sent_adapter(config) is not None:
         opened["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     return DEFAULTS | dict(present) | opened
 
@@ -67,9 +67,8 @@ def server_command(config: Config, host: str, port: int, more: Sequence[str] = (
 
 def adapter_options(config: Config) -> dict[str, Any]:
     """Room for one LoRA adapter, which each sync replaces."""
-    if config.rollout.lora == "merged":
-        return {}
-    return {"enable_lora": True, "max_lora_rank": engine_rank(config.model.lora.r)}
+    lora = sent_adapter(config)
+    return {} if lora is None else {"enable_lora": True, "max_lora_rank": engine_rank(lora.r)}
 
 
 def own_card(rollout: RolloutConfig) -> dict[str, Any]:

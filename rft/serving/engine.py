@@ -20,6 +20,7 @@ from rft.distributed import gather_lists, together
 from rft.models import read_settings, resolve_dtype
 from rft.process_exit import before_leaving
 from rft.records import Completion, TurnRequest
+from rft.rollout.adapter_files import sent_adapter
 from rft.rollout.engine import EngineCounters, EngineLost, Sampling
 from rft.serving.client import Server, ServerFault
 from rft.serving.handshake import check_server, meet
@@ -47,12 +48,12 @@ def greet_servers(config: Config, accelerator: Accelerator, tokenizer: PreTraine
 
 def greet_all(config: Config, tokenizer: PreTrainedTokenizerBase) -> None:
     settings, window, rollout = read_settings(config.model).get_text_config(), engine_window(config), config.rollout
-    lora_rank = config.model.lora.r if rollout.lora == "adapter" else None
+    lora = sent_adapter(config)
     for server in servers_of(config):
         facts = meet(server, rollout.server_timeout_s)
         check_server(
-            server.url, facts, settings, tokenizer, window, resolve_dtype(config.model), lora_rank,
-            rollout.weight_transfer,
+            server.url, facts, settings, tokenizer, window, resolve_dtype(config.model),
+            None if lora is None else lora.r, rollout.weight_transfer,
         )  # fmt: skip
     if rollout.weight_transfer == "files":
         check_files_arrive(config)
@@ -86,7 +87,7 @@ def check_files_arrive(config: Config) -> None:
 def servers_of(config: Config) -> list[Server]:
     rollout = config.rollout
     return [
-        Server(url, rollout.request_timeout_s, rollout.server_timeout_s, adapter=rollout.lora == "adapter")
+        Server(url, rollout.request_timeout_s, rollout.server_timeout_s, adapter=sent_adapter(config) is not None)
         for url in rollout.servers
     ]
 
@@ -116,7 +117,7 @@ class ServerEngine:
             weight_folder(config),
             writes=accelerator.is_main_process,
             dtype=resolve_dtype(config.model),
-            lora=config.model.lora if rollout.lora == "adapter" else None,
+            lora=sent_adapter(config),
         )
         before_leaving(self.files.remove)  # also of a run that a fault ends
         by_nccl = rollout.weight_transfer == "nccl"

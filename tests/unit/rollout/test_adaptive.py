@@ -208,7 +208,7 @@ def test_nothing_is_asked_twice_in_an_epoch_and_noise_does_not_take_over():
     batch = 0
     while of.queue.epoch == 0:
         found = of.sample(batch, SeedEngine(), SAMPLING)
-        if found.epoch == 0:
+        if of.queue.epoch == 0:
             for question in found.order:
                 trained[question] = trained.get(question, 0) + 1
         batch += 1
