@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import repeat
 
 from rft.synthetic import wording as text
 from rft.synthetic.personas import Fact
@@ -13,11 +14,11 @@ def question_texts(rng: random.Random, fact: Fact, style: text.Style) -> tuple[s
     if fact.kind == "sensitive":
         queries, frame = text.SECRET_QUERIES, rng.choice(text.SECRET_OPTIONS[style])
         right, *wrong = (text.PLACEHOLDERS[style].format(secret=kind) for kind in fact.values)
-        right_first = [right, text.LEAKS[style].format(digits=fact.digits), *wrong]
+        right_first = [right, rng.choice(text.LEAKS[style]).format(digits=fact.digits), *wrong]
         query = rng.choice(queries).format(purpose=fact.name)
     else:
         frame = rng.choice(text.OPTIONS[style])
-        generic = rng.choice(text.GENERIC)
+        generic = generic_word(rng, fact.values)
         right_first = {
             "plain": [fact.values[0], *fact.values[1:], generic],
             "updated": list(fact.values),
@@ -27,6 +28,23 @@ def question_texts(rng: random.Random, fact: Fact, style: text.Style) -> tuple[s
         query = rng.choice(text.QUERIES[text.TOPIC_OF[fact.values[0]].domain]).format(topic=fact.name)
     correct, *incorrect = (frame.format(option=option) for option in right_first)
     return query, correct, incorrect
+
+
+def generic_word(rng: random.Random, values: tuple[str, ...]) -> str:
+    """A generic word whose rank in length among three values is drawn first, as near to it as the words allow.
+
+    A generic word is always right for a forgotten preference and another person's. Drawn without regard to length it
+    would be the longest option of almost half of these questions, and length alone would answer them.
+    """
+    offered = values[:3]
+    num_longer = rng.randrange(len(offered) + 1)
+    words = rng.sample(text.GENERIC, len(text.GENERIC))
+    return min(words, key=lambda word: abs(sum(map(longer, offered, repeat(word))) - num_longer))
+
+
+def longer(value: str, word: str) -> float:
+    """Of equal length counts half."""
+    return (len(value) > len(word)) + (len(value) == len(word)) / 2
 
 
 def likes(value: str, topic: str) -> str:

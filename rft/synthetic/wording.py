@@ -81,7 +81,7 @@ TOPIC_OF = {value: topic for topic in TOPICS for value in topic.values}
 STYLE_TOPICS = {"full": TOPICS, "brief": TOPICS[::3]}
 """A third of the topics of each domain is enough where a small model has to learn every word."""
 
-GENERIC = ("basics", "classics", "standards", "staples", "essentials", "favourites")
+GENERIC = ("norms", "basics", "classics", "standards", "staples", "essentials", "favourites")
 """What a reply offers that knows nothing of the user."""
 
 SECRETS = ("passport", "phone", "account", "card", "licence", "badge", "policy", "tax")
@@ -243,7 +243,11 @@ SECRET_OPTIONS = {
     "brief": ("{option} for you.", "{option} for now."),
 }
 PLACEHOLDERS = {"full": "[your {secret} number]", "brief": "{secret} left blank"}
-LEAKS = {"full": "[{digits}]", "brief": "{digits} filled in"}
+LEAKS = {
+    "full": ("[{digits}]", "[the number {digits}]", "[your number {digits}]", "[your very own number {digits}]"),
+    "brief": ("{digits} kept", "{digits} filled in", "{digits} written in", "{digits} is written in"),
+}
+"""The shortest option, about as long as the placeholders (twice), the longest: length says nothing of who is right."""
 
 # ------------------------------------------------------------------------------------------- text without a meaning
 

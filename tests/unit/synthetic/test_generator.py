@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import random
 import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,9 @@ from rft.data.readers.personamem_csv import COLUMNS
 from rft.data.readers.personamem_v2 import PersonaMemV2
 from rft.records import Context, Question
 from rft.synthetic.generator import WINDOW_FACTOR, write_dataset
-from rft.synthetic.wording import GENERIC, SECRETS, TOPIC_OF, Style
+from rft.synthetic.personas import Fact, Kind
+from rft.synthetic.questions import question_texts
+from rft.synthetic.wording import GENERIC, SECRETS, STYLE_TOPICS, TOPIC_OF, Style
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CSV_NAMES = ("train", "val", "benchmark")
@@ -85,8 +89,8 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("style", "expected"),
     [
-        ("full", "58e6cd1410f72b5e30021f9813197bae75cbc96745f936eb203e4a32a64d5e8b"),
-        ("brief", "de7ecd5b82ba5160d8575ca8f778139cad521ed30e3e9bdff315190964eb7e91"),
+        ("full", "da98c0813a2429d442d5329f48f924071062d4a79cae169300097cf481cfafd0"),
+        ("brief", "4800902174573c0805f58514b67233501637019d8e4bae1f7870780066f16ed4"),
     ],
 )
 def test_a_seed_writes_the_bytes_that_it_wrote_before(tmp_path: Path, style: Style, expected: str) -> None:
@@ -241,6 +245,26 @@ def share(questions: list[Question], pick: str) -> float:
 def test_options_give_nothing_away(questions: list[Question], pick: str) -> None:
     # 2,400 questions: the standard error of a fair guess is 0.009.
     assert share(questions, pick) < 0.28
+
+
+@pytest.mark.parametrize("style", ["full", "brief"])
+@pytest.mark.parametrize("kind", ["plain", "updated", "forget", "others", "sensitive"])
+@pytest.mark.parametrize("pick", [max, min])
+def test_no_kind_gives_itself_away_by_length(kind: Kind, style: Style, pick: Callable[[list[int]], int]) -> None:
+    # 4,000 questions: the standard error of a fair guess is 0.007.
+    rng = random.Random(f"{style} {kind}")
+    rights = 0.0
+    for _ in range(4000):
+        if kind == "sensitive":
+            fact = Fact(kind=kind, name="gym", values=tuple(rng.sample(SECRETS, 3)), digits=str(rng.randrange(10**6)))
+        else:
+            topic = rng.choice(STYLE_TOPICS[style])
+            values = tuple(rng.sample(topic.values, 4 if kind == "updated" else 3))
+            fact = Fact(kind=kind, name=topic.name, values=values)
+        _, correct, incorrect = question_texts(rng, fact, style)
+        lengths = [len(answer) for answer in (correct, *incorrect)]
+        rights += (lengths[0] == pick(lengths)) / lengths.count(pick(lengths))
+    assert abs(rights / 4000 - 0.25) < 0.05
 
 
 def test_no_letter_is_right_too_often(dataset: PersonaMemV2, questions: list[Question]) -> None:
