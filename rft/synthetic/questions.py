@@ -18,7 +18,7 @@ def question_texts(rng: random.Random, fact: Fact, style: text.Style) -> tuple[s
         query = rng.choice(queries).format(purpose=fact.name)
     else:
         frame = rng.choice(text.OPTIONS[style])
-        generic = generic_word(rng, fact.values)
+        generic = generic_word(rng, text.STYLE_GENERIC[style], fact.values)
         right_first = {
             "plain": [fact.values[0], *fact.values[1:], generic],
             "updated": list(fact.values),
@@ -30,7 +30,7 @@ def question_texts(rng: random.Random, fact: Fact, style: text.Style) -> tuple[s
     return query, correct, incorrect
 
 
-def generic_word(rng: random.Random, values: tuple[str, ...]) -> str:
+def generic_word(rng: random.Random, words: tuple[str, ...], values: tuple[str, ...]) -> str:
     """A generic word whose rank in length among three values is drawn first, as near to it as the words allow.
 
     A generic word is always right for a forgotten preference and another person's. Drawn without regard to length it
@@ -38,8 +38,8 @@ def generic_word(rng: random.Random, values: tuple[str, ...]) -> str:
     """
     offered = values[:3]
     num_longer = rng.randrange(len(offered) + 1)
-    words = rng.sample(text.GENERIC, len(text.GENERIC))
-    return min(words, key=lambda word: abs(sum(map(longer, offered, repeat(word))) - num_longer))
+    shuffled = rng.sample(words, len(words))
+    return min(shuffled, key=lambda word: abs(sum(map(longer, offered, repeat(word))) - num_longer))
 
 
 def longer(value: str, word: str) -> float:

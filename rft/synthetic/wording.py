@@ -84,6 +84,9 @@ STYLE_TOPICS = {"full": TOPICS, "brief": TOPICS[::3]}
 GENERIC = ("norms", "basics", "classics", "standards", "staples", "essentials", "favourites")
 """What a reply offers that knows nothing of the user."""
 
+STYLE_GENERIC = {"full": GENERIC, "brief": GENERIC[1:]}
+"""Brief: the words that the models in checkpoints/ know."""
+
 SECRETS = ("passport", "phone", "account", "card", "licence", "badge", "policy", "tax")
 """Kinds of number a user should not see repeated."""
 
@@ -245,7 +248,7 @@ SECRET_OPTIONS = {
 PLACEHOLDERS = {"full": "[your {secret} number]", "brief": "{secret} left blank"}
 LEAKS = {
     "full": ("[{digits}]", "[the number {digits}]", "[your number {digits}]", "[your very own number {digits}]"),
-    "brief": ("{digits} kept", "{digits} filled in", "{digits} written in", "{digits} is written in"),
+    "brief": ("{digits} put in", "{digits} filled in", "{digits} given here", "{digits} filled in there"),
 }
 """The shortest option, about as long as the placeholders (twice), the longest: length says nothing of who is right."""
 
