@@ -55,10 +55,10 @@ CONFIG: dict[str, Any] = {
         "health_and_medical_conditions": 0, "ask_to_forget": 1, "sensitive_info": 0, "others": 0.3, "updated": 0.5,
     },
     "history": {"windows": {"32k": 4000}},
-    "temperature": 0.8,
+    "temperature": 0.6,
     "conversation_words": 8,
     "option_words": 6,
-    "budget": {"candidates_per_persona": 24, "attempts": 3},
+    "budget": {"candidates_per_persona": 16, "attempts": 3},
     "filters": {"use": ["near_duplicate", "lengths"]},
 }  # fmt: skip
 
