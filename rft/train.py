@@ -134,7 +134,7 @@ def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
     from rft.grpo.run import attention
     from rft.models import check_layers, read_settings, resolve_dtype
     from rft.planning.start import check_same_choice
-    from rft.rollout.vllm_local import check_kv_cache
+    from rft.rollout.vllm_options import check_kv_cache
     from rft.serving.engine import greet_servers
     from rft.tasks.registry import engine_window
 

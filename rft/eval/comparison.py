@@ -232,7 +232,7 @@ class Comparison:
                 temperature=compare.temperature,
             )
         from rft.models import check_positions
-        from rft.rollout.vllm_local import open_engine
+        from rft.rollout.vllm_engine import open_engine
 
         answer, update = config.rollout.max_completion_length, config.memory.max_update_length
         longest = answer if self.memory_agent is None else max(answer, update)

@@ -29,7 +29,7 @@ from rft.models import load_policy, load_tokenizer, resolve_dtype, stop_token_id
 from rft.planning.size import RunSize, size_of_replay, size_of_run
 from rft.rollout.adapter_files import sent_adapter
 from rft.rollout.engine import Engine
-from rft.rollout.vllm_local import VllmEngine
+from rft.rollout.vllm_engine import VllmEngine
 from rft.serving.engine import ServerEngine
 from rft.stop import StopRequest
 from rft.tasks.registry import engine_window, task_class
