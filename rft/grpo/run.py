@@ -36,7 +36,7 @@ from rft.tasks.registry import engine_window, task_class
 from rft.telemetry.clock import Clock
 from rft.telemetry.provenance import write_provenance
 from rft.telemetry.run_log import RunLog
-from rft.watch import Watch
+from rft.watching.watch import Watch
 
 logger = logging.getLogger(__name__)
 
