@@ -33,7 +33,7 @@ WORD = re.compile(
 
 
 class UndecidedError(Exception):
-    """The command ended without what was asked for, and why: one line, status 1."""
+    """Nothing came that can be used, or a person has to decide: why, in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
