@@ -38,6 +38,8 @@ def module_of(frame: FrameType) -> str:
 
 def flight_record() -> str:
     """The last collectives of this process, as JSON; PyTorch fills it where TORCH_FR_BUFFER_SIZE is set."""
+    if "torch" not in sys.modules:
+        return "none"  # importing it takes seconds, and it has seen no collective
     with suppress(Exception):  # it is private, and what is written around it is worth more
         from torch._C import _distributed_c10d
 
