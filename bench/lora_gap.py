@@ -26,7 +26,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from rft.config import LoraConfig, RolloutConfig
 from rft.records import Completion, TurnRequest
 from rft.rollout.engine import Sampling
-from rft.rollout.vllm_local import VllmEngine
+from rft.rollout.vllm_engine import VllmEngine
 from rft.telemetry.provenance import provenance
 from rft.weights import FullWeights, named_full_weights
 

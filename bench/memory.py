@@ -29,7 +29,7 @@ from rft.grpo.samples import training_samples
 from rft.records import Rollout
 from rft.rollout.collect import groups_of_siblings, sample_episodes, score_episodes
 from rft.rollout.engine import EngineCounters, Sampling
-from rft.rollout.vllm_local import VllmEngine
+from rft.rollout.vllm_engine import VllmEngine
 from rft.synthetic.generator import write_dataset
 from rft.tasks.memory import MemoryTask
 from rft.tasks.registry import engine_window

@@ -157,7 +157,7 @@ def run_rank(folder: Path, case: Case) -> None:
     from rft.grpo.train import train_on_batch
     from rft.parallel import parallel_mode
     from rft.stop import StopRequest
-    from rft.watch import Watch
+    from rft.watching.watch import Watch
 
     torch.set_num_threads(1)
     tiled_mlp.TILE_TOKENS = TILE_TOKENS

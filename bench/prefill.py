@@ -26,7 +26,7 @@ from rft.eval.material import Material
 from rft.eval.question_form import make_question_form
 from rft.eval.systems import SYSTEMS
 from rft.rollout.engine import EngineCounters
-from rft.rollout.vllm_local import VllmEngine
+from rft.rollout.vllm_engine import VllmEngine
 from rft.synthetic.generator import write_dataset
 from rft.tasks.mcq import McqTask
 from rft.tasks.registry import engine_window

@@ -62,7 +62,7 @@ def with_addresses(config: Config, host: str, port: int, more: list[str]) -> tup
     import torch
 
     from rft.models import read_settings
-    from rft.rollout.vllm_local import check_kv_cache
+    from rft.rollout.vllm_options import check_kv_cache
     from rft.serving.command import server_command, server_environment
     from rft.tasks.registry import engine_window
 

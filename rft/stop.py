@@ -32,7 +32,7 @@ ONE_REQUEST_S = 1.0
 passes on what it got."""
 
 WATCH_LOOKS_S = 3.0
-"""Enough for the thread of rft/watch.py to find a dead rank."""
+"""Enough for the thread of rft/watching/watch.py to find a dead rank."""
 
 
 class StopRequest:

@@ -26,7 +26,7 @@ from rft.planning.size import RunSize, describe, size_of_replay, size_of_run
 from rft.process_exit import FINISHED, before_leaving, leave, put_off, refused, status_after
 from rft.run_lock import RunLock
 from rft.stop import StopRequest
-from rft.watch import Watch
+from rft.watching.watch import Watch
 
 # torch and transformers are imported once the config is found sound: a wrong key is answered at once.
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def prepare(fitted: Fitted, mode: ParallelMode, asked: Config) -> Prepared:
     from rft.grpo.run import attention
     from rft.models import check_layers, read_settings, resolve_dtype
     from rft.planning.start import check_same_choice
-    from rft.rollout.vllm_local import check_kv_cache
+    from rft.rollout.vllm_options import check_kv_cache
     from rft.serving.engine import greet_servers
     from rft.tasks.registry import engine_window
 

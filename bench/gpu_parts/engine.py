@@ -16,7 +16,7 @@ from rft.config import RolloutConfig
 from rft.grpo.logprobs import dense_logprobs
 from rft.records import Completion, Sample, TurnRequest
 from rft.rollout.engine import Sampling
-from rft.rollout.vllm_local import VllmEngine
+from rft.rollout.vllm_engine import VllmEngine
 from rft.weights import named_full_weights
 
 SIBLINGS = 16

@@ -24,7 +24,8 @@ from tqdm import tqdm
 from rft.chat.address import parse_address, without_secrets
 from rft.chat.failures import PASSING_FAILURES, FailedReply, ReplyFailure, failure_of
 from rft.chat.gate import Gate, GatedClient
-from rft.chat.reply_body import NoCompletion, ReadError, ReadReply, read_body, read_error, shortened
+from rft.chat.reply_body import ReadReply, read_body
+from rft.chat.reply_error import NoCompletion, ReadError, read_error, shortened
 from rft.chat.server_habits import Habits, learned, request_body
 from rft.records import Message, Role
 

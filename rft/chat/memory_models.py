@@ -18,7 +18,7 @@ from rft.rollout.engine import GREEDY
 from rft.tasks.memory import MemoryWriter
 
 if TYPE_CHECKING:
-    from rft.rollout.vllm_local import VllmEngine
+    from rft.rollout.vllm_engine import VllmEngine
 
 Failure = UpdateFailure | ReplyFailure
 """Why a reply is no memory: what it says, or how it ended."""
@@ -89,7 +89,7 @@ class LocalMemoryModel:
 
     @cached_property
     def engine(self) -> VllmEngine:
-        from rft.rollout.vllm_local import open_engine
+        from rft.rollout.vllm_engine import open_engine
 
         rollout = RolloutConfig(vllm_max_num_seqs=1, vllm_enable_sleep_mode=False)
         return open_engine(self.model, rollout, self.writer.tokenizer, window=self.window, seed=0)

@@ -21,7 +21,7 @@ from rft.data.closing import Asking, Closing, closing_messages
 from rft.records import Message, Role, TurnRequest
 from rft.reward.thoughts import decode_reply, opens_thought
 from rft.rollout.engine import Sampling
-from rft.rollout.vllm_local import VllmEngine
+from rft.rollout.vllm_engine import VllmEngine
 
 Tag = TypeVar("Tag")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rft.chat.reply_body import ReadError
+from rft.chat.reply_error import ReadError
 from rft.plain_text import without_half_surrogates
 from rft.records import Message, Role
 

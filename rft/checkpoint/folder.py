@@ -13,8 +13,10 @@ import shutil
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from accelerate import Accelerator
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 LOCK_NAME = ".lock"
 """Of the file that rft/run_lock.py holds."""

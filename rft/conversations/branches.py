@@ -7,6 +7,9 @@ from typing import Any
 
 Nodes = Mapping[str, Mapping[str, Any]]
 
+OTHER_BRANCHES = "messages on other branches"
+"""Under this they are counted as left out."""
+
 
 def active_branch(nodes: Nodes, leaf: object, parent_key: str) -> list[str]:
     """The ids from the root to `leaf`; where that is no node, to the end that is reached by the newest children.

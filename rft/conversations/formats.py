@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rft.conversations import benchmarks, exports, gemini, lists, refused
+from rft.conversations import benchmarks, chatgpt, claude, coding_sessions, exports, gemini, lists, refused
 from rft.conversations.content import keys_of
 from rft.conversations.conversation import Conversation
 from rft.data.readers.cells import CellError
@@ -33,21 +33,21 @@ class Format:
 
 
 FORMATS = (
-    Format(name="ChatGPT export", fits=exports.is_chatgpt, read=exports.read_chatgpt),
-    Format(name="DeepSeek export", fits=exports.is_deepseek, read=exports.read_deepseek),
-    Format(name="Claude export", fits=exports.is_claude, read=exports.read_claude),
+    Format(name="ChatGPT export", fits=chatgpt.is_chatgpt, read=chatgpt.read_chatgpt),
+    Format(name="DeepSeek export", fits=chatgpt.is_deepseek, read=chatgpt.read_deepseek),
+    Format(name="Claude export", fits=claude.is_claude, read=claude.read_claude),
     Format(name="Open WebUI export", fits=exports.is_open_webui, read=exports.read_open_webui),
     Format(name="Gemini activity of Google Takeout", fits=gemini.is_gemini_activity, read=gemini.read_gemini_activity),
     Format(name="Gemini API contents", fits=gemini.is_gemini_api, read=gemini.read_gemini_api),
     Format(name="AI Studio prompt", fits=gemini.is_ai_studio, read=gemini.read_ai_studio),
     Format(name="Grok export", fits=exports.is_grok, read=exports.read_grok),
-    Format(name="GitHub Copilot chat", fits=exports.is_copilot, read=exports.read_copilot),
+    Format(name="GitHub Copilot chat", fits=coding_sessions.is_copilot, read=coding_sessions.read_copilot),
     Format(name="LM Studio chat", fits=exports.is_lm_studio, read=exports.read_lm_studio),
     Format(name="Character.AI chat", fits=exports.is_character_ai, read=exports.read_character_ai),
     Format(name="SillyTavern chat", fits=exports.is_silly_tavern, read=exports.read_silly_tavern),
     Format(name="Le Chat export", fits=exports.is_le_chat, read=exports.read_le_chat),
-    Format(name="Claude Code session", fits=exports.is_claude_code, read=exports.read_claude_code),
-    Format(name="Codex session", fits=exports.is_codex, read=exports.read_codex),
+    Format(name="Claude Code session", fits=coding_sessions.is_claude_code, read=coding_sessions.read_claude_code),
+    Format(name="Codex session", fits=coding_sessions.is_codex, read=coding_sessions.read_codex),
     Format(name="LibreChat export", fits=exports.is_librechat, read=exports.read_librechat),
     Format(name="Cohere API request", fits=lists.is_cohere, read=lists.read_cohere),
     Format(name="PersonaMem history", fits=benchmarks.is_personamem, read=benchmarks.read_personamem),

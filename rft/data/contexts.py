@@ -17,7 +17,7 @@ from rft.data.chat_template import ChatParts, ChatTemplate, TokenArray
 from rft.data.chunks import last_message_of
 from rft.data.dataset import Dataset, RecordError, check_cluster, context_digest
 from rft.data.prompts import Wording, context_messages
-from rft.data.truncation import DoesNotFitError, truncate
+from rft.data.truncation import DoesNotFitError, Truncated, TruncationPolicy, truncate
 from rft.records import Context, Message, Question
 
 CONTEXTS_PER_CALL = 32
@@ -210,17 +210,7 @@ def fit(
             tally.too_long["questions_dropped"] += len(questions) - len(fitting)
             questions, tail_lengths = [questions[i] for i in fitting], [tail_lengths[i] for i in fitting]
         else:
-            try:
-                cut = truncate(rendering.chat, item.messages, item.asked, len(token_ids), limit, data.length_policy)
-            except DoesNotFitError as error:
-                raise ValueError(
-                    f"question {questions[at].question_id}: {error}; data.max_prompt_length is {limit}; raise it"
-                ) from None
-            tally.too_long.update(
-                contexts_truncated=1, questions_truncated=len(questions), messages_dropped=cut.num_dropped
-            )
-            if cut.num_cut:
-                tally.too_long["messages_cut"] += cut.num_cut
+            cut = cut_to_fit(rendering, item, len(token_ids), data.length_policy, questions[at], tally)
             parts, token_ids, tail_lengths = cut.parts, cut.token_ids, cut.tail_lengths
             if data.lost_evidence == "drop":
                 kept = [i for i, question in enumerate(questions) if not lost(question, item.messages, cut.messages)]
@@ -236,6 +226,35 @@ def fit(
         tail_lengths=tail_lengths,
         digest=item.digest,
     )
+
+
+def cut_to_fit(
+    rendering: Rendering,
+    item: RenderedContext,
+    num_tokens: int,
+    policy: TruncationPolicy,
+    longest: Question,
+    tally: Tally,
+) -> Truncated:
+    """The context with as much of it as fits beside every one of its questions.
+
+    Args:
+        num_tokens: of the whole context.
+        longest: the question that an error names.
+    """
+    limit = rendering.data.max_prompt_length
+    try:
+        cut = truncate(rendering.chat, item.messages, item.asked, num_tokens, limit, policy)
+    except DoesNotFitError as error:
+        raise ValueError(
+            f"question {longest.question_id}: {error}; data.max_prompt_length is {limit}; raise it"
+        ) from None
+    tally.too_long.update(
+        contexts_truncated=1, questions_truncated=len(item.questions), messages_dropped=cut.num_dropped
+    )
+    if cut.num_cut:
+        tally.too_long["messages_cut"] += cut.num_cut
+    return cut
 
 
 def lost(question: Question, before: Sequence[Message], after: Sequence[Message]) -> bool:

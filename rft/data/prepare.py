@@ -17,8 +17,7 @@ import os
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,49 +27,28 @@ import numpy as np
 import pyarrow as pa
 import tokenizers
 import transformers
-from filelock import FileLock
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from rft.config import DataConfig, to_dict
+from rft.data.cache_folder import MANIFEST, find_damage, hash_of, locked, make_folder, remove
 from rft.data.chat_template import ChatParts, ChatTemplate
 from rft.data.contexts import Rendering, Tally, TokenizedContext, tokenize_contexts
 from rft.data.dataset import Dataset, Split, content_fingerprint
+from rft.data.prepared_tables import (
+    CONTEXT_SCHEMA,
+    CONTEXTS,
+    QUESTIONS,
+    TABLES,
+    context_batch,
+    read_questions,
+    write_questions,
+)
 from rft.data.prompts import Wording, shown_order, wording_text
-from rft.records import Message, Prompt, Question
+from rft.records import Prompt, Question
 
 CACHE_VERSION = 5
 """Raised by whoever changes what is written for the same data, settings, tokenizer and wording."""
-
-MANIFEST = "manifest.json"
-TABLES = (CONTEXTS, QUESTIONS) = ("contexts.arrow", "questions.arrow")
-
-MESSAGE_TYPE = pa.struct([("role", pa.string()), ("content", pa.string())])
-
-QUESTION_SCHEMA = pa.schema(
-    {
-        "question_id": pa.string(),
-        "context_id": pa.string(),
-        "query": pa.string(),
-        "correct_answer": pa.string(),
-        "incorrect_answers": pa.list_(pa.string()),
-        "cluster": pa.string(),
-        "evidence": pa.list_(MESSAGE_TYPE),
-        "tags": pa.string(),
-        "columns": pa.string(),
-    }
-)
-"""`tags` and `columns` are JSON: their names are the data set's."""
-
-CONTEXT_SCHEMA = pa.schema(
-    {
-        "context_id": pa.string(),
-        "input_ids": pa.list_(pa.int32()),
-        "header": pa.string(),
-        "footer": pa.string(),
-    }
-)
-
 
 # ---------------------------------------------------------------------------------------------------- what comes out
 
@@ -146,84 +124,16 @@ def prepare(
     identity = cache_identity(rendering, name)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = Path(data.cache_dir) / "prepared" / f"{name}-{key[:24]}"
-    if find_damage(folder, identity) is not None:
+    if find_damage(folder, identity, TABLES) is not None:
         make_folder(folder.parent)
         with locked(Path(f"{folder}.lock")):
             # Another process may have built it meanwhile.
-            if (damage := find_damage(folder, identity)) is not None:
+            if (damage := find_damage(folder, identity, TABLES)) is not None:
                 if os.path.lexists(folder):
                     warnings.warn(f"{folder} is damaged ({damage}); it is removed and built again", stacklevel=2)
                     remove(folder)
                 build(rendering, name, folder, settings=identity)
     return PreparedSplit(folder, rendering)
-
-
-def find_damage(folder: Path, identity: dict[str, Any]) -> str | None:
-    """What is wrong with a cache folder; None where it is as it was built."""
-    if not folder.is_dir():
-        return "it is no folder" if os.path.lexists(folder) else "it is absent"
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return f"{MANIFEST} cannot be read"
-    if not isinstance(manifest, dict) or manifest.get("cache_identity") != json.loads(json.dumps(identity)):
-        return f"{MANIFEST} is not the one that was written"
-    hashes = manifest.get("sha256")
-    for name in TABLES:
-        try:
-            found = hash_of(folder / name)
-        except OSError:
-            return f"{name} cannot be read"
-        if not isinstance(hashes, dict) or hashes.get(name) != found:
-            return f"{name} is not what was written"
-    return None
-
-
-def hash_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def remove(folder: Path) -> None:
-    try:
-        if folder.is_dir() and not folder.is_symlink():
-            shutil.rmtree(folder)
-        else:
-            folder.unlink()
-    except OSError as error:
-        raise ValueError(
-            f"data.cache_dir: {folder} is damaged and cannot be removed ({error.strerror}); remove it by hand"
-        ) from None
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Holds a lock that other processes, of other machines too, wait for.
-
-    Raises:
-        ValueError: the file system has no locks. (Where it only lacks `flock`, filelock uses the file's existence.)
-    """
-    lock = FileLock(file)
-    try:
-        lock.acquire()
-    except OSError as error:
-        raise ValueError(
-            f"data.cache_dir: {file.parent} cannot be locked ({error.strerror}); name a folder on another file system, "
-            "each machine may have its own"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"data.cache_dir: cannot make {folder} ({error.strerror}); name a folder that can be written"
-        ) from None
 
 
 # ---------------------------------------------------------------------------------------------------------- the cache
@@ -346,44 +256,3 @@ def statistics(lengths: Sequence[int]) -> dict[str, float]:
         "max": int(np.max(lengths)),
         "sum": int(np.sum(lengths)),
     }
-
-
-# ---------------------------------------------------------------------------------------------------------- the tables
-
-
-def context_batch(some: Sequence[TokenizedContext]) -> pa.RecordBatch:
-    offsets = np.cumsum([0, *(len(item.token_ids) for item in some)], dtype=np.int32)
-    values = np.concatenate([item.token_ids for item in some]) if some else np.empty(0, dtype=np.int32)
-    columns = [
-        pa.array([item.context_id for item in some], pa.string()),
-        pa.ListArray.from_arrays(offsets, values),
-        pa.array([item.parts.header for item in some], pa.string()),
-        pa.array([item.parts.footer for item in some], pa.string()),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=CONTEXT_SCHEMA)
-
-
-def write_questions(path: Path, questions: Sequence[Question]) -> None:
-    rows = [
-        dataclasses.asdict(question)
-        | {"tags": json.dumps(dict(question.tags)), "columns": json.dumps(dict(question.columns))}
-        for question in questions
-    ]
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, QUESTION_SCHEMA) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, schema=QUESTION_SCHEMA))
-
-
-def read_questions(path: Path) -> list[Question]:
-    return [to_question(row) for row in datasets.Dataset.from_file(str(path)).to_list()]
-
-
-def to_question(row: dict[str, Any]) -> Question:
-    return Question(
-        **row
-        | {
-            "incorrect_answers": tuple(row["incorrect_answers"]),
-            "evidence": tuple(Message(**message) for message in row["evidence"]),
-            "tags": json.loads(row["tags"]),
-            "columns": json.loads(row["columns"]),
-        }
-    )

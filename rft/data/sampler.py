@@ -1,4 +1,7 @@
-"""Which questions make up which batch: a pure function of (seed, epoch), so a batch index is all the state there is.
+"""Which questions make up which batch, and which rank works on which of them.
+
+With uniform selection a batch is a pure function of (seed, epoch), so its index is all the state there is; adaptive
+selection draws its units here, too, and keeps a queue of them (question_queue.py).
 
 Questions of one context stand together in units of up to `data.questions_per_context`, because whoever reads the
 context once (prefix cache, cascade attention, forest) can then answer all of them. A rank is given whole units.

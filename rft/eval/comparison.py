@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from rft.chat.memory_models import EndpointMemoryModel
 from rft.chat.models import ChatModel, EndpointChatModel, LocalChatModel
-from rft.config import ModelConfig
 from rft.data.chat_template import ChatTemplate
 from rft.data.dataset import Dataset
 from rft.data.formats import open_dataset
@@ -32,6 +31,7 @@ from rft.eval.answer_folder import (
 from rft.eval.asked import Asked, left_to_ask
 from rft.eval.chat_answers import answer_by_chat
 from rft.eval.chosen_questions import choose_questions
+from rft.eval.comparison_tokenizer import NoTokenizer, load_tokenizer_for, tokenizer_of_endpoint
 from rft.eval.config import ComparisonConfig
 from rft.eval.endpoints import open_endpoint
 from rft.eval.failed_answers import answers_to_keep, write_answers
@@ -45,7 +45,7 @@ from rft.eval.question_form import make_question_form
 from rft.eval.ranks import Ranks
 from rft.eval.results import RULES_LABEL, Results, make_results, write_results
 from rft.eval.rule_answers import answer_by_rule
-from rft.eval.systems import System, choose_systems, counts_tokens, fitting_systems
+from rft.eval.systems import System, choose_systems, fitting_systems
 from rft.records import Question
 from rft.tasks.mcq import McqTask
 from rft.tasks.registry import task_class
@@ -232,7 +232,7 @@ class Comparison:
                 temperature=compare.temperature,
             )
         from rft.models import check_positions
-        from rft.rollout.vllm_local import open_engine
+        from rft.rollout.vllm_engine import open_engine
 
         answer, update = config.rollout.max_completion_length, config.memory.max_update_length
         longest = answer if self.memory_agent is None else max(answer, update)
@@ -267,56 +267,6 @@ def make_task(config: ComparisonConfig, tokenizer: PreTrainedTokenizerBase | Non
     if tokenizer is None:
         tokenizer = cast(PreTrainedTokenizerBase, NoTokenizer(config.task))
     return task_class(config)(config, tokenizer, dataset)
-
-
-class NoTokenizer:
-    """Stands where a task expects a tokenizer, in a comparison without one. A task that only words and scores never
-    asks for it."""
-
-    def __init__(self, task: str) -> None:
-        self.task = task
-
-    def __getattr__(self, name: str) -> NoReturn:
-        self.refuse()
-
-    def __call__(self, *arguments: Any, **named: Any) -> NoReturn:
-        self.refuse()
-
-    def __len__(self) -> int:
-        return self.refuse()
-
-    def refuse(self) -> NoReturn:
-        raise ValueError(
-            f"task {self.task} reads a tokenizer, and this comparison has none: no model of this machine is asked; set "
-            "compare.tokenizer to a folder or hub id"
-        )
-
-
-def load_tokenizer_for(config: ComparisonConfig, systems: Sequence[System]) -> PreTrainedTokenizerBase | None:
-    """The model's own; with an endpoint the one that counts tokens. None where nothing is counted.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    from rft.models import load_tokenizer
-
-    with_model = [system for system in systems if system.kind != "rule"]
-    if config.uses_endpoint:
-        with_model = [system for system in with_model if counts_tokens(system, config.compare)]
-    if not with_model and config.compare.tokenizer is None:
-        return None
-    key, source = "model.model_name_or_path", config.model
-    if config.uses_endpoint or not with_model:
-        key, source = "compare.tokenizer", ModelConfig(model_name_or_path=tokenizer_of_endpoint(config))
-    try:
-        return load_tokenizer(source)
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(f"{key}: cannot read a tokenizer from {source.model_name_or_path}: {first}") from None
-
-
-def tokenizer_of_endpoint(config: ComparisonConfig) -> str:
-    return config.compare.tokenizer or str(config.compare.endpoint.model)
 
 
 def check_letters(config: ComparisonConfig, task: Task, questions: Sequence[Question]) -> None:

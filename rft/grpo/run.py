@@ -29,14 +29,14 @@ from rft.models import load_policy, load_tokenizer, resolve_dtype, stop_token_id
 from rft.planning.size import RunSize, size_of_replay, size_of_run
 from rft.rollout.adapter_files import sent_adapter
 from rft.rollout.engine import Engine
-from rft.rollout.vllm_local import VllmEngine
+from rft.rollout.vllm_engine import VllmEngine
 from rft.serving.engine import ServerEngine
 from rft.stop import StopRequest
 from rft.tasks.registry import engine_window, task_class
 from rft.telemetry.clock import Clock
 from rft.telemetry.provenance import write_provenance
 from rft.telemetry.run_log import RunLog
-from rft.watch import Watch
+from rft.watching.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +111,7 @@ def build_run(
     policy, optimizer = accelerator.prepare(policy, optimizer)
     state = TrainerState(data=data.fingerprint() if data is not None else None)
     if resume_from is not None:
-        accelerator.load_state(str(resume_from / "state"))
-        state = read_state(resume_from)
-        set_schedule(scheduler, state.step)
+        state = load_checkpoint(resume_from, accelerator, scheduler)
     if accelerator.is_main_process:
         write_provenance(Path(config.output_dir), config)
     log = RunLog(
@@ -124,12 +122,7 @@ def build_run(
         tokenizer=tokenizer,
         main=accelerator.is_main_process,
     )
-    source: SampleSource
-    if replayed is not None:
-        source = replayed
-    else:
-        assert data is not None and engine is not None
-        source = LiveRollouts(config, accelerator, data, engine, log, size)
+    source = replayed or live_rollouts(config, accelerator, data, engine, log, size)
     # The first sync proves the way before any work is spent, and brings the weights of a resumed run to the engine.
     source.take_weights(policy, Clock())
     if resume_from is not None:
@@ -153,6 +146,21 @@ def build_run(
         alarms=Alarms(main=accelerator.is_main_process),
         seconds_before=state.wall_seconds,
     )
+
+
+def live_rollouts(
+    config: Config, accelerator: Accelerator, data: Data | None, engine: Engine | None, log: RunLog, size: RunSize
+) -> SampleSource:
+    assert data is not None and engine is not None, "only a replay goes without them"
+    return LiveRollouts(config, accelerator, data, engine, log, size)
+
+
+def load_checkpoint(checkpoint: Path, accelerator: Accelerator, scheduler: Any) -> TrainerState:
+    """Puts the weights and the optimizer where they stood; the state of the loop."""
+    accelerator.load_state(str(checkpoint / "state"))
+    state = read_state(checkpoint)
+    set_schedule(scheduler, state.step)
+    return state
 
 
 def size_of_data(config: Config, accelerator: Accelerator, data: Data | None) -> RunSize:

@@ -116,14 +116,10 @@ def train_on_batch(run: Run) -> dict[str, float]:
     metrics |= {name: statistics.fmean(step[name] for step in updates) for name in updates[0]}
     metrics |= clock.times() | {"step_time": clock.elapsed()}
     if run.save_seconds is not None:
-        metrics["time/save_s"] = (
-            run.save_seconds
-        )  # of the checkpoint before this batch: rows never follow their checkpoint
-    return (
-        metrics
-        | throughput(metrics, updates)
-        | {"peak_memory_gib": peak_memory_gib(accelerator, metrics.get(SLEEPING_GIB, 0.0))}
-    )
+        # Of the checkpoint before this batch: rows never follow their checkpoint.
+        metrics["time/save_s"] = run.save_seconds
+    metrics |= throughput(metrics, updates)
+    return metrics | {"peak_memory_gib": peak_memory_gib(accelerator, metrics.get(SLEEPING_GIB, 0.0))}
 
 
 def shares(config: Config, samples: Sequence[Sample]) -> list[Sequence[Sample]]:

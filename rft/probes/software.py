@@ -66,7 +66,7 @@ def engine(config: Config | None) -> Finding:
 
     from rft.records import TurnRequest
     from rft.rollout.engine import GREEDY
-    from rft.rollout.vllm_local import VllmEngine
+    from rft.rollout.vllm_engine import VllmEngine
 
     model = Qwen3ForCausalLM(
         Qwen3Config(

@@ -70,7 +70,7 @@ class Generator(Protocol):
 
 
 class Engine(Generator, Protocol):
-    """One inference engine that serves one rank."""
+    """One inference engine that serves one rank; with servers, that rank's way to all of them."""
 
     name: str
     """Library and version, e.g. `vllm 0.31.0`."""
@@ -82,7 +82,8 @@ class Engine(Generator, Protocol):
     """Weight syncs so far."""
 
     def sync_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Loads every (transformers parameter name, full tensor) pair, then empties the prefix cache."""
+        """Loads every (transformers parameter name, full tensor) pair, then empties the prefix cache; with
+        rollout.lora=adapter the pairs of `named_adapter_weights`. Collective."""
         ...
 
     def reset_prefix_cache(self) -> None:
@@ -96,7 +97,7 @@ class Engine(Generator, Protocol):
         ...
 
     def sleep(self) -> None:
-        """Gives device memory back until the next `sync_weights`; nothing to do on a CPU."""
+        """Gives device memory back, where there is some to give. `generate` then needs another `sync_weights`."""
         ...
 
     def close(self) -> None:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +24,7 @@ from rft.records import Completion, TurnRequest
 from rft.rollout.engine import EngineLost, Sampling
 from rft.serving.client import CONTROL_TIMEOUT_S, Server, ServerFault
 from rft.serving.deal import Family, deal, families
+from rft.serving.post import Post
 
 if TYPE_CHECKING:
     from rft.serving.pool import Pool
@@ -41,39 +41,6 @@ MOST_STRIKES = 5
 weights."""
 KEEP_ALIVE_S = 2.0
 """An idle connection is closed before vLLM closes it, after 5 s."""
-
-
-@dataclass(kw_only=True)
-class Post:
-    """What this trainer knows of one server."""
-
-    server: Server
-    up: bool = True
-    version: str = ""
-    """What it called its weights when it was last found to have the present ones."""
-    waiting: deque[Family] = field(default_factory=deque)
-    """Not asked yet."""
-    asked: dict[int, asyncio.Task[None]] = field(default_factory=dict)
-    """Requests that are under way, by their place."""
-    unconfirmed: dict[int, tuple[Completion, int]] = field(default_factory=dict)
-    """Answers, and their tokens from the cache, since the server was last seen with `version`."""
-    confirming: asyncio.Task[None] | None = None
-    heard_at: float = field(default_factory=time.monotonic)
-    strikes: int = 0
-    """How often it was lost since it last gave an answer that counts."""
-
-    def load(self) -> int:
-        return sum(family.work for family in self.waiting)
-
-    def leave(self) -> list[int]:
-        """Everything it has and has not answered for good, which it loses."""
-        for task in self.asked.values():
-            task.cancel()
-        places = [*self.asked, *self.unconfirmed, *(place for family in self.waiting for place in family.places)]
-        self.asked.clear()
-        self.unconfirmed.clear()
-        self.waiting.clear()
-        return places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 from rft.config import Config, RolloutConfig
 from rft.models import resolve_dtype
 from rft.rollout.adapter_files import engine_rank, sent_adapter
-from rft.rollout.vllm_local import cpu_options
+from rft.rollout.vllm_options import cpu_options
 from rft.tasks.registry import engine_window
 
 DEFAULTS = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}

@@ -8,8 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from rft.records import Completion, TurnRequest
 from rft.rollout.engine import Sampling
-from rft.serving.batch import Batch, Post, Served
+from rft.serving.batch import Batch, Served
 from rft.serving.client import Server
+from rft.serving.post import Post
 
 
 class Pool:

@@ -57,7 +57,7 @@ class WorkerExtension:
         """Loads a whole model; `error` is what went wrong, or None. After a load that failed on the way it ends."""
         from vllm.config import set_current_vllm_config
 
-        from rft.rollout.vllm_local import load_weights
+        from rft.rollout.vllm_weights import load_weights
 
         if not list(Path(folder).glob("*.safetensors")):
             return {"error": f"the server sees no weights in {folder}"}

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rft.plain_text import without_control_sequences, without_half_surrogates
 from rft.records import UpdateFailure
 from rft.reward.thoughts import split_thought, tags_in
-from rft.tasks.refusals import refuses, says_nothing
+from rft.tasks.nothing_to_note import says_nothing
+from rft.tasks.refusals import refuses
 
 
 def read_memory(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,7 +16,15 @@ STEPS = 120
 
 
 def make_guesser(folder: Path) -> Path:
-    """Trains a 2-layer Qwen3 for some seconds to end an assistant's turn with one of four boxed letters."""
+    """Saves a model that ends an assistant's turn with one of four boxed letters, and its tokenizer."""
+    for part in guesser():
+        part.save_pretrained(folder)
+    return folder
+
+
+@cache
+def guesser() -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
+    """Trains a 2-layer Qwen3 for some seconds, once for all files of tests that this process runs."""
     torch.manual_seed(0)
     rng = random.Random(0)
     tokenizer = make_tokenizer(TEMPLATES["chatml"])
@@ -34,9 +43,7 @@ def make_guesser(folder: Path) -> Path:
             model(input_ids=torch.tensor([asked + answer]), labels=torch.tensor([labels])).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return model, tokenizer
 
 
 def example(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[list[int], list[int]]:

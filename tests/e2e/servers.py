@@ -44,7 +44,7 @@ class VllmServer:
     def wait(self, limit_s: float = 240) -> None:
         until = time.monotonic() + limit_s
         while time.monotonic() < until:
-            assert self.process is not None and self.process.poll() is None, self.log.read_text()[-4000:]
+            assert self.is_running(), self.log.read_text()[-4000:]
             try:
                 if httpx.get(f"{self.url}/health", timeout=5, trust_env=False).is_success:
                     return
@@ -52,9 +52,12 @@ class VllmServer:
                 time.sleep(0.5)
         raise AssertionError(f"the server did not come up: {self.log.read_text()[-4000:]}")
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def kill(self) -> None:
         """The API and its engine, without a word."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.is_running():
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 

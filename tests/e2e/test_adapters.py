@@ -14,7 +14,7 @@ from peft import get_peft_model
 
 from rft.config import LoraConfig, RolloutConfig
 from rft.records import Completion
-from rft.rollout.vllm_local import VllmEngine
+from rft.rollout.vllm_engine import VllmEngine
 from rft.weights import named_adapter_weights
 from tests.e2e.runs import launch, steps
 from tests.e2e.servers import through, vllm_servers

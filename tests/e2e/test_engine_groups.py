@@ -14,10 +14,9 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from rft.config import RolloutConfig, load_config
+from rft.config import RolloutConfig
 from rft.records import Completion, TurnRequest
 from rft.rollout.engine import EngineCounters, Sampling
-from rft.tasks.registry import task_class
 
 VOCAB_SIZE = 64
 HISTORY, NUM_CONTEXTS, NUM_QUESTIONS, NUM_SIBLINGS, LENGTH = 800, 3, 2, 10, 24
@@ -65,7 +64,7 @@ def requests() -> list[TurnRequest]:
 
 
 def generate(folder: Path, cascade: Literal["on", "off"]) -> Report:
-    from rft.rollout.vllm_local import VllmEngine
+    from rft.rollout.vllm_engine import VllmEngine
 
     torch.set_num_threads(1)
     engine = VllmEngine(
@@ -128,29 +127,3 @@ def test_preemptions_and_the_cache_are_told(reports: dict[str, Report]) -> None:
     assert reports["off"].counters.preemptions > 0 == reports["on"].counters.preemptions
     prefill = [report.counters.prompt_tokens - report.counters.cached_prompt_tokens for report in reports.values()]
     assert prefill[0] <= prefill[1], "one history after another is never read twice"
-
-
-def test_auto_is_for_completions_that_share_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By vLLM's formula, with the shape of Qwen3-4B on a card like an H100."""
-    from rft.rollout.vllm_local import AttentionShape, choose_cascade
-
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
-    monkeypatch.delenv("VLLM_USE_V2_MODEL_RUNNER", raising=False)
-    shape = AttentionShape(heads=32, kv_heads=8, token_bytes=147_456)
-    assert shape.cascades(37_000, 17) and not shape.cascades(37_000, 16) and not shape.cascades(255, 64)
-
-    def chosen(path: str, *overrides: str) -> bool:
-        config = load_config(path, list(overrides))
-        return choose_cascade(config.rollout, shape, task_class(config).longest_shared_prefix(config))
-
-    assert chosen("configs/qwen3_4b.yaml") and chosen("configs/qwen3_4b_128k.yaml")
-    assert not chosen("configs/qwen3_4b.yaml", "data.questions_per_context=1")
-    assert not chosen("configs/qwen3_4b.yaml", "rollout.cascade_attention=off")
-    assert not chosen("configs/qwen3_4b_memory.yaml")
-    assert chosen("configs/qwen3_4b_memory.yaml", "rollout.cascade_attention=on")
-    assert not chosen("configs/qwen3_4b.yaml", "data.max_prompt_length=500"), "too little to pay for another runner"
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (10, 0))
-    assert not chosen("configs/qwen3_4b.yaml"), "FlashInfer, vLLM's choice there, has none"
-    monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
-    with pytest.raises(ValueError, match="VLLM_USE_V2_MODEL_RUNNER asks for V2"):
-        chosen("configs/qwen3_4b.yaml", "rollout.cascade_attention=on")

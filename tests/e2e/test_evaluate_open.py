@@ -12,7 +12,7 @@ import yaml
 
 from rft import evaluate
 from rft.eval.results import read_results
-from tests.unit.chat.endpoint_server import Response, Server, chat, serving
+from tests.unit.chat.endpoint_server import Response, Server, chat, scripted_endpoint
 from tests.unit.data.builder import write_dataset
 from tests.unit.data.readers.test_locomo_plus import ITEM as CUE
 from tests.unit.data.readers.test_locomo_plus import write as write_locomo_plus
@@ -31,9 +31,7 @@ def respond(body: dict[str, Any]) -> Response:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with serving() as made:
+    with scripted_endpoint(monkeypatch) as made:
         made.answer = respond
         yield made
 

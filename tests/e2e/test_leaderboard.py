@@ -11,7 +11,7 @@ import pytest
 from rft import evaluate
 from rft.data.chat_template import ChatTemplate
 from rft.eval.results import Results, read_results
-from tests.unit.chat.endpoint_server import Response, Server, chat, serving
+from tests.unit.chat.endpoint_server import Response, Server, chat, scripted_endpoint
 from tests.unit.data.builder import TEMPLATES, make_tokenizer, write_dataset
 from tests.unit.data.readers.test_perma import QUESTION as PERMA_QUESTION
 from tests.unit.data.readers.test_perma import write as write_perma
@@ -39,9 +39,7 @@ def respond_without_system_at_the_end(body: dict[str, Any]) -> Response:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with serving() as made:
+    with scripted_endpoint(monkeypatch) as made:
         made.answer = respond
         yield made
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from tests.curves_page import undescribed
 from tests.e2e.runs import ROOT, launch, rows, steps
-from tests.e2e.servers import VllmServer, through, vllm_servers
+from tests.e2e.servers import VllmServer, through
 from tests.e2e.small_run import write_small_run
 
 
@@ -27,10 +27,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two(folder: Path) -> Iterator[list[VllmServer]]:
-    """Two servers for the whole file; a test that kills one starts it again."""
-    with vllm_servers(2, folder / "run.yaml", folder, "rollout.vllm_kv_cache_gb=0.1") as servers:
-        yield servers
+def servers(folder: Path) -> Iterator[list[VllmServer]]:
+    """Two for the whole file; none is started before a test asks for it."""
+    made = [VllmServer(folder / "run.yaml", folder, "rollout.vllm_kv_cache_gb=0.1") for _ in range(2)]
+    yield made
+    for server in made:
+        server.kill()
+
+
+@pytest.fixture
+def one(servers: list[VllmServer]) -> list[VllmServer]:
+    return all_up(servers[:1])
+
+
+@pytest.fixture
+def two(servers: list[VllmServer]) -> list[VllmServer]:
+    return all_up(servers)
+
+
+def all_up(servers: list[VllmServer]) -> list[VllmServer]:
+    """Starts those that no test has started, or that one has killed."""
+    absent = [server for server in servers if not server.is_running()]
+    for server in absent:
+        server.start()
+    for server in absent:
+        server.wait()
+    return servers
 
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -51,12 +73,12 @@ ONE_RANK = "train.deepspeed=null"
 
 
 @pytest.mark.slow
-def test_one_server_trains_as_the_engine_in_the_trainer_does(folder: Path, two: list[VllmServer]):
+def test_one_server_trains_as_the_engine_in_the_trainer_does(folder: Path, one: list[VllmServer]):
     local, served = folder / "local", folder / "served"
     short = ("train.max_steps=3", ONE_RANK, "log.rollouts_per_step=8", "eval.at_start=true")
     status, output = finish(start(folder, f"output_dir={local}", *short))
     assert status == 0, output
-    status, output = finish(start(folder, f"output_dir={served}", *short, *through(two[:1])))
+    status, output = finish(start(folder, f"output_dir={served}", *short, *through(one)))
     assert status == 0, output
     assert "1 servers with vllm" in output
     left, right = steps(local), steps(served)
@@ -82,6 +104,7 @@ def test_two_ranks_under_zero3_share_two_servers(folder: Path, two: list[VllmSer
     assert (output / "checkpoint-3").is_dir()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_in_a_rollout_leaves_its_work_to_the_other(folder: Path, two: list[VllmServer]):
     output = folder / "killed"
     process = start(folder, f"output_dir={output}", "train.max_steps=6", ONE_RANK, *through(two))
@@ -92,8 +115,6 @@ def test_a_server_that_is_killed_in_a_rollout_leaves_its_work_to_the_other(folde
     assert [row["step"] for row in steps(output)] == [1, 2, 3, 4, 5, 6]
     assert "its requests go to other servers" in said
     assert all(row["sampling/sampling_logp_difference/mean"] <= 1e-5 for row in steps(output))
-    two[1].start()
-    two[1].wait()
 
 
 @pytest.mark.slow
@@ -110,19 +131,16 @@ def test_with_all_of_them_killed_the_run_keeps_what_it_has_and_goes_on_later(fol
     assert "no server of rollout.servers has answered for 5 s" in line
     done = steps(output)[-1]["step"]
     assert (output / f"checkpoint-{done}").is_dir()
-    for server in two:
-        server.start()
-    for server in two:
-        server.wait()
+    all_up(two)
     status, said = finish(start(folder, *settings, *through(two)))
     assert status == 0, said
     assert [row["step"] for row in steps(output)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_one_step_ahead_a_killed_run_goes_on_as_one_that_was_not(folder: Path, two: list[VllmServer]):
+def test_one_step_ahead_a_killed_run_goes_on_as_one_that_was_not(folder: Path, one: list[VllmServer]):
     """One server: what runs at the same time on it is then the same in both runs."""
     straight, killed = folder / "straight", folder / "ahead-killed"
-    settings = ("train.max_steps=6", "rollout.max_lag=1", ONE_RANK, "log.rollouts_per_step=8", *through(two[:1]))
+    settings = ("train.max_steps=6", "rollout.max_lag=1", ONE_RANK, "log.rollouts_per_step=8", *through(one))
     status, said = finish(start(folder, f"output_dir={straight}", *settings))
     assert status == 0, said
     process = start(folder, f"output_dir={killed}", *settings)

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 from rft.config import RolloutConfig
 from rft.records import Completion, TurnRequest
 from rft.rollout.engine import GREEDY, EngineCounters, Sampling
-from rft.rollout.vllm_local import VllmEngine
+from rft.rollout.vllm_engine import VllmEngine
 from rft.weights import named_full_weights
 
 VOCAB_SIZE = 300  # no multiple of 64, to which vLLM pads

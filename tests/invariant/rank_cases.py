@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import hashlib
 import json
 import math
 import os
@@ -40,7 +41,7 @@ from rft.grpo.train import train_on_batch
 from rft.models import load_policy
 from rft.process_exit import leave
 from rft.records import Sample
-from rft.weights import full
+from rft.weights import full, named_full_weights
 from tests.invariant.fixed_samples import run_on
 from tests.tiny import VOCAB_SIZE
 
@@ -121,6 +122,8 @@ def main(folder: Path, launcher: str) -> None:
         with_run(folder, f"{kind}-batch", case, whole_batch, learning_rate=0.5)
         with_run(folder, f"{kind}-idle", case, idle_steps_and_one_that_is_not_finite, adamw=True)
         if stage == 3:
+            for name in ("stream", "stream-lora"):
+                with_run(folder, f"{kind}-{name}", replace(case, lora=name.endswith("lora")), stream_weights)
             for dtype in ("float32", "bfloat16"):
                 saved = replace(case, dtype=dtype)
                 with_run(folder, f"{kind}-{dtype}-uninterrupted", saved, save_between_two_steps, adamw=True)
@@ -323,6 +326,19 @@ def idle_steps_and_one_that_is_not_finite(_: Path, run: Run) -> Found:
 def spoil_gradient(output: Tensor) -> None:
     if output.requires_grad:
         output.register_hook(lambda gradient: gradient * math.inf)
+
+
+def stream_weights(_: Path, run: Run) -> Found:
+    """What an engine is sent; every rank takes part, and nothing stays gathered."""
+    parameters = list(run.accelerator.unwrap_model(run.policy).parameters())
+    spread = [all(parameter.numel() == 0 for parameter in parameters)]
+    streamed = {name: tensor.clone() for name, tensor in named_full_weights(run.policy)}
+    spread.append(all(parameter.numel() == 0 for parameter in parameters))
+    return {"spread": spread, "streamed": digests(streamed)}, {}
+
+
+def digests(weights: dict[str, Tensor]) -> dict[str, str]:
+    return {name: hashlib.sha256(weight.numpy().tobytes()).hexdigest() for name, weight in weights.items()}
 
 
 def save_between_two_steps(folder: Path, run: Run) -> Found:

@@ -23,12 +23,14 @@ from rft.grpo import logprobs
 from rft.grpo.frozen_logprobs import score_shares
 from rft.grpo.optimizer_step import micro_batch_loss, step_totals
 from rft.grpo.packing import packs_of_rank
+from rft.weights import named_full_weights
 from tests.invariant.rank_cases import (
     CHUNK_TOKENS,
     LEARNING_RATE,
     ONE_STEP,
     Case,
     build,
+    digests,
     one_step,
     samples,
     whole_batch,
@@ -127,6 +129,16 @@ def test_zero3_spreads_the_weights_and_gathers_a_few_at_a_time(folder: Path, nam
         assert 0 < sizes["most_gathered"] <= 0.4 * sizes["model"]
     if name == "zero3-untied":
         assert sizes["most_gathered"] == VOCAB_SIZE * 32, "the embeddings, the largest weight"
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_weights_spread_over_ranks_stream_to_the_engine_as_those_of_one_rank(folder: Path, lora: bool) -> None:
+    """To the bit, in the same order, on every rank; adapters are merged."""
+    whole = build(folder, Case(lora=lora), Accelerator(cpu=True)).policy
+    expected = digests(dict(named_full_weights(whole)))
+    for found in facts(folder, "zero3-stream-lora" if lora else "zero3-stream"):
+        assert found["spread"] == [True, True], "before and after"
+        assert list(found["streamed"].items()) == list(expected.items())
 
 
 @pytest.mark.parametrize("name", [name for name in FLOAT32 if name.startswith("zero2")])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rft import evaluate
 from rft.config import load_config
 from rft.extras import EXTRAS, need
 from rft.planning.checks import check
@@ -29,8 +30,8 @@ sys.exit(evaluate.main(sys.argv[1:]))
 """
 
 
-def evaluate_without_extras(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """rft/evaluate.py as whoever installed nothing but the package has it."""
+def command_line(folder: Path, *overrides: str) -> list[str]:
+    """Of rft/evaluate.py, for a question about a town."""
     (folder / "towns").mkdir(exist_ok=True)
     (folder / "towns" / "contexts.jsonl").write_text('{"context_id": "1", "text": "The town is Oslo."}\n')
     question = {"context_id": "1", "query": "Which town?", "answer": "Oslo", "split": "test"}
@@ -39,25 +40,30 @@ def evaluate_without_extras(folder: Path, *overrides: str) -> subprocess.Complet
         f"{{output_dir: {folder / 'out'}, task: qa, reward: {{function: 'tests.unit.eval.builder:exact'}}, "
         f"data: {{format: jsonl, source: {folder / 'towns'}}}}}"
     )
-    command = [sys.executable, "-c", WITHOUT.format(names=sorted(EXTRAS)), str(folder / "run.yaml"), *overrides]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return [str(folder / "run.yaml"), *overrides]
 
 
 def test_an_endpoint_is_evaluated_without_any_extra(tmp_path: Path):
+    """As whoever installed nothing but the package has it: nothing that this process has imported is there."""
     with serving() as server:
         server.answer = lambda body: chat("Oslo")
         endpoint = [f"compare.endpoint.base_url={server.url}", "compare.endpoint.model=m", "system=full_history,bm25"]
-        done = evaluate_without_extras(tmp_path, *endpoint)
+        command = [sys.executable, "-c", WITHOUT.format(names=sorted(EXTRAS)), *command_line(tmp_path, *endpoint)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert len(server.asked) in (1, 2), "where both systems ask the same, it is asked once"
     assert "full_history" in done.stdout and "bm25" in done.stdout
 
 
-def test_a_model_of_one_s_own_needs_the_engine_and_says_so(tmp_path: Path):
-    done = evaluate_without_extras(tmp_path)
-    assert done.returncode == 2
-    assert "needs vllm, which is not installed; run pip install 'rft[cuda]'" in done.stderr.splitlines()[-1]
+def test_a_model_of_one_s_own_needs_the_engine_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for module in EXTRAS:
+        monkeypatch.setitem(sys.modules, module, None)
+    assert evaluate.main(command_line(tmp_path)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "needs vllm, which is not installed; run pip install 'rft[cuda]'" in said
 
 
 def test_training_says_what_it_lacks_before_it_loads(monkeypatch: pytest.MonkeyPatch):

@@ -20,6 +20,7 @@ from rft import memory_cli
 from rft.chat import memory_files
 from rft.chat.endpoint import Endpoint
 from rft.chat.memory_models import LocalMemoryModel
+from rft.chat.memory_rewriting import LONG_MEMORY, SHARE_KEPT, words_kept
 from tests.unit.chat.endpoint_server import Server, chat, error, serving, stream
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
@@ -211,9 +212,9 @@ def test_a_short_memory_may_be_replaced(command: Command, before: str):
 
 def test_words_of_scripts_without_spaces_are_counted_one_by_one():
     before = "用户喜欢爵士乐和茶，每天早上散步，讨厌噪音，住在卑尔根，有两只猫，正在学习日语，喜欢烤面包和看老电影。"
-    assert memory_cli.words_kept(before, before + "他搬家了") == (memory_cli.words_kept(before, before)[0],) * 2
-    kept, words = memory_cli.words_kept(before, "无关内容")
-    assert words >= memory_cli.LONG_MEMORY and kept < memory_cli.SHARE_KEPT * words
+    assert words_kept(before, before + "他搬家了") == (words_kept(before, before)[0],) * 2
+    kept, words = words_kept(before, "无关内容")
+    assert words >= LONG_MEMORY and kept < SHARE_KEPT * words
 
 
 # -------------------------------------------------------------------------------------------- before the first call

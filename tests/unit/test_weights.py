@@ -1,17 +1,17 @@
-"""The parameter stream equals transformers' own state dict: plain, DDP, ZeRO-3 and LoRA, tied and untied."""
+"""The parameter stream equals transformers' own state dict: plain and LoRA, tied and untied.
+
+tests/invariant/test_ranks.py has weights that ZeRO-3 spreads over ranks.
+"""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed
-import torch.multiprocessing
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from rft import config
@@ -124,35 +124,3 @@ def test_lora_in_bfloat16_is_summed_in_float32() -> None:
 def test_adapters_without_one_plain_weight_are_refused(config: LoraConfig, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(named_full_weights(get_peft_model(tiny_qwen3(tied=True), config)))
-
-
-def test_zero3_shards_stream_as_the_whole_model(tmp_path: Path) -> None:
-    """Two ranks, each holding half of every parameter; with and without LoRA."""
-    torch.multiprocessing.spawn(save_zero3_streams, args=(tmp_path,), nprocs=2)
-    for kind, policy in (("full", tiny_qwen3(tied=True)), ("lora", with_lora(tied=True))):
-        expected = dict(named_full_weights(policy))
-        for rank in range(2):
-            streamed: dict[str, Tensor] = torch.load(tmp_path / f"{kind}{rank}.pt")
-            assert list(streamed) == list(expected)
-            assert all(torch.equal(streamed[name], tensor) for name, tensor in expected.items())
-
-
-def save_zero3_streams(rank: int, folder: Path) -> None:
-    """One rank: partitions each model with DeepSpeed and saves what the stream yields."""
-    torch.set_num_threads(1)
-    os.environ |= {"DS_ACCELERATOR": "cpu", "LOCAL_RANK": str(rank)}
-    import deepspeed
-
-    # Otherwise DeepSpeed compiles shared-memory collectives first, a minute of C++; gloo does without.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
-    settings = {
-        "train_micro_batch_size_per_gpu": 1,
-        "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 0},
-    }
-    for kind, policy in (("full", tiny_qwen3(tied=True)), ("lora", with_lora(tied=True))):
-        engine, *_ = deepspeed.initialize(model=policy, config=settings, dist_init_required=False)
-        assert all(parameter.numel() == 0 for parameter in policy.parameters()), "not partitioned"
-        torch.save(dict(named_full_weights(engine)), folder / f"{kind}{rank}.pt")
-        assert all(parameter.numel() == 0 for parameter in policy.parameters()), "left gathered"
-    torch.distributed.destroy_process_group()

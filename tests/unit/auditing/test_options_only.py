@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 
 from tests.unit.auditing.builder import audit_of, cases_of, over
-from tests.unit.chat.endpoint_server import Response, Server, chat, serving
+from tests.unit.chat.endpoint_server import Response, Server, chat, scripted_endpoint
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with serving() as made:
+    with scripted_endpoint(monkeypatch) as made:
         yield made
 
 

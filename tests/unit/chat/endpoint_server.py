@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 Response = tuple[int, str | bytes] | tuple[int, str | bytes, dict[str, str]]
 """Status and body, and headers besides those that are always sent."""
 
@@ -71,6 +73,17 @@ def serving() -> Iterator[Server]:
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+@contextmanager
+def scripted_endpoint(monkeypatch: pytest.MonkeyPatch, key: str | None = None) -> Iterator[Server]:
+    """`serving`, as a client in this process reaches it: without a proxy, and with this key or none."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    with serving() as made:
+        yield made
 
 
 def chat(text: Any, finish_reason: str | None = "stop", usage: bool = True) -> tuple[int, str]:

@@ -16,7 +16,7 @@ from rft.chat.endpoint import ChatReply, Endpoint, Pace, usable
 from rft.chat.failures import FailedReply
 from rft.chat.server_habits import Habits
 from rft.records import Message
-from tests.unit.chat.endpoint_server import Response, Server, chat, error, serving, stream
+from tests.unit.chat.endpoint_server import Response, Server, chat, error, scripted_endpoint, stream
 
 KEY = "sk-a-key-of-the-test"
 MESSAGES = [Message(role="system", content="Keep a memory."), Message(role="user", content="I hum jazz. Café?")]
@@ -26,9 +26,7 @@ LONGER = [*MESSAGES, Message(role="user", content="And tea.")]
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with serving() as made:
+    with scripted_endpoint(monkeypatch, KEY) as made:
         yield made
 
 

@@ -12,7 +12,7 @@ import pytest
 from rft.chat.endpoint import Endpoint
 from rft.chat.gate import FIRST_LIMIT, SLOW, Gate, retry_after
 from rft.records import Message
-from tests.unit.chat.endpoint_server import Response, chat, error, serving
+from tests.unit.chat.endpoint_server import Response, chat, error, scripted_endpoint
 
 
 class Clock:
@@ -103,8 +103,6 @@ def test_the_time_is_read_from_either_header(headers: dict[str, str], seconds: f
 def test_every_attempt_of_the_client_passes_the_gate(monkeypatch: pytest.MonkeyPatch):
     """An endpoint that takes two at a time: it is never asked for more than the gate lets through, its refusals make
     the gate narrower, and all replies come in the end."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     busy, most_busy, lock = 0, 0, threading.Lock()
 
     def answer(body: dict[str, Any]) -> Response:
@@ -123,7 +121,7 @@ def test_every_attempt_of_the_client_passes_the_gate(monkeypatch: pytest.MonkeyP
                 busy -= 1
 
     gate = Gate(6)
-    with serving() as server:
+    with scripted_endpoint(monkeypatch) as server:
         server.answer = answer
         endpoint = Endpoint(server.url, "m", max_retries=20, gate=gate, patience=100)
         with ThreadPoolExecutor(12) as pool:

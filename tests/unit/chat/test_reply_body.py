@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rft.chat.reply_body import (
-    LONGEST_WORDS,
-    NoCompletion,
-    ReadError,
-    ReadReply,
-    count_of,
-    read_body,
-    read_error,
-    read_finish_reason,
-)
+from rft.chat.reply_body import ReadReply, read_body
+from rft.chat.reply_error import NoCompletion, ReadError
 
 
 def completion(**choice: Any) -> bytes:
@@ -89,132 +81,15 @@ def test_usage_null_absent_or_partial(usage: Any, counts: tuple[int, int]):
     assert isinstance(absent, ReadReply) and (absent.prompt_tokens, absent.completion_tokens) == (0, 0)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", "1e999", None, [], "12 tokens"])
-def test_what_is_no_count_is_zero(value: Any):
-    assert count_of(value) == 0
-
-
-@pytest.mark.parametrize(
-    ("meaning", "names"),
-    [
-        ("stop", [None, "", "null", "stop", "STOP", "end_turn", "stop_sequence", "eos", "eos_token", "COMPLETE",
-                  "FINISH_REASON_STOP", "end-of-turn", "finished",
-                  "success", "eot", "ok", "completed"]),
-        ("length", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length", "incomplete",
-                    "FINISH_REASON_MAX_TOKENS", "model_context_window_exceeded", "token_limit", "truncated", "cut",
-                    "context_length_exceeded", "maxTokens"]),
-        ("content_filter", ["content_filter", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII",
-                            "guardrail_intervened", "sensitive", "content_filtered", "IMAGE_SAFETY",
-                            "contentFilter", "blocked", "high_risk", "content_policy"]),
-        ("refusal", ["refusal", "REFUSED"]),
-        ("tool_calls", ["tool_calls", "function_call", "tool_use", "MALFORMED_FUNCTION_CALL"]),
-        ("server_error", ["error", "abort", "cancelled", "network_error"]),
-        ("overloaded", ["insufficient_system_resource", "rate_limit"]),
-        ("timeout", ["timeout", "time_limit"]),
-        ("unknown_finish_reason", ["LANGUAGE", "pause_turn", 7]),
-    ],
-)  # fmt: skip
-def test_finish_reasons_with_other_names(meaning: str, names: list[Any]):
-    for name in names:
-        cut_off, failure = read_finish_reason(name)
-        assert (cut_off, failure) == (meaning == "length", None if meaning in ("stop", "length") else meaning), name
-
-
 def test_a_reply_cut_before_its_first_word_is_cut_off_and_no_failure():
     found = read(completion(message=None, finish_reason="MAX_TOKENS"))
     assert (found.text, found.cut_off, found.failure) == ("", True, None)
-
-
-# ---------------------------------------------------------------------------------------------------------- streams
-
-
-def events(*chunks: Any, gap: str = "\n\n") -> bytes:
-    return "".join(f"data: {json.dumps(one) if one != '[DONE]' else one}{gap}" for one in chunks).encode()
-
-
-def piece(text: Any, **more: Any) -> dict[str, Any]:
-    return {"choices": [{"delta": {"content": text}, **more}]}
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        events(piece("Ja"), piece("zz."), piece("", finish_reason="stop"), "[DONE]"),
-        events(piece("Ja"), piece("zz."), "[DONE]"),
-        events(piece("Ja"), piece("zz.", finish_reason="stop")),
-        events(piece("Ja"), piece("zz."), "[DONE]", gap="\r\n\r\n"),
-        events(piece("Ja"), piece("zz."), "[DONE]", gap="\n"),
-        b": waiting\n\n" + events(piece(None), piece("Jazz."), "[DONE]"),
-        b"event: message\nid: 1\n" + events(piece("Jazz.", finish_reason="eos")),
-        events(piece([{"type": "thinking", "thinking": "Hm"}]), piece([{"type": "text", "text": "Jazz."}]), "[DONE]"),
-        events({"choices": [{"delta": {"reasoning_content": "Hm"}}]}, piece("Jazz."), "[DONE]"),
-        events({"choices": [{"message": {"content": "Jazz."}, "finish_reason": "stop"}]}),
-        events(piece("Jazz.", finish_reason="stop"), {"choices": [{"message": {"content": "Jazz."}}]}, "[DONE]"),
-        events({"choices": [{"text": "Jazz."}]}, "[DONE]"),
-        b'data: {"choices": [{"delta":\ndata: {"content": "Jazz."}}]}\n\ndata: [DONE]\n\n',
-    ],
-)
-def test_a_stream_is_read_as_a_whole(body: bytes):
-    found = read_body(body)
-    assert isinstance(found, ReadReply)
-    assert (found.text, found.cut_off, found.failure) == ("Jazz.", False, None)
-
-
-def test_the_counts_and_the_reason_of_a_stream():
-    usage = {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 4}}
-    found = read_body(events(piece("Ja"), piece("", finish_reason="length"), usage, "[DONE]"))
-    assert found == ReadReply(text="Ja", cut_off=True, failure=None, prompt_tokens=12, completion_tokens=4)
-    filtered = read_body(events(piece("Ja"), piece("", finish_reason="content_filter"), "[DONE]"))
-    assert isinstance(filtered, ReadReply) and filtered.failure == "content_filter"
-
-
-def test_an_error_in_a_stream_is_an_error():
-    found = read_body(b"event: error\n" + events({"error": {"message": "Overloaded", "type": "overloaded_error"}}))
-    assert isinstance(found, ReadError) and found.words == "Overloaded"
-    later = read_body(events(piece("Ja"), {"error": {"message": "gone", "code": 502}}))
-    assert isinstance(later, ReadError) and (later.status, later.words) == (502, "gone")
-
-
-@pytest.mark.parametrize("body", [events(piece("Ja")), b"data: {oops\n\n", b"data:", b": waiting\n\ndata: x"])
-def test_a_stream_that_breaks_off_is_no_answer(body: bytes):
-    with pytest.raises(NoCompletion):
-        read_body(body, "text/event-stream")
-
-
-# ----------------------------------------------------------------------------------------------------------- errors
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "words", "names"),
-    [
-        (400, {"message": "no", "code": "x", "param": "seed"}, "no", "seed"),
-        (400, {"error": {"message": "no", "param": None}}, "no", ""),
-        (400, {"error": "no"}, "no", ""),
-        (400, {"detail": "no"}, "no", ""),
-        (422, {"detail": [{"loc": ["body", "seed"], "msg": "extra fields", "input": {"temperature": 0}}]},
-         "seed: extra fields", "seed"),
-        (400, {"object": "error", "message": "no", "type": "BadRequestError", "code": 400}, "no", ""),
-        (400, [{"error": {"message": "no", "status": "INVALID_ARGUMENT"}}], "no", ""),
-        (400, "no", "no", ""),
-        (400, None, "", ""),
-        (400, {"error": {"message": "no\n\x1b[31m way", "code": None}}, "no way", ""),
-        (400, {"errors": [{"message": "no"}]}, "no", ""),
-    ],
-)  # fmt: skip
-def test_errors_in_the_shapes_of_servers(status: int, body: Any, words: str, names: str):
-    found = read_error(status, body)
-    assert (found.status, found.words, found.names) == (status, words, names)
 
 
 @pytest.mark.parametrize("code", [429, "429"])
 def test_an_error_in_status_200_names_its_own(code: Any):
     found = read_body(json.dumps({"error": {"message": "slow down", "code": code}}).encode())
     assert isinstance(found, ReadError) and (found.status, found.words) == (429, "slow down")
-
-
-def test_a_long_error_is_shortened():
-    found = read_error(400, {"message": "no " * 1_000_000})
-    assert len(found.words) <= LONGEST_WORDS + 4
 
 
 json_values = st.recursive(

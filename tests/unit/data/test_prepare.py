@@ -311,19 +311,6 @@ def test_any_access_order_gives_the_same_prompts(dataset: Path, chatml: PreTrain
     assert [data.prompt(index, (0, 1, 2, 3)) for index in order] == [expected[index] for index in order]
 
 
-def test_a_place_that_cannot_be_locked_is_one_line(tmp_path: Path):
-    """A folder stands where the lock's file would; a file system without locks answers with an error of its own."""
-    (tmp_path / "train.lock").mkdir()
-    refused = pytest.raises(ValueError, match=r"data\.cache_dir: .* cannot be locked \(Is a directory\); name a folder")
-    with refused, prepare.locked(tmp_path / "train.lock"):
-        raise AssertionError("nobody holds it")
-
-
-def test_an_error_under_the_lock_is_not_taken_for_one_of_it(tmp_path: Path):
-    with pytest.raises(OSError, match="No space left"), prepare.locked(tmp_path / "train.lock"):
-        raise OSError(28, "No space left on device")
-
-
 # --------------------------------------------------------------------------------------------------- a damaged cache
 
 

@@ -17,7 +17,7 @@ from rft.data.dataset import Dataset
 from rft.data.prompts import PlainWording
 from rft.eval.results import Results, SystemResult, read_results
 from rft.tasks.single_turn import SingleTurnTask
-from tests.unit.chat.endpoint_server import Response, Server, chat, serving
+from tests.unit.chat.endpoint_server import Response, Server, chat, scripted_endpoint
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
 EXACT = "tests.unit.eval.builder:exact"
@@ -26,9 +26,7 @@ PLACES = {"Oslo": "north", "Rome": "south", "Lima": "west"}
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with serving() as made:
+    with scripted_endpoint(monkeypatch) as made:
         made.answer = find_town
         yield made
 

@@ -11,7 +11,7 @@ import pytest
 
 from rft.eval.failed_answers import answers_to_keep, write_answers
 from rft.eval.predictions import Prediction, append_predictions, read_predictions
-from tests.unit.chat.endpoint_server import Response, Server, chat, error, serving, stream
+from tests.unit.chat.endpoint_server import Response, Server, chat, error, scripted_endpoint, stream
 from tests.unit.eval.builder import make_prediction, make_question
 from tests.unit.eval.test_comparison import by_system, compare, find_town, results_of, write_data
 
@@ -83,9 +83,7 @@ def test_what_may_pass_is_taken_out_and_other_lines_stay_as_they_are(tmp_path: P
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with serving() as made:
+    with scripted_endpoint(monkeypatch) as made:
         made.answer = find_town
         yield made
 

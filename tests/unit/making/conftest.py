@@ -11,7 +11,7 @@ import yaml
 
 from rft.config_parser import parse_config
 from rft.making.config import MakingConfig
-from tests.unit.chat.endpoint_server import Server, serving
+from tests.unit.chat.endpoint_server import Server, scripted_endpoint
 from tests.unit.making.writer import Writer
 
 SMALL: dict[str, Any] = {
@@ -30,9 +30,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with serving() as made:
+    with scripted_endpoint(monkeypatch) as made:
         yield made
 
 

@@ -11,40 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rft.eval.predictions import append_predictions
 from rft.eval.results import make_results, write_results
 from rft.report import main
 from rft.reporting import run_folder
-from rft.reporting.page import (
-    changes,
-    chosen_groups,
-    growth,
-    seconds_by_phase,
-    try_write_report,
-    verdict_of,
-    write_report,
-)  # fmt: skip
+from rft.reporting.page import try_write_report, write_report
+from rft.reporting.rollout_views import growth
+from rft.reporting.run_charts import seconds_by_phase
 from rft.reporting.run_folder import groups_of, read_run
 from rft.telemetry.names import LOGPROB_GAP
 from tests.unit.eval.builder import make_prediction, make_question
+from tests.unit.reporting.builder import answer
 
 EVIL = "</pre></details><script>document.title = 'ran'</script><img src='http://example.invalid/x.png'>"
 CALLS_HOME = re.compile(r"https?://[\w.-]+\.(google|googleapis|gvt1|gstatic)\.com/")
 """Where the browser itself asks for the time and for updates."""
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-def answer(**changes: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "step": 2, "question_id": "train/1", "context_id": "h4", "tags": {"kind": "music", "who": "self"},
-        "sibling": 0, "option_order": [0, 1, 2, 3], "reference": "a", "parsed": "b", "reward": 0.0, "parts": {},
-        "failure": None, "finish_reason": "stop", "prompt_tail": "And now?", "prompt_tokens": 900,
-        "completion_tokens": 12, "text": "<think>Hums jazz.</think>\\boxed{b}",
-    }  # fmt: skip
-    return row | changes
 
 
 def write_run(folder: Path, *, memory: bool = False) -> Path:
@@ -159,20 +142,6 @@ def test_without_options_nothing_is_said_of_chance(tmp_path: Path):
     assert 'class="chance"' not in page and "150.0%" in page
 
 
-@pytest.mark.parametrize(
-    ("changes", "verdict"),
-    [
-        ({"parsed": "a", "reward": 1.0}, "a"),
-        ({"parsed": "b"}, "b, right is a"),
-        ({"parsed": None, "failure": "no_box"}, "no_box, right is a"),
-        ({"parsed": None, "reference": "2031", "reward": 0.5}, "reward 0.50, right is 2031"),
-        ({"parsed": None, "reference": "2031", "reward": None}, "reward none, right is 2031"),
-    ],
-)
-def test_an_answer_says_what_was_read_and_what_is_right(changes: dict[str, Any], verdict: str):
-    assert verdict_of(answer(**changes)) == verdict
-
-
 def test_answers_without_a_reward_are_shown(tmp_path: Path):
     folder = write_run(tmp_path / "demo")
     (folder / "rollouts.jsonl").write_text(json.dumps(answer(reward=None, parsed=None)) + "\n")
@@ -209,28 +178,6 @@ def test_a_memory_grows_turn_by_turn(tmp_path: Path):
     assert third["failure"] == "too_long"
     page = write_report([run.path]).read_text()
     assert "not taken: too_long" in page and 'class="removed"' in page
-
-
-def test_lines_of_a_memory_are_compared():
-    found = changes("a\nb\nc", "a\nB\nc\nd")
-    assert [(line.kind, line.text) for line in found if line.kind != "same"] == [
-        ("removed", "b"), ("added", "B"), ("added", "d"),
-    ]  # fmt: skip
-    assert changes("", "") == []
-    moved = [(line.kind, line.text) for line in changes("a\nb\na", "b\na\na\na")]
-    assert moved == [("same", "b"), ("same", "a"), ("same", "a"), ("added", "a")]
-    assert [line.kind for line in changes("a\nb", "")] == ["removed", "removed"]
-
-
-lines_of_text = st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=12).map("\n".join)
-
-
-@given(before=lines_of_text, after=lines_of_text)
-def test_no_line_of_a_memory_is_lost_in_the_comparison(before: str, after: str):
-    found = changes(before, after)
-    assert [line.text for line in found if line.kind != "removed"] == after.splitlines()
-    old = [line.text for line in found if line.kind != "added"]
-    assert sorted(old) == sorted(before.splitlines())
 
 
 @pytest.mark.parametrize("line", ["- a", "- {}"])
@@ -276,13 +223,6 @@ def test_a_report_of_very_many_steps_stays_small(tmp_path: Path):
             for step in range(1, 8000)]  # fmt: skip
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert write_report([folder]).stat().st_size < 300_000
-
-
-def test_the_first_and_the_newest_groups_with_a_difference_are_shown():
-    rows = [answer(step=step, question_id=f"q{n}", sibling=n) for step in range(50) for n in (0, 0, 1)]
-    shown = chosen_groups(groups_of(rows))
-    assert [group.step for group in shown] == [0, 1, 2, 3, *range(42, 50)]
-    assert all(group.worst is not None for group in shown)
 
 
 def test_rows_of_one_question_and_step_are_a_group():

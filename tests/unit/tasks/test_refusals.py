@@ -1,4 +1,4 @@
-"""Refusals and replies without a note, in many languages; notes that only look like them."""
+"""Refusals in many languages, and notes that only look like them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from rft.records import UpdateFailure
 from rft.tasks.memory_text import read_memory
-from rft.tasks.refusals import refuses, says_nothing
+from rft.tasks.refusals import refuses
 
 REFUSALS = """
 I'm sorry, but I can't assist with that.
@@ -383,86 +383,6 @@ Mi dispiace lasciare Bergen
 - Unfortunately I can't eat nuts.
 """.strip().splitlines()
 
-NOTHING = """
-(none yet)
-There is no conversation provided.
-No conversation was provided.
-No memories.
-Nothing to add at this time.
-The memory is currently empty.
-(empty)
-暂无信息
-まだ何もありません
-なし。
-없음
-아직 없음
-아직 기억할 정보가 없습니다.
-Sin novedades
-Nada que recordar
-Noch nichts zu merken
-Rien de nouveau
-Aucune information pour le moment
-(ничего)
-Пока ничего
-لا يوجد شيء
-لا شيء بعد
-Nenhuma informação
-nada ainda
-ancora niente
-nessuna informazione
-Nothing was noted.
-No notable information.
-No relevant details were shared.
-[]
-{}
-null
-N.A.
-No new info
-No changes to memory.
-The memory remains unchanged.
-Memory: none
-(nothing yet)
-(noch nichts)
-(nada todavía)
-（まだありません）
-（暂无）
-(아직 없음)
-(rien pour l'instant)
-(ancora nulla)
-(nada ainda)
-(пока ничего)
-(لا شيء بعد)
-没有新的信息。
-特にありません
-記憶すべき情報はありません。
-No hay información nueva.
-Keine neuen Informationen.
-Il n'y a rien à signaler.
-Нет новой информации.
-""".strip().splitlines()
-
-SOMETHING = """
-- No new job yet.
-- No nuts.
-No children
-- Empty nest since May.
-Sin gluten
-Keine Nüsse
-Sans gluten
-Rien ne lui plaît
-没有孩子
-没有工作
-無糖茶
-犬がいない
-子供はいない
-아이 없음
-Нет детей
-لا يحب القهوة
-- Nothing beats jazz.
-None of her friends smoke
-Likes null-island maps
-""".strip().splitlines()
-
 
 def failure_of(reply: str) -> UpdateFailure | None:
     return read_memory(reply, cut_off=False, markers=("<|im_end|>",))[1]
@@ -482,17 +402,6 @@ def test_a_note_about_a_person_is_no_refusal(reply: str):
 def test_a_sentence_in_a_longer_text_is_no_refusal():
     sentence = "Mia says that we cannot do this in winter: the road to her cabin is closed, and the snow is deep. "
     assert failure_of(sentence * 4) is None
-
-
-@pytest.mark.parametrize("reply", NOTHING)
-def test_nothing_yet_and_none_in_many_languages_are_not_stored(reply: str):
-    assert failure_of(reply) is UpdateFailure.EMPTY
-    assert failure_of(f"- {reply}") is UpdateFailure.EMPTY
-
-
-@pytest.mark.parametrize("reply", SOMETHING)
-def test_a_note_that_something_is_not_there_is_stored(reply: str):
-    assert failure_of(reply) is None
 
 
 @pytest.mark.parametrize(
@@ -518,5 +427,4 @@ def test_no_text_takes_long(piece: str):
     start = time.process_time()
     for part in (text, text[:200], text[:300]):
         refuses(part)
-        says_nothing(part)
     assert time.process_time() - start < 1.0

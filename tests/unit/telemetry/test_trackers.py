@@ -106,6 +106,7 @@ def test_trackio_keeps_the_curves_on_this_machine(tmp_path: Path):
     assert json.loads(values) == {"train/reward": 0.5, "eval/accuracy": 0.25}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 def test_trackio_s_dashboard_shows_the_sections_in_a_browser(tmp_path: Path):
     with socket.socket() as free:

@@ -9,27 +9,22 @@ A collective cannot do this: it waits for `train.ddp_timeout`, and cannot tell a
 
 from __future__ import annotations
 
-import dataclasses
 import faulthandler
-import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
-
-import psutil
 
 from rft.process_exit import FAULT, TO_BE_CONTINUED, before_leaving, leave_at_once
 from rft.progress import PROGRESS
+from rft.watching.rank_report import Peer, RankReport, read_report, this_host, write_report
+from rft.watching.waiting import waiting_for, write_stacks
 
 LOOK_S = 1.0
 """Between two looks at the other ranks."""
@@ -41,66 +36,6 @@ OTHERS_SPEAK_S = 3.0
 """A rank that ends waits so long, so that the others say what they know before a launcher ends them."""
 BACKSTOP_S = 120.0
 """Beyond the stall time: a rank whose interpreter is held by C code is then ended by faulthandler, which needs none."""
-
-LIBRARIES = ("torch", "vllm", "deepspeed", "accelerate")
-"""Where a rank waits for a collective or for the engine."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankReport:
-    """What one rank says of itself.
-
-    Example:
-        RankReport(run="0f3a", rank=1, host="node2/6f1c/402", pid=4711, phase="update", step=12, moves=310, beats=42)
-    """
-
-    run: str
-    """Names this start: what an earlier one left says nothing about it."""
-    rank: int
-    host: str
-    """Where its process can be looked at by its number: `this_host`."""
-    pid: int
-    phase: str
-    step: int
-    moves: int
-    beats: int
-    """Reports written so far: it grows while the process lives."""
-    ended: bool = False
-    """It leaves, or has left, as it should."""
-    stalled: bool = False
-    error: str | None = None
-    """What ended it."""
-    failed_at: float | None = None
-    """When that was, in seconds since 1970."""
-
-    def where(self) -> str:
-        return f"in {self.phase} of step {self.step + 1}"
-
-
-class Peer:
-    """Another rank, as this one sees it."""
-
-    def __init__(self, report: RankReport, now: float) -> None:
-        self.report = report
-        self.heard_at = now
-        self.moved_at = now
-
-    def take(self, report: RankReport, now: float) -> None:
-        if report.beats != self.report.beats:
-            self.heard_at = now
-        if report.moves != self.report.moves:
-            self.moved_at = now
-        self.report = report
-
-    def is_gone(self, host: str) -> bool:
-        """Whether its process has ended without a word; only a process of the same machine can be looked at."""
-        report = self.report
-        if report.ended or report.host != host:
-            return False
-        try:
-            return psutil.Process(report.pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        except psutil.NoSuchProcess:
-            return True
 
 
 class Watch:
@@ -137,7 +72,7 @@ class Watch:
         """Begins to watch; every rank does so before it waits for another."""
         if self.rank == 0:
             for path in self.folder.glob("*.json"):  # of a start that was killed
-                if self._read_report(int(path.stem)) is None:
+                if read_report(self.folder, int(path.stem), self.run) is None:
                     path.unlink(missing_ok=True)
         self._write()
         before_leaving(self.say_that_this_rank_ends)
@@ -147,7 +82,7 @@ class Watch:
         """Whether what another rank wrote arrives here; a network file system may take seconds."""
         until = time.monotonic() + SILENT_S
         while time.monotonic() < until:
-            if self._read_report(rank) is not None:
+            if read_report(self.folder, rank, self.run) is not None:
                 return True
             time.sleep(LOOK_S / 10)
         return False
@@ -214,10 +149,7 @@ class Watch:
             self._beats += 1
             self._changes |= changes
             self._written, self._written_at = (PROGRESS.phase, PROGRESS.step), time.monotonic()
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = self.folder / f".{self.rank}.tmp"
-            temporary.write_text(json.dumps(dataclasses.asdict(self._report())), encoding="utf-8")
-            os.replace(temporary, self.folder / f"{self.rank}.json")
+            write_report(self.folder, self._report())
 
     def _report(self) -> RankReport:
         return RankReport(
@@ -235,20 +167,12 @@ class Watch:
     def _read(self) -> None:
         now = time.monotonic()
         for rank in range(self.num_ranks):
-            if rank == self.rank or (report := self._read_report(rank)) is None:
+            if rank == self.rank or (report := read_report(self.folder, rank, self.run)) is None:
                 continue
             if rank in self._peers:
                 self._peers[rank].take(report, now)
             else:
                 self._peers[rank] = Peer(report, now)
-
-    def _read_report(self, rank: int) -> RankReport | None:
-        """None where it is absent, or of another start; it is never there in part."""
-        try:
-            report = RankReport(**json.loads((self.folder / f"{rank}.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
-        return report if report.run == self.run else None
 
     def _look_at_launcher(self) -> None:
         if self._launcher is not None and os.getppid() != self._launcher:
@@ -297,26 +221,19 @@ class Watch:
         return min(failed, key=lambda report: (report.failed_at or 0.0, report.rank), default=None)
 
     def _say_where_it_stands(self, now: float, last: float) -> None:
-        report = self._report()
+        report, stacks = self._report(), self.output_dir / f"stalled-rank-{self.rank}.txt"
+        write_stacks(stacks)
         say(
             f"rank {self.rank}: nothing has moved on any rank for {now - last:.0f} s (train.stall_timeout_s); it is "
-            f"{report.where()}, waits for {waiting_for()}, and {self.what_to_do()}; see {self._dump()}"
+            f"{report.where()}, waits for {waiting_for()}, and {self.what_to_do()}; see {stacks}"
         )
         for peer in self._peers.values():
             if (silent_s := now - peer.heard_at) > SILENT_S:
                 report, host = peer.report, peer.report.host.partition("/")[0]
                 say(
                     f"rank {report.rank} (process {report.pid} on {host}) has said nothing for {silent_s:.0f} s; it "
-                    f"was {report.where()}: it is {self._state_of(peer)}"
+                    f"was {report.where()}: it is {peer.state(self.host)}"
                 )
-
-    def _state_of(self, peer: Peer) -> str:
-        if peer.report.host != self.host:
-            return "stopped, or its machine is gone"
-        try:
-            return psutil.Process(peer.report.pid).status()
-        except psutil.NoSuchProcess:
-            return "gone"
 
     def _kill_silent_peers(self) -> None:
         """A stopped process hears no SIGTERM, and a launcher would wait for it."""
@@ -327,60 +244,10 @@ class Watch:
                 with suppress(ProcessLookupError):
                     os.kill(peer.report.pid, signal.SIGKILL)
 
-    def _dump(self) -> Path:
-        """Writes what every thread is doing, and the collectives that PyTorch remembers."""
-        path = self.output_dir / f"stalled-rank-{self.rank}.txt"
-        with path.open("w", encoding="utf-8") as file:
-            faulthandler.dump_traceback(file)
-            file.flush()
-            file.write(f"\ncollectives (PyTorch's flight recorder):\n{flight_record()}\n")
-        return path
-
-
-def this_host() -> str:
-    """The machine, since when it is up, and the process numbers that are valid here: containers have their own, and
-    machines may have the same name."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    numbers = Path("/proc/self/ns/pid")
-    since = boot.read_text(encoding="ascii").strip() if boot.exists() else ""
-    return f"{socket.gethostname()}/{since}/{numbers.stat().st_ino if numbers.exists() else ''}"
-
 
 def launched(environment: Mapping[str, str]) -> bool:
     """Whether torchrun or accelerate launch started this process, and not a shell, which may go before it."""
     return "TORCHELASTIC_RUN_ID" in environment or "ACCELERATE_MIXED_PRECISION" in environment
-
-
-def waiting_for() -> str:
-    """What the main thread is in: the innermost call of a library that computes or communicates, and the line of ours
-    behind it."""
-    frames: list[FrameType] = []
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame is not None:
-        frames.append(frame)
-        frame = frame.f_back
-    if not frames:
-        return "nothing"
-    library = [
-        frame for frame in frames if module_of(frame).startswith(LIBRARIES) and "logging" not in module_of(frame)
-    ]
-    innermost = (library or frames)[0]
-    ours = [frame for frame in frames if module_of(frame).startswith("rft.")][:1]
-    behind = "".join(f" (in {Path(f.f_code.co_filename).name}:{f.f_lineno} {f.f_code.co_name})" for f in ours)
-    return f"{module_of(innermost)}.{innermost.f_code.co_name}{behind}"
-
-
-def module_of(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", ""))
-
-
-def flight_record() -> str:
-    """The last collectives of this process, as JSON; PyTorch fills it where TORCH_FR_BUFFER_SIZE is set."""
-    with suppress(Exception):  # it is private, and what is written around it is worth more
-        from torch._C import _distributed_c10d
-
-        return str(_distributed_c10d._dump_fr_trace_json())  # type: ignore[attr-defined]
-    return "none"
 
 
 def one_line(error: BaseException) -> str:

@@ -1,22 +1,15 @@
-"""The parts of the vLLM engine that need no engine; tests/e2e/test_vllm_sync.py has the rest."""
+"""Process-wide state after vLLM had its way with it; tests/e2e/test_vllm_sync.py looks after a real engine."""
 
 from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from rft.rollout.vllm_local import executor_backend, trainer_state_kept
-
-
-def test_vllm_is_imported_only_when_an_engine_is_made() -> None:
-    code = "import sys, rft.rollout.vllm_local; sys.exit('vllm' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+from rft.rollout.vllm_side_effects import trainer_state_kept
 
 
 def test_trainer_state_survives_what_vllm_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +30,3 @@ def test_trainer_state_survives_what_vllm_does(monkeypatch: pytest.MonkeyPatch) 
     assert torch.set_num_threads is set_num_threads
     assert torch.get_num_threads() == num_threads
     assert os.environ["LD_PRELOAD"] == ""
-
-
-def test_a_single_process_needs_no_launcher() -> None:
-    assert executor_backend() == "uni"

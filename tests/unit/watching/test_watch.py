@@ -5,6 +5,7 @@ The ranks are real processes, and as small as can be.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,19 +16,20 @@ from pathlib import Path
 
 import pytest
 
-from rft.watch import SILENT_S, Watch, launched
+from rft.watching.watch import SILENT_S, Watch, launched
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BOUND_S = 10.0
 
 RANK = """
 import sys, time
 from pathlib import Path
-from rft import progress, watch
+from rft import progress
 from rft.process_exit import leave_at_once
 from rft.progress import PROGRESS
+from rft.watching import watch
 folder, rank, stall, work = sys.argv[1:]
-watch.SILENT_S, watch.WRITE_S, watch.OTHERS_SPEAK_S = 2.0, 0.5, 1.0
+watch.LOOK_S, watch.SILENT_S, watch.WRITE_S, watch.OTHERS_SPEAK_S = 0.3, 2.0, 0.5, 1.0
 mine = watch.Watch(Path(folder), run="r", rank=int(rank), num_ranks=2, stall_timeout_s=float(stall) or None)
 mine.start()
 assert mine.sees(1 - int(rank))
@@ -40,7 +42,7 @@ def works():
 try:
     with progress.phase("update"):
         if work == "fails":
-            time.sleep(2.5)
+            time.sleep(1.5)
             raise RuntimeError("the loss is\\nnot finite")
         if work == "works":
             works()
@@ -72,8 +74,18 @@ def two_ranks(folder: Path, first: str, second: str, stall: float = 0) -> list[s
     ranks = [start(folder, 0, first, stall), start(folder, 1, second, stall)]
     for rank in ranks:
         assert rank.stdout is not None and rank.stdout.readline() == "watches\n"
-    time.sleep(1.5)  # until both have written that they are in the update
+    wait_until_known(folder, first, second)
     return ranks
+
+
+def wait_until_known(folder: Path, *works: str) -> None:
+    """Until the ranks have written that they are in the update, and have read that of each other."""
+    until = time.monotonic() + BOUND_S
+    waiting = [folder / ".ranks" / f"{rank}.json" for rank, work in enumerate(works) if work != "ends"]
+    while any(json.loads(path.read_text())["phase"] != "update" for path in waiting):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    time.sleep(0.6)  # two looks
 
 
 def end(rank: subprocess.Popen[str], since: float) -> Ended:
@@ -152,7 +164,7 @@ def test_a_rank_that_works_keeps_the_others_waiting(tmp_path: Path):
 def test_a_rank_that_ends_as_it_should_ends_nobody(tmp_path: Path):
     ranks = two_ranks(tmp_path, "works", "ends")
     ranks[1].communicate()
-    time.sleep(2.5)
+    time.sleep(1.5)
     assert ranks[0].poll() is None
     ranks[0].kill()
     ranks[0].communicate()
