@@ -72,14 +72,15 @@ def near_duplicates_of(members: Sequence[Question], threshold: float, counts: Co
         words = sorted(words_of(question.query), key=lambda word: (counts[word], word))
         bags.append(Counter(words))
         prefix = set(words[: len(words) - math.ceil(least * len(words)) + 1])
-        for other in sorted({earlier for word in prefix for earlier in with_word[word]}):
-            if (likeness := likeness_of(members[other], question, bags[other], bags[index])) >= threshold:
-                yield Case(
-                    check="near_duplicate_query",
-                    question=question.question_id,
-                    detail=f"{members[other].question_id} asks nearly the same ({likeness:.0%} of the words)",
-                )
-                break
+        others = sorted({earlier for word in prefix for earlier in with_word[word]})
+        found = [(likeness_of(members[other], question, bags[other], bags[index]), -other) for other in others]
+        likeness, place = max(found, default=(0.0, 0))
+        if likeness >= threshold:
+            yield Case(
+                check="near_duplicate_query",
+                question=question.question_id,
+                detail=f"{members[-place].question_id} asks nearly the same ({likeness:.0%} of the words)",
+            )
         for word in prefix:
             with_word[word].append(index)
 

@@ -16,6 +16,7 @@ from rft.data.formats import open_dataset
 from rft.data.readers.csv_rows import CsvRow
 from rft.data.readers.data_files import source_path
 from rft.data.readers.jsonl_dataset import JsonlDataset
+from rft.data.readers.perma import QUESTIONS as PERMA_QUESTIONS
 from rft.data.readers.personamem_csv import CsvName, RowReader, rows_of, table_files
 from rft.data.readers.personamem_histories import history_path, parse_history_file, to_context
 from rft.data.readers.personamem_v2 import PersonaMemV2
@@ -31,8 +32,8 @@ WindowName = Literal["32k", "128k", "1M"]
 Layout = tuple[str | None, list[WindowName]]
 """A `data.format`, None where it is not known, and the windows that are there; none where windows mean nothing."""
 
-ONE_FILE = ("longmemeval", "locomo")
-"""Formats of one file, which begins with the name."""
+ONE_FILE = ("longmemeval", "locomo_plus", "locomo")
+"""Formats of one file, which begins with the name; LoCoMo-Plus lies beside LoCoMo's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,8 @@ def layout_of(source: str) -> Layout:
         return "personamem_v1", found
     if (path / "questions.jsonl").exists():
         return "jsonl", []
+    if any(path.glob(PERMA_QUESTIONS)):
+        return "perma", []
     return next((form for form in ONE_FILE if any(path.glob(f"{form}*"))), None), []
 
 
