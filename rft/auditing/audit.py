@@ -7,17 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 
+from rft.auditing.between_histories import odd_lengths, repeated_histories
 from rft.auditing.config import AuditConfig
 from rft.auditing.findings import Case, Report, gather
-from rft.auditing.histories import (
-    WINDOW_TOKENS,
-    Job,
-    counter_of,
-    odd_lengths,
-    read_histories,
-    repeated_histories,
-    without_folder,
-)
+from rft.auditing.histories import WINDOW_TOKENS, Job, counter_of, read_histories, without_folder
 from rft.auditing.leaks import Rate, leak_cases, leak_rates, told_of
 from rft.auditing.messages import problems_of_text, stands_for_nothing
 from rft.auditing.options import check_texts

@@ -137,7 +137,7 @@ CHECKS: dict[str, Check] = {
         "Much shorter ones lack what their questions ask, much longer ones cost the memory of the whole batch.",
     ),
     "empty_message": error(
-        "Message without text", "The turn is left out, so the chat reads as if nobody had answered."
+        "Message without text", "The turn is left out, or says nothing: the chat reads as if nobody had answered."
     ),
     "stray_keys": error(
         "Stray keys beside role and content",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import statistics
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain, combinations
+from itertools import chain
 from multiprocessing import get_context
 from typing import Any
 
@@ -25,6 +23,7 @@ from rft.config import DataConfig, ModelConfig
 from rft.data.dataset import Dataset, RecordError, check_cluster
 from rft.data.formats import open_dataset
 from rft.data.readers.data_files import source_path
+from rft.plain_text import without_half_surrogates
 from rft.records import Context, Question
 
 WINDOW_TOKENS = {"32k": 32_000, "128k": 128_000, "1M": 1_000_000}
@@ -37,23 +36,11 @@ HISTORIES_PER_CALL = 8
 FEWEST_CHARS = 25
 """Of a right answer that is looked for in the history: shorter ones may stand there by chance."""
 
-FEWEST_HISTORIES = 5
-"""Of which a usual length can be told."""
-
 FAR_OFF = 1.5
 """Factor between the tokens that a file says it has and those that are counted, from which on it may be cut."""
 
 REFUSED = ("message_format", "unknown_role", "no_user")
 """Checks of messages that say why a reader refuses a history."""
-
-MOST_SHARERS = 10
-"""Histories that have one message, above which it is a phrase."""
-
-MOST_SHARED = 0.6
-"""Share of a history's messages, above which another history that has them is the same one."""
-
-FAR_OUT = 2.25
-"""Factor between a history's length and the median, from which on it is none of its kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +186,12 @@ def counter_of(tokenizer: ModelConfig | None) -> Callable[[Sequence[str]], int]:
     except (OSError, ValueError) as error:
         place, first = tokenizer.model_name_or_path, str(error).splitlines()[0]
         raise ValueError(f"audit.tokenizer: cannot read a tokenizer from {place}: {first}") from None
-    return lambda texts: sum(map(len, loaded(list(texts), add_special_tokens=False)["input_ids"])) if texts else 0
+
+    def count(texts: Sequence[str]) -> int:
+        whole = [without_half_surrogates(text)[0] for text in texts]
+        return sum(map(len, loaded(whole, add_special_tokens=False)["input_ids"])) if whole else 0
+
+    return count
 
 
 # ------------------------------------------------------------------------------------------------------ all of them
@@ -243,55 +235,3 @@ def start_reader(job: Job) -> None:
 def read_here(questions: list[Question]) -> HistoryFacts:
     assert _reader is not None, "made when the process starts"
     return _reader.read(questions)
-
-
-def repeated_histories(facts: Sequence[HistoryFacts], first_row: Mapping[str, Question]) -> Iterator[Case]:
-    """Histories of different clusters that say the same, or most of it.
-
-    Args:
-        first_row: of each history, the first question that links it.
-    """
-    different: dict[frozenset[int], HistoryFacts] = {}
-    for one in facts:
-        if one.said and (first := different.setdefault(one.said, one)) is not one:
-            yield from repeated_case(first, one, first_row)
-    for first, second in pairs_that_share(list(different.values())):
-        yield from repeated_case(first, second, first_row)
-
-
-def repeated_case(first: HistoryFacts, second: HistoryFacts, first_row: Mapping[str, Question]) -> Iterator[Case]:
-    rows = [first_row[one.file] for one in (first, second)]
-    if rows[0].cluster != rows[1].cluster:
-        share = len(first.said & second.said) / min(len(first.said), len(second.said))
-        yield Case(
-            check="repeated_history",
-            question=", ".join(row.question_id for row in rows),
-            file=second.file,
-            detail=f"{share:.0%} of its messages are those of {first.file}, which is of {rows[0].cluster}",
-        )
-
-
-def pairs_that_share(facts: Sequence[HistoryFacts]) -> Iterator[tuple[HistoryFacts, HistoryFacts]]:
-    """Pairs of which one has most messages of the other. Messages that many histories have say nothing of a user."""
-    with_message: dict[int, list[int]] = defaultdict(list)
-    for index, one in enumerate(facts):
-        for message in one.said:
-            with_message[message].append(index)
-    few = [found for found in with_message.values() if 1 < len(found) <= MOST_SHARERS]
-    shared = Counter(pair for found in few for pair in combinations(found, 2))
-    for (first, second), count in sorted(shared.items()):
-        if count > MOST_SHARED * min(len(facts[first].said), len(facts[second].said)):
-            yield facts[first], facts[second]
-
-
-def odd_lengths(facts: Sequence[HistoryFacts]) -> Iterator[Case]:
-    """Histories that are far longer, or far shorter, than the others."""
-    lengths = [one.num_tokens for one in facts if one.num_tokens]
-    if len(lengths) < FEWEST_HISTORIES:
-        return
-    usual = statistics.median(lengths)
-    for one in facts:
-        if one.num_tokens and not 1 / FAR_OUT < one.num_tokens / usual < FAR_OUT:
-            yield Case(
-                check="odd_length", file=one.file, detail=f"{one.num_tokens:,} tokens, the median is {usual:,.0f}"
-            )

@@ -29,6 +29,7 @@ from tests.unit.auditing.builder import (
     write_clean,
     write_table,
 )
+from tests.unit.data.builder import TEMPLATES, make_tokenizer
 from tests.unit.data.readers.test_perma import QUESTION as PERMA_QUESTION
 from tests.unit.data.readers.test_perma import write as write_perma
 
@@ -112,7 +113,8 @@ def test_a_table_of_messages_has_gaps_where_others_have_stray_keys(data: Path) -
 def test_what_the_reader_refuses_is_no_fit_history(data: Path) -> None:
     link = link_of(data)
     change_history(data, link, lambda items: items[2].update(content="half \ud83d of it"))
-    report = audit_of(data)
+    make_tokenizer(TEMPLATES["chatml"]).save_pretrained(data.parent / "tokenizer")
+    report = audit_of(data, f"audit.tokenizer={data.parent / 'tokenizer'}")
     cases = cases_of(report, "history_unusable")
     assert [case.question for case in cases] == [f"train/{number}" for number in range(8)]
     assert "message 2 holds half of a surrogate pair" in cases[0].detail
