@@ -80,7 +80,7 @@ TEST_CARDS = frozenset(
 INVENTED_SSN = frozenset(("078-05-1120", "219-09-9999", "123-45-6789", "111-11-1111", "222-22-2222", "333-33-3333"))
 """Printed in advertisements, or made up by everybody."""
 
-INVENTED_KEY = re.compile(r"example|sample|fake|dummy|your|xxxx|placeholder|redacted", re.IGNORECASE)
+INVENTED_KEY = re.compile(r"example|sample|fake|dummy|your|xxxx|placeholder|redacted|test[_-]", re.IGNORECASE)
 
 RESERVED = re.compile(
     r"(?:.*\.)?(?:example(?:\.(?:com|net|org|edu))?|invalid|test|localhost|local)|(?:.*\.)?(?:email|domain|company)\.com"

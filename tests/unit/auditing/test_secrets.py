@@ -83,9 +83,9 @@ def test_a_number_that_somebody_may_have(text: str) -> None:
     assert [check for check, _ in find_secrets(text)] == ["real_phone"]
 
 
-@given(st.randoms())
-def test_what_our_own_data_invent_is_none(rng: Random) -> None:
-    kind, first, second = draw_private(rng)
+@given(st.integers(0, 10_000))
+def test_what_our_own_data_invent_is_none(seed: int) -> None:
+    kind, first, second = draw_private(Random(seed))
     assert list(find_secrets(f"My {kind} is {first}, not {second}.")) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,14 +265,15 @@ def test_token_counts_that_lie(data: Path) -> None:
 
 
 def test_a_small_kind_of_which_every_right_option_is_the_longest(data: Path) -> None:
-    rows = read_table(data)
-    kind = [row for row in rows if row["pref_type"] == "therapy_background"]
-    assert 8 <= len(kind) < 20
-    for row in kind:
-        row["correct_answer"] += " And there is a little more to say about it."
-    write_table(data, rows)
+    tables = {name: read_table(data, name) for name in ("train", "val", "benchmark")}
+    counts = Counter(row["pref_type"] for rows in tables.values() for row in rows)
+    kind = next(name for name, count in counts.items() if 8 <= count < 20)
+    for name, rows in tables.items():
+        for row in rows:
+            row["correct_answer"] += " And there is a little more to say." if row["pref_type"] == kind else ""
+        write_table(data, rows, name)
     kinds = {case.detail.split(":")[0] for case in cases_of(audit_of(data), "length_leak")}
-    assert "longest, pref_type=therapy_background" in kinds
+    assert f"longest, pref_type={kind}" in kinds
 
 
 def test_the_right_option_is_of_average_length_too_often(data: Path) -> None:
