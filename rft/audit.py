@@ -20,7 +20,8 @@ from rft.auditing.checks import CHECKS
 from rft.auditing.config import AuditConfig
 from rft.auditing.findings import Report
 from rft.config_parser import parse_config, parse_tree
-from rft.process_exit import refused
+from rft.plain_text import without_control_sequences
+from rft.process_exit import refused, status_of
 from rft.reporting.audit_page import render_audit
 
 FIT, NOT_FIT = 0, 1
@@ -79,8 +80,8 @@ def as_lines(report: Report) -> str:
         lines.append(f"  {mark:8}{finding.check} {finding.count}: {CHECKS[finding.check].title}")
         lines.append(f"          {first.place}: {first.detail}")
     lines += [f"  skipped {line}" for line in report.skipped]
-    return "\n".join(lines)
+    return "\n".join(" ".join(without_control_sequences(line).splitlines()) for line in lines)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 from rft.config import load_config
 from rft.probes.probe import Finding, Probe, ask
-from rft.process_exit import refused
+from rft.process_exit import refused, status_of
 
 PROBES = (
     # First, so that the other ranks of a launch need not wait.
@@ -98,4 +98,4 @@ def print_line(name: str, finding: Finding) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

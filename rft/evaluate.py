@@ -24,7 +24,7 @@ from rft.eval.config_check import check_comparison
 from rft.eval.ranks import Ranks
 from rft.eval.results import as_table
 from rft.eval.systems import choose_systems
-from rft.process_exit import FINISHED, INTERRUPTED, leave, refused
+from rft.process_exit import FINISHED, INTERRUPTED, leave, refused, status_of
 from rft.reporting.page import write_report
 from rft.telemetry.provenance import provenance
 
@@ -76,4 +76,4 @@ def compare(config: ComparisonConfig, ranks: Ranks) -> None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    leave(status_of(main))

@@ -18,7 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rft.process_exit import FINISHED, INTERRUPTED, put_off, refused
+from rft.process_exit import FINISHED, INTERRUPTED, put_off, refused, status_of
 from rft.synthetic.generator import write_dataset
 
 SHORT = 1
@@ -123,4 +123,4 @@ def parse_data_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

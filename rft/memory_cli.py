@@ -42,7 +42,7 @@ from rft.config import MemoryConfig, ModelConfig
 from rft.conversations.reading import read_conversations
 from rft.data import prompts
 from rft.plain_text import without_control_sequences
-from rft.process_exit import refused
+from rft.process_exit import refused, status_of
 from rft.records import Message
 from rft.reward.thoughts import split_thought
 
@@ -278,4 +278,4 @@ def one_line(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

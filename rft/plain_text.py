@@ -6,6 +6,7 @@ Nothing else changes: a text of characters, line breaks and tabs comes back as i
 from __future__ import annotations
 
 import re
+import unicodedata
 
 ESCAPE_SEQUENCE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x9b[0-?]*[ -/]*[@-~]"  # colours, moves of the cursor
@@ -18,6 +19,15 @@ ESCAPE_SEQUENCE = re.compile(
 LINE_BREAK = re.compile(r"\r\n?|[\x0b\x0c\x85]")
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 HALF_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+SHOWS_NOTHING = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0"
+)
+"""Ranges of characters without ink that are no white space: joiners, marks of direction, blank letters."""
+
+INVISIBLE = re.compile(f"[{SHOWS_NOTHING}]")
+VISIBLE = re.compile(rf"[^\s\x00-\x1f\x7f-\x9f{SHOWS_NOTHING}]")
 
 
 def without_control_sequences(text: str) -> str:
@@ -34,3 +44,13 @@ def without_half_surrogates(text: str) -> tuple[str, int]:
         return text, 0
     joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     return HALF_SURROGATE.subn("", joined)
+
+
+def has_text(text: str) -> bool:
+    """Whether a text shows anything: white space, control characters and characters without ink do not."""
+    return VISIBLE.search(text) is not None
+
+
+def as_seen(text: str) -> str:
+    """The text for comparing it as a person would: nothing invisible, one form of each character (Unicode's NFKC)."""
+    return text if text.isascii() else INVISIBLE.sub("", unicodedata.normalize("NFKC", text))

@@ -19,7 +19,7 @@ from rft.config import Config, load_config
 from rft.parallel import parallel_mode
 from rft.planning.checks import check
 from rft.planning.size import RunSize, size_of_run
-from rft.process_exit import USERS_MISTAKE, refused
+from rft.process_exit import USERS_MISTAKE, refused, status_of
 
 FITS, DOES_NOT_FIT = 0, 1
 
@@ -91,4 +91,4 @@ def size_of(config: Config, num_ranks: int) -> RunSize | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

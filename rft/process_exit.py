@@ -6,6 +6,7 @@
 75    stopped by SIGTERM or SIGUSR1, because nothing moved for train.stall_timeout_s, or because no server was left; the
       same command continues from the last checkpoint (EX_TEMPFAIL)
 130   stopped by SIGINT, as a shell has it: somebody does not want the run to go on
+141   nobody reads the output on, as behind `| head`; whatever was to be written to files is written (128 + SIGPIPE)
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ USERS_MISTAKE = 2
 FAULT = 70
 TO_BE_CONTINUED = 75
 INTERRUPTED = 130
+OUTPUT_CLOSED = 141
 
 FIRST_SPEAKS_S = 60.0
 """How long the other ranks of a machine leave it to the first to say what a user has to mend."""
@@ -39,6 +41,20 @@ def status_after(stopped: signal.Signals | None) -> int:
     if stopped is None:
         return FINISHED
     return INTERRUPTED if stopped == signal.SIGINT else TO_BE_CONTINUED
+
+
+def status_of(main: Callable[[], int]) -> int:
+    """The status of a command that prints what it finds, quietly where its output is closed before its end.
+
+    Python would print a traceback, and one more when it flushes what is left.
+    """
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_CLOSED
+    return status
 
 
 def refused(mistake: ValueError, wait_s: float = FIRST_SPEAKS_S) -> int:

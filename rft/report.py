@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rft.process_exit import refused
+from rft.process_exit import refused, status_of
 from rft.reporting.page import write_report
 
 
@@ -30,4 +30,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

@@ -17,7 +17,7 @@ from rft.auditing.drops import MANIFEST, read_verdicts, write_without_drops
 from rft.auditing.review import draw, review_material
 from rft.auditing.sources import Source, layout_of, open_sources
 from rft.config import DataConfig
-from rft.process_exit import refused
+from rft.process_exit import refused, status_of
 from rft.reporting.review_page import render_review
 
 
@@ -76,4 +76,4 @@ def parse_review_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

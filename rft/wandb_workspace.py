@@ -14,7 +14,7 @@ import json
 from typing import Any
 
 from rft.extras import need
-from rft.process_exit import FINISHED, leave, refused
+from rft.process_exit import FINISHED, leave, refused, status_of
 from rft.telemetry.charts import CHARTS
 from rft.telemetry.trackers import first_line, shown_name
 
@@ -69,4 +69,4 @@ def as_json(workspace: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    leave(main())
+    leave(status_of(main))

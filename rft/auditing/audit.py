@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 
+from rft.auditing.between_histories import odd_lengths, repeated_histories
 from rft.auditing.config import AuditConfig
 from rft.auditing.findings import Case, Report, gather
-from rft.auditing.histories import WINDOW_TOKENS, Job, counter_of, odd_lengths, read_histories, repeated_histories
+from rft.auditing.histories import WINDOW_TOKENS, Job, counter_of, read_histories, without_folder
 from rft.auditing.leaks import Rate, leak_cases, leak_rates, told_of
+from rft.auditing.messages import problems_of_text, stands_for_nothing
 from rft.auditing.options import check_texts
 from rft.auditing.rows import clusters_in_two_splits, duplicates, misattributed, near_duplicates
-from rft.auditing.secrets import find_secrets
 from rft.auditing.sources import Source, layout_of, open_sources, unused_histories
 from rft.config import ModelConfig
 from rft.records import Question
@@ -100,15 +101,21 @@ def row_cases(config: AuditConfig, source: Source, questions: Sequence[Question]
         near_duplicates(questions, config.audit.near_duplicate),
         misattributed(questions),
         check_texts(questions),
-        secrets_of_rows(questions),
+        texts_of_rows(questions),
     )
 
 
-def secrets_of_rows(questions: Sequence[Question]) -> Iterator[Case]:
+def texts_of_rows(questions: Sequence[Question]) -> Iterator[Case]:
+    """What each text of a row tells by itself."""
     for question in questions:
-        for text in (question.query, question.correct_answer, *question.incorrect_answers):
-            for check, detail in find_secrets(text):
+        answers = (question.correct_answer, *question.incorrect_answers)
+        for text in (question.query, *answers, str(question.columns.get("preference") or "")):
+            for check, detail in problems_of_text(text):
                 yield Case(check=check, question=question.question_id, detail=detail)
+        # An open answer may well be "none".
+        for text in (question.query, *(answers if question.incorrect_answers else ())):
+            if stands_for_nothing(text):
+                yield Case(check="empty_text", question=question.question_id, detail=f"nothing but {text.strip()!r}")
 
 
 def history_cases(
@@ -124,10 +131,12 @@ def history_cases(
         facts = read_histories(source, job, progress)
     except ValueError as error:
         skipped.append(f"histories of {source.dataset.name}: none can be read")
-        return [Case(check="history_unusable", detail=str(error).replace(f"{data.source.rstrip('/')}/", ""))]
-    cluster_of = {q.context_id: q.cluster for questions in source.questions.values() for q in questions}
+        return [Case(check="history_unusable", detail=without_folder(str(error), data.source))]
+    first_row: dict[str, Question] = {}
+    for question in chain.from_iterable(source.questions.values()):
+        first_row.setdefault(question.context_id, question)
     cases = [case for one in facts for case in one.cases]
-    found = [*cases, *repeated_histories(facts, cluster_of), *unused_histories(source)]
+    found = [*cases, *repeated_histories(facts, first_row), *unused_histories(source)]
     return [*found, *odd_lengths(facts)] if data.format == "personamem_v2" else found
 
 

@@ -40,6 +40,9 @@ CHECKS: dict[str, Check] = {
         "Cluster in two splits",
         "The model is tested on a user whose history it has trained on, so the score is no score on new users.",
     ),
+    "empty_split": error(
+        "Split without a row", "Training and evaluation on it stop at once."
+    ),
     "repeated_history": error(
         "One history under two names",
         "The same user is hidden behind two ids, and may be on both sides of a split.",
@@ -70,6 +73,14 @@ CHECKS: dict[str, Check] = {
     # ---------------------------------------------------------------------------------------------- options and query
     "repeated_option": error(
         "Repeated option", "Two letters show the same answer, and only one of them is rewarded."
+    ),
+    "empty_text": error(
+        "Query or option that says nothing",
+        "The row cannot be asked as it was meant, or an option is ruled out at sight.",
+    ),
+    "hidden_options": warning(
+        "Wrong answers that are never shown",
+        "The first three with text become options; the right answer may be among the others.",
     ),
     "query_tells_answer": error(
         "The query gives the answer away", "No history is needed, so the model learns to read the query alone."
@@ -126,7 +137,7 @@ CHECKS: dict[str, Check] = {
         "Much shorter ones lack what their questions ask, much longer ones cost the memory of the whole batch.",
     ),
     "empty_message": error(
-        "Message without text", "The turn is left out, so the chat reads as if nobody had answered."
+        "Message without text", "The turn is left out, or says nothing: the chat reads as if nobody had answered."
     ),
     "stray_keys": error(
         "Stray keys beside role and content",
@@ -157,6 +168,9 @@ CHECKS: dict[str, Check] = {
     "secret": error(
         "Secret that looks real",
         "A model may repeat what it has read: real numbers and keys have to be replaced before anybody trains on them.",
+    ),
+    "real_phone": warning(
+        "Phone number that somebody may have", "A model may repeat it; numbers with 555 are nobody's."
     ),
     "real_domain": warning(
         "E-mail address of a domain that can exist", "The address may be a person's; example.com is nobody's."

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rft.auditing.findings import Case
-from rft.data.readers.cells import parse_python
+from rft.data.dataset import RecordError
+from rft.data.readers.cells import parse_count, parse_json, parse_python
 from rft.data.readers.csv_rows import CsvRow
+from rft.data.readers.personamem_csv import NUM_INCORRECT
 from rft.records import Question
 
 WHO = ("self", "others")
@@ -22,8 +24,8 @@ NOTHING = ("", "none", "null", "nan")
 FORGET = "do not remember"
 
 
-def check_columns(row: CsvRow, question: Question) -> Iterator[Case]:
-    """Values that a column does not have, and columns of which one must be wrong."""
+def check_columns(row: CsvRow, question: Question, window: str) -> Iterator[Case]:
+    """Values that a column does not have, columns of which one must be wrong, wrong answers that are not shown."""
 
     def case(check: str, detail: str) -> Case:
         return Case(check=check, question=question.question_id, detail=detail)
@@ -32,22 +34,51 @@ def check_columns(row: CsvRow, question: Question) -> Iterator[Case]:
     for column, known in (("who", WHO), ("pref_type", PREF_TYPES)):
         if tags[column] not in known:
             yield case("unknown_value", f"{column} is {tags[column]!r}, none of {', '.join(known)}")
-    for problem in impossible_cells(row, question):
+    for column in token_columns(window):
+        if tokens_of(row, column) is None and row.cells[row.column_at[column]].strip():
+            yield case("unknown_value", f"{column} is {row.cells[row.column_at[column]][:40]!r}, no number of tokens")
+    if hidden := len(row.parse("incorrect_answers", parse_json)) - len(question.incorrect_answers):
+        yield case("hidden_options", f"{hidden} of the wrong answers are empty, or behind the first {NUM_INCORRECT}")
+    for problem in impossible_cells(row, question, window):
         yield case("contradicting_columns", problem)
     for problem in contradictions(tags, row.parse("preference", str), row.parse("prev_pref", str)):
         yield case("contradicting_columns", problem)
 
 
-def impossible_cells(row: CsvRow, question: Question) -> Iterator[str]:
-    """A query that is not the user's, evidence outside of its history."""
+def token_columns(window: str) -> tuple[str, ...]:
+    """Columns that count tokens of a history; the first one counts all of them."""
+    return (
+        f"total_tokens_in_chat_history_{window}",
+        f"num_persona_relevant_tokens_{window}",
+        f"num_persona_irrelevant_tokens_{window}",
+    )
+
+
+def total_tokens(row: CsvRow, window: str) -> int | None:
+    """Tokens that the row says its history has; None where it says nothing that can be one."""
+    return tokens_of(row, token_columns(window)[0])
+
+
+def tokens_of(row: CsvRow, column: str) -> int | None:
+    try:
+        found: int = row.parse(column, parse_count)
+    except RecordError:
+        return None
+    return found if found >= 0 else None
+
+
+def impossible_cells(row: CsvRow, question: Question, window: str) -> Iterator[str]:
+    """A query that is not the user's, evidence or a part outside of its history."""
     role = row.parse("user_query", parse_python).get("role")
     if role != "user":
         yield f"user_query has the role {role!r}"
-    window = question.context_id.removeprefix("data/chat_history_").partition("/")[0]
-    distance = question.columns["distance_tokens"]
-    total = row.cells[row.column_at[f"total_tokens_in_chat_history_{window}"]]
-    if distance < 0 or (total.isdecimal() and 0 < int(total) < distance):
+    distance, total = question.columns["distance_tokens"], total_tokens(row, window)
+    if distance < 0 or (total and total < distance):
         yield f"the evidence is {distance} tokens before the query, in a history of {total}"
+    for column in token_columns(window)[1:]:
+        part = tokens_of(row, column)
+        if total and part and part > total:
+            yield f"{column} is {part}, in a history of {total}"
 
 
 def contradictions(tags: Mapping[str, str], preference: str, previous: str) -> Iterator[str]:

@@ -17,11 +17,12 @@ class AuditSettings:
     """Cases allowed by the name of a check (docs/auditing.md); null is any number. By default an error is allowed
     nowhere and a warning everywhere."""
     length_margin: ShareOrZero = 0.05
-    """How far above chance the 95% interval of "the right option is the longest", or the shortest, may begin."""
+    """How far above chance the 95% interval of "the right option is the longest", the shortest or the one nearest to
+    the average may begin."""
     kind_margin: ShareOrZero = 0.10
     """The same within one kind of question, and for words and letters that give the right option away."""
     smallest_kind: PositiveInt = 20
-    """Questions of a kind, below which it is not judged by itself."""
+    """Questions of a kind, below which it is judged by itself only where a rule finds every one of at least 8."""
     fuzzy_evidence: Share = 0.7
     """Evidence that is not in its history word by word, but of whose words, weighted by how rare they are, one message
     holds this share in the same order, counts as changed and not as missing."""

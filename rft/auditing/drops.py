@@ -17,7 +17,8 @@ from rft.data.dataset import RecordError
 from rft.data.readers.csv_rows import CsvRow
 from rft.data.readers.jsonl_dataset import JsonlDataset
 from rft.data.readers.personamem_csv import CsvName, RowReader, csv_path, rows_of, table_files
-from rft.data.readers.personamem_v2 import PersonaMemV2, history_path
+from rft.data.readers.personamem_histories import history_path
+from rft.data.readers.personamem_v2 import PersonaMemV2
 
 MANIFEST = "drops.json"
 

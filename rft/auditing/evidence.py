@@ -9,11 +9,14 @@ from difflib import SequenceMatcher
 from functools import cached_property
 
 from rft.auditing.findings import Case
-from rft.auditing.words import words_of
+from rft.auditing.words import content_words, words_of
 from rft.records import Message, Question
 
 NUM_COMPARED = 3
 """Messages of a history, those with most words in common, that evidence is compared with in full."""
+
+FEWEST_OF_STEM, LONGEST_ENDING = 4, 3
+"""Letters by which forms of one word are alike, and those in which they differ."""
 
 SHOWN = 60
 """Characters of evidence in a case."""
@@ -65,6 +68,14 @@ class EvidenceSearch:
     def case_of(self, question: Question, message: Message) -> Case:
         likeness, number = self.nearest(message)
         shown = f"{message.role}: {plain(message.content)[:SHOWN]!r}"
+        if likeness >= self.threshold and (lost := self.lost_words(question, message)):
+            return Case(
+                check="evidence_missing",
+                question=question.question_id,
+                file=self.file,
+                message=number,
+                detail=f"{shown} is there but for what it tells: {' '.join(lost)!r} is in no message",
+            )
         if likeness >= self.threshold:
             detail = f"{shown} is there with {likeness:.0%} of its words"
             return Case(
@@ -76,6 +87,19 @@ class EvidenceSearch:
             file=self.file,
             detail=f"{shown} is in no message (the nearest, {number}, has {likeness:.0%} of its words)",
         )
+
+    def lost_words(self, question: Question, message: Message) -> list[str]:
+        """What evidence shares with the right answer alone, or with the preference, where no word of it is in the
+        history in any form: the place is there, the fact is not."""
+        answer = content_words(question.correct_answer).difference(*map(content_words, question.incorrect_answers))
+        told = answer | content_words(str(question.columns.get("preference") or ""))
+        telling = (told & content_words(message.content)) - content_words(question.query)
+        return [] if any(map(self.has_form_of, telling)) else sorted(telling)
+
+    def has_form_of(self, word: str) -> bool:
+        """Whether a word, or one that begins as it does, is in the history."""
+        stem = word[: max(FEWEST_OF_STEM, len(word) - LONGEST_ENDING)]
+        return any(other.startswith(stem) for other in self.num_with)
 
     def nearest(self, message: Message) -> tuple[float, int]:
         """The largest share of the evidence's words that one message has in the same order, and its number.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import statistics
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -20,12 +18,13 @@ from rft.auditing.config import AuditSettings
 from rft.auditing.evidence import EvidenceSearch
 from rft.auditing.findings import Case
 from rft.auditing.messages import check_messages
-from rft.auditing.sources import Source, raw_messages
+from rft.auditing.sources import Source, Stored, stored_history
 from rft.config import DataConfig, ModelConfig
 from rft.data.dataset import Dataset, RecordError, check_cluster
 from rft.data.formats import open_dataset
-from rft.data.readers.split_replies import put_together
-from rft.records import Question
+from rft.data.readers.data_files import source_path
+from rft.plain_text import without_half_surrogates
+from rft.records import Context, Question
 
 WINDOW_TOKENS = {"32k": 32_000, "128k": 128_000, "1M": 1_000_000}
 
@@ -37,14 +36,11 @@ HISTORIES_PER_CALL = 8
 FEWEST_CHARS = 25
 """Of a right answer that is looked for in the history: shorter ones may stand there by chance."""
 
-FEWEST_HISTORIES = 5
-"""Of which a usual length can be told."""
-
 FAR_OFF = 1.5
 """Factor between the tokens that a file says it has and those that are counted, from which on it may be cut."""
 
-FAR_OUT = 2.25
-"""Factor between a history's length and the median, from which on it is none of its kind."""
+REFUSED = ("message_format", "unknown_role", "no_user")
+"""Checks of messages that say why a reader refuses a history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +64,14 @@ class HistoryFacts:
     """What is found in one history.
 
     Example:
-        HistoryFacts(file="data/chat_history_32k/h1.json", cases=[], num_tokens=31_842, digest="9f86d0")
+        HistoryFacts(file="data/chat_history_32k/h1.json", cases=[], num_tokens=31_842, said=frozenset({41}))
     """
 
     file: str
     cases: list[Case] = field(default_factory=list)
     num_tokens: int = 0
-    digest: str = ""
-    """Of the messages without the leading system message; empty where there are none."""
+    said: frozenset[int] = frozenset()
+    """A number for each message besides the user's description (`digests_of`)."""
 
 
 class HistoryReader:
@@ -90,26 +86,31 @@ class HistoryReader:
         """The history that `questions` share."""
         file = questions[0].context_id
         try:
-            items, metadata = raw_messages(self.dataset, file)
+            stored = stored_history(self.dataset, file)
         except RecordError as error:
-            detail = f"{error.reason}: {without_folder(error.problem, self.dataset)}"
-            cases = [
-                Case(check="history_unusable", question=q.question_id, file=file, detail=detail) for q in questions
-            ]
-            return HistoryFacts(file=file, cases=cases)
-        cases = list(check_messages(file, items))
-        texts = [text_of(item) for item in items]
-        num_tokens = self.count([text for text in texts if text])
-        cases += self.check_size(file, len(items), num_tokens, metadata)
-        cases += self.check_owner(file, questions, metadata)
-        cases += answers_told(file, texts, questions)
-        search = EvidenceSearch(file, texts, self.job.settings.fuzzy_evidence)
-        if any(question.evidence for question in questions) or metadata:
+            return HistoryFacts(file=file, cases=self.unusable(questions, error))
+        cases = list(check_messages(file, stored.items))
+        if stored.problem is not None and not any(case.check in REFUSED for case in cases):
+            cases += self.unusable(questions, stored.problem)
+        if stored.context is not None:
+            cases += check_owner(stored.context, questions)
+        num_tokens = self.count([text for text in stored.texts if text])
+        cases += self.check_size(file, stored, num_tokens, questions)
+        cases += answers_told(file, stored.shown, questions)
+        search = EvidenceSearch(file, stored.shown, self.job.settings.fuzzy_evidence)
+        if any(question.evidence for question in questions) or stored.metadata:
             cases += [case for question in questions for case in search.check(question)]
-        return HistoryFacts(file=file, cases=cases, num_tokens=num_tokens, digest=digest_of(items, texts))
+        return HistoryFacts(file=file, cases=cases, num_tokens=num_tokens, said=digests_of(stored.shown))
 
-    def check_size(self, file: str, num_messages: int, num_tokens: int, metadata: dict[str, Any]) -> Iterator[Case]:
-        limit = self.job.limit
+    def unusable(self, questions: Sequence[Question], error: RecordError) -> list[Case]:
+        detail = f"{error.reason}: {without_folder(error.problem, self.job.data.source)}"
+        return [
+            Case(check="history_unusable", question=question.question_id, file=question.context_id, detail=detail)
+            for question in questions
+        ]
+
+    def check_size(self, file: str, stored: Stored, num_tokens: int, questions: Sequence[Question]) -> Iterator[Case]:
+        limit, metadata, num_messages = self.job.limit, stored.metadata, len(stored.items)
         if limit is not None and num_tokens > limit:
             yield Case(check="over_budget", file=file, detail=f"{num_tokens:,} tokens, {limit:,} are allowed")
         recorded = metadata.get("total_messages", num_messages)
@@ -117,32 +118,37 @@ class HistoryReader:
             yield Case(
                 check="recorded_totals", file=file, detail=f"total_messages is {recorded}, there are {num_messages}"
             )
-        says = metadata.get("final_token_count")
-        if isinstance(says, int) and says > 0 and not 1 / FAR_OFF < num_tokens / says < FAR_OFF:
+        if is_far_off(metadata.get("final_token_count"), num_tokens):
+            says = metadata["final_token_count"]
             yield Case(
                 check="recorded_totals", file=file, detail=f"final_token_count is {says}, {num_tokens} are counted"
             )
-
-    def check_owner(self, file: str, questions: Sequence[Question], metadata: dict[str, Any]) -> Iterator[Case]:
-        """Where the file says whose it is."""
-        owner = metadata.get("persona_id")
-        if owner is None and not metadata:
-            for question in questions:
-                try:
-                    check_cluster(self.dataset.context(file), question)
-                except RecordError as error:
-                    yield Case(
-                        check="history_of_another", question=question.question_id, file=file, detail=error.problem
-                    )
-            return
+        told: set[Any] = set()
         for question in questions:
-            if str(owner) != question.cluster:
+            total = question.columns.get("total_tokens")
+            if is_far_off(total, num_tokens) and total not in told:
+                told.add(total)
                 yield Case(
-                    check="history_of_another",
+                    check="recorded_totals",
                     question=question.question_id,
                     file=file,
-                    detail=f"the row is of {question.cluster}, the file says persona_id {owner}",
+                    detail=f"the row says {total} tokens, {num_tokens} are counted",
                 )
+
+
+def is_far_off(says: Any, num_tokens: int) -> bool:
+    """Whether a number of tokens is not the one that is counted, however tokenizers differ."""
+    return isinstance(says, int | float) and says > 0 and not says / FAR_OFF < num_tokens < says * FAR_OFF
+
+
+def check_owner(context: Context, questions: Sequence[Question]) -> Iterator[Case]:
+    """Where the history says whose it is."""
+    for question in questions:
+        try:
+            check_cluster(context, question)
+        except RecordError as error:
+            file, detail = context.context_id, error.problem
+            yield Case(check="history_of_another", question=question.question_id, file=file, detail=detail)
 
 
 def answers_told(file: str, texts: Sequence[str | None], questions: Sequence[Question]) -> Iterator[Case]:
@@ -154,22 +160,15 @@ def answers_told(file: str, texts: Sequence[str | None], questions: Sequence[Que
             yield Case(check="answer_in_history", question=question.question_id, file=file, detail=repr(right[:80]))
 
 
-def text_of(item: Any) -> str | None:
-    """A message's text as our reader takes it."""
-    whole = put_together(item)
-    content = whole.get("content") if isinstance(whole, dict) else None
-    return content if isinstance(content, str) and content.strip() else None
+def digests_of(texts: Sequence[str | None]) -> frozenset[int]:
+    """A number for each text, the same one whatever its letters' case and its white space."""
+    said = (" ".join(text.casefold().split()).encode("utf-8", "surrogatepass") for text in texts if text)
+    return frozenset(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) for text in said)
 
 
-def digest_of(items: Sequence[Any], texts: Sequence[str | None]) -> str:
-    start = 1 if items and isinstance(items[0], dict) and items[0].get("role") == "system" else 0
-    said = [text for text in texts[start:] if text]
-    return hashlib.sha256("\0".join(said).encode("utf-8", "surrogatepass")).hexdigest() if said else ""
-
-
-def without_folder(problem: str, dataset: Dataset) -> str:
+def without_folder(problem: str, source: str) -> str:
     """A reader's message without the place of the data set on this machine."""
-    return problem.replace(f"{dataset.config.source.rstrip('/')}/", "")
+    return problem.replace(f"{source_path(source)}/", "")
 
 
 def counter_of(tokenizer: ModelConfig | None) -> Callable[[Sequence[str]], int]:
@@ -187,7 +186,12 @@ def counter_of(tokenizer: ModelConfig | None) -> Callable[[Sequence[str]], int]:
     except (OSError, ValueError) as error:
         place, first = tokenizer.model_name_or_path, str(error).splitlines()[0]
         raise ValueError(f"audit.tokenizer: cannot read a tokenizer from {place}: {first}") from None
-    return lambda texts: sum(map(len, loaded(list(texts), add_special_tokens=False)["input_ids"])) if texts else 0
+
+    def count(texts: Sequence[str]) -> int:
+        whole = [without_half_surrogates(text)[0] for text in texts]
+        return sum(map(len, loaded(whole, add_special_tokens=False)["input_ids"])) if whole else 0
+
+    return count
 
 
 # ------------------------------------------------------------------------------------------------------ all of them
@@ -231,29 +235,3 @@ def start_reader(job: Job) -> None:
 def read_here(questions: list[Question]) -> HistoryFacts:
     assert _reader is not None, "made when the process starts"
     return _reader.read(questions)
-
-
-def repeated_histories(facts: Sequence[HistoryFacts], cluster_of: dict[str, str]) -> Iterator[Case]:
-    """Histories of different clusters that say the same."""
-    files: dict[str, list[str]] = defaultdict(list)
-    for one in facts:
-        if one.digest:
-            files[one.digest].append(one.file)
-    for same in files.values():
-        if len({cluster_of[file] for file in same}) > 1:
-            yield Case(
-                check="repeated_history", file=same[1], detail=f"says the same as {', '.join([same[0], *same[2:]])}"
-            )
-
-
-def odd_lengths(facts: Sequence[HistoryFacts]) -> Iterator[Case]:
-    """Histories that are far longer, or far shorter, than the others."""
-    lengths = [one.num_tokens for one in facts if one.num_tokens]
-    if len(lengths) < FEWEST_HISTORIES:
-        return
-    usual = statistics.median(lengths)
-    for one in facts:
-        if one.num_tokens and not 1 / FAR_OUT < one.num_tokens / usual < FAR_OUT:
-            yield Case(
-                check="odd_length", file=one.file, detail=f"{one.num_tokens:,} tokens, the median is {usual:,.0f}"
-            )

@@ -17,6 +17,9 @@ from rft.data.prompts import LETTERS
 from rft.eval.score import clustered_interval
 from rft.records import Question
 
+FEWEST_OF_KIND = 8
+"""Questions of a kind that is judged however small it is, where a rule finds all of them: by chance once in 65,000."""
+
 MOST_KINDS = 20
 """Values of a tag, above which it names no kinds."""
 
@@ -70,23 +73,28 @@ def leak_rates(dataset: Dataset, questions: Sequence[Question], settings: AuditS
     shown = [question for question in questions if question.incorrect_answers]
     if not shown:
         return []
-    rules = {"longest": longest_is_right, "shortest": shortest_is_right}
+    rules = {"longest": longest_is_right, "shortest": shortest_is_right, "average": average_is_right}
     orders = [dataset.option_order(question) for question in shown]
     hits = {rule: [hit(q, order) for q, order in zip(shown, orders, strict=True)] for rule, hit in rules.items()}
     rates = [rate_of(rule, "all", shown, hits[rule], settings.length_margin) for rule in rules]
     rates.append(rate_of("words", "all", shown, word_hits(shown, settings.seed), settings.kind_margin))
     rates += letter_rates(dataset, shown, settings.kind_margin)
     for kind, members in kinds_of(dataset, shown).items():
-        if len(members) >= settings.smallest_kind:
-            among = [shown[index] for index in members]
-            rates += [
-                rate_of(rule, kind, among, [hits[rule][index] for index in members], settings.kind_margin)
-                for rule in rules
-            ]
+        among = [shown[index] for index in members]
+        for rule in rules:
+            found = [hits[rule][index] for index in members]
+            # Of so few, chance does not make all of them right.
+            if len(members) >= settings.smallest_kind or (len(members) >= FEWEST_OF_KIND and all(found)):
+                rates.append(rate_of(rule, kind, among, found, settings.kind_margin))
     return rates
 
 
-CHECK_OF_RULE = {"longest": "length_leak", "shortest": "length_leak", "words": "word_leak"}
+CHECK_OF_RULE = {
+    "longest": "length_leak",
+    "shortest": "length_leak",
+    "average": "length_leak",
+    "words": "word_leak",
+}
 
 
 def leak_cases(rates: Sequence[Rate]) -> Iterator[Case]:
@@ -131,6 +139,14 @@ def shortest_is_right(question: Question, order: Sequence[int]) -> float:
     """As `longest_is_right`, of the shortest option."""
     lengths = lengths_of(question, order)
     return float(order[lengths.index(min(lengths))] == 0)
+
+
+def average_is_right(question: Question, order: Sequence[int]) -> float:
+    """As `longest_is_right`, of the option whose length is nearest to the mean of all."""
+    lengths = lengths_of(question, order)
+    mean = sum(lengths) / len(lengths)
+    distances = [abs(length - mean) for length in lengths]
+    return float(order[distances.index(min(distances))] == 0)
 
 
 def lengths_of(question: Question, order: Sequence[int]) -> list[int]:

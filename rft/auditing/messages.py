@@ -9,9 +9,13 @@ from typing import Any, get_args
 from rft.auditing.findings import Case
 from rft.auditing.secrets import find_secrets
 from rft.data.readers.split_replies import put_together, stray_keys
+from rft.plain_text import as_seen, has_text
 from rft.records import Role
 
 ROLES = get_args(Role)
+
+NOTHING = frozenset(("none", "null", "nan", "undefined", "n/a", "[]", "{}", '""', "''"))
+"""What programs write where there is no text."""
 
 MOST_KEYS = 3
 """Stray keys that a case names."""
@@ -58,18 +62,33 @@ def problems_of(number: int, item: Any) -> Iterator[tuple[str, str]]:
         mended = put_together(item) is not item
         shown = ", ".join(repr(key[:40]) for key in keys[:MOST_KEYS])
         yield "stray_keys", f"{role}, {len(keys)} stray: {shown}{'; they hold text' if mended else ''}"
-    content = item.get("content")
+    text, content = text_of(item), item.get("content")
     if not isinstance(content, str | None):
         yield "message_format", f"{role}, the content is no text but {type(content).__name__}"
-    elif content is None or not content.strip():
-        # Where the whole text stands under other keys, these are what is wrong.
-        if put_together(item) is item:
-            yield "empty_message", f"{role}, no text"
+    elif text is None:
+        yield "empty_message", f"{role}, no text"
+    elif stands_for_nothing(text):
+        # A person may well answer "none".
+        check = "odd_text" if role == "user" else "empty_message"
+        yield check, f"{role}, nothing but {text.strip()!r}"
     else:
-        yield from problems_of_text(content)
+        yield from problems_of_text(text)
+
+
+def text_of(item: Any) -> str | None:
+    """A message's text as our reader takes it; None where there is none."""
+    whole = put_together(item)
+    content = whole.get("content") if isinstance(whole, dict) else None
+    return content if isinstance(content, str) and has_text(content) else None
+
+
+def stands_for_nothing(text: str) -> bool:
+    """Whether a program wrote the text where a value was missing."""
+    return as_seen(text).strip().casefold() in NOTHING
 
 
 def problems_of_text(text: str) -> Iterator[tuple[str, str]]:
+    """Leftovers and secrets in one text: the check, and what it finds."""
     if MAY_BE_ODD.search(text):
         for name, pattern in ODD_TEXT.items():
             if match := pattern.search(text):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rft.auditing.findings import Case
-from rft.auditing.words import words_of
+from rft.auditing.words import content_words, words_of
 from rft.records import Question
 
 TOLD = 0.8
@@ -13,15 +13,6 @@ TOLD = 0.8
 
 FEWEST_WORDS = 3
 """Of an open answer that a query repeats: a short one may stand in it by chance."""
-
-FILLERS = frozenset(
-    (
-        "the", "and", "for", "with", "who", "his", "her", "its", "their", "that", "this", "from", "likes", "prefers",
-        "enjoys", "loves", "about", "into", "over", "under", "has", "have", "does", "not", "they", "them", "are",
-        "was", "were", "very", "often", "usually", "when", "while", "which", "also", "more", "than", "user",
-    )
-)  # fmt: skip
-"""Words that say nothing of what a preference is about."""
 
 
 def check_texts(questions: Sequence[Question]) -> Iterator[Case]:
@@ -42,8 +33,7 @@ def problems_of(question: Question) -> Iterator[tuple[str, str]]:
         yield "repeated_option", f"two options read {repeated[0][:60]!r}{of_right}"
     if told := told_by_query(question, plain):
         yield "query_tells_answer", f"the query holds {told[:80]!r}"
-    preference = [word for word in words_of(str(question.columns.get("preference") or "")) if len(word) > 2]
-    content = {word for word in preference if word not in FILLERS}
+    content = content_words(str(question.columns.get("preference") or ""))
     if len(content) >= 2 and content <= set(words_of(question.query)):
         yield "query_tells_preference", f"preference {str(question.columns['preference'])[:80]!r}"
 

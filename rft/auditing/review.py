@@ -10,8 +10,7 @@ from typing import Any
 
 from rft.auditing.evidence import EvidenceSearch
 from rft.auditing.findings import Case
-from rft.auditing.histories import text_of
-from rft.auditing.sources import Source, raw_messages
+from rft.auditing.sources import Source, stored_history
 from rft.data.dataset import Dataset, RecordError
 from rft.data.prompts import LETTERS
 from rft.records import Question
@@ -52,8 +51,8 @@ def review_material(source: Source, questions: Sequence[Question], seed: int) ->
     for question in questions:
         file = question.context_id
         if file not in histories:
-            histories[file] = messages_of(source.dataset, file)
-            searches[file] = EvidenceSearch(file, [message["text"] for message in histories[file]], FUZZY)
+            histories[file], shown = messages_of(source.dataset, file)
+            searches[file] = EvidenceSearch(file, shown, FUZZY)
     return {
         "data_set": source.dataset.name,
         "seed": seed,
@@ -62,13 +61,15 @@ def review_material(source: Source, questions: Sequence[Question], seed: int) ->
     }
 
 
-def messages_of(dataset: Dataset, context_id: str) -> list[dict[str, Any]]:
-    """The messages as they are stored, so that numbers are those of the audit; none where the history is unusable."""
+def messages_of(dataset: Dataset, context_id: str) -> tuple[list[dict[str, Any]], list[str | None]]:
+    """The messages as they are stored, so that numbers are those of the audit, and the texts in which evidence is
+    looked for; none where the history is unusable."""
     try:
-        items, _ = raw_messages(dataset, context_id)
+        stored = stored_history(dataset, context_id)
     except RecordError:
-        return []
-    return [{"role": str(item.get("role")) if isinstance(item, dict) else "?", "text": text_of(item)} for item in items]
+        return [], []
+    roles = [str(item.get("role")) if isinstance(item, dict) else "?" for item in stored.items]
+    return [{"role": role, "text": text} for role, text in zip(roles, stored.texts, strict=True)], stored.shown
 
 
 def view_of(dataset: Dataset, question: Question, search: EvidenceSearch) -> dict[str, Any]:

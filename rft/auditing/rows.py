@@ -68,18 +68,27 @@ def near_duplicates_of(members: Sequence[Question], threshold: float, counts: Co
     least = threshold / (2 - threshold)  # shared words / own words, at the least
     with_word: dict[str, list[int]] = defaultdict(list)
     bags: list[Counter[str]] = []
+    numbered: list[frozenset[tuple[str, int]]] = []
     for index, question in enumerate(members):
         words = sorted(words_of(question.query), key=lambda word: (counts[word], word))
         bags.append(Counter(words))
+        numbered.append(frozenset((word, n) for word, count in bags[-1].items() for n in range(count)))
         prefix = set(words[: len(words) - math.ceil(least * len(words)) + 1])
-        for other in sorted({earlier for word in prefix for earlier in with_word[word]}):
-            if (likeness := likeness_of(members[other], question, bags[other], bags[index])) >= threshold:
-                yield Case(
-                    check="near_duplicate_query",
-                    question=question.question_id,
-                    detail=f"{members[other].question_id} asks nearly the same ({likeness:.0%} of the words)",
-                )
-                break
+        others = {earlier for word in prefix for earlier in with_word[word]}
+        # Of many rows from one pattern most pairs end here.
+        near = [
+            other
+            for other in others
+            if 2 * len(numbered[other] & numbered[-1]) >= threshold * (len(numbered[other]) + len(words))
+        ]
+        found = [(likeness_of(members[other], question, bags[other], bags[index]), -other) for other in near]
+        likeness, place = max(found, default=(0.0, 0))
+        if likeness >= threshold:
+            yield Case(
+                check="near_duplicate_query",
+                question=question.question_id,
+                detail=f"{members[-place].question_id} asks nearly the same ({likeness:.0%} of the words)",
+            )
         for word in prefix:
             with_word[word].append(index)
 

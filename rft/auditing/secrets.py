@@ -2,21 +2,35 @@
 
 Looked for: payment cards (an issuer's prefix, the Luhn digit), US social security numbers, IBANs (mod 97), private
 keys, keys of AWS, OpenAI, Anthropic, GitHub, GitLab, Hugging Face, Google, Slack, Stripe, SendGrid and npm, JSON web
-tokens, and e-mail addresses of domains that are not reserved for examples (RFC 2606). Not looked for: phone numbers,
-addresses, passports, passwords: nothing tells a real one from an invented one.
+tokens, e-mail addresses of domains that are not reserved for examples (RFC 2606), and phone numbers outside of the
+555 block kept for fiction. Not looked for: addresses, passports, passwords: nothing tells a real one from an invented
+one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rft.making.private_data import luhn_digit
+from rft.plain_text import as_seen
+
+APART = r"[\s._\u2010-\u2015-]{1,2}"
+"""What stands between the groups of a card's digits."""
 
 PATTERNS = {
-    "card": re.compile(r"(?<![\w.-])\d(?:[ .\u00a0\u2013-]?\d){12,18}(?![\w-])"),
-    "ssn": re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"),
-    "iban": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    "card": re.compile(
+        rf"(?<![\w-])(?<!\d\.)(?:[0-9]{{13,19}}|[0-9]{{4}}(?:{APART}[0-9]{{4}}){{3}}"
+        rf"|[0-9]{{4}}{APART}[0-9]{{6}}{APART}[0-9]{{4,5}})(?![\w-])"
+    ),
+    "ssn": re.compile(
+        r"(?<![\w-])[0-9]{3}-[0-9]{2}-[0-9]{4}(?![\w-])"
+        r"|\b(?i:ssn|social security)[^\d\n]{0,20}[0-9]{3}[ -]?[0-9]{2}[ -]?[0-9]{4}(?![\w-])"
+    ),
+    "iban": re.compile(
+        r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"
+        r"|\b[a-z]{2}[0-9]{2}(?: ?[0-9]{4}){2,7}(?: ?[0-9]{1,3})?\b"
+    ),
     "private key": re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
     "api key": re.compile(
         r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|sk-(?:proj-|ant-|svcacct-)?[\w-]{20,}|gh[pousr]_[A-Za-z0-9]{36}"
@@ -24,19 +38,32 @@ PATTERNS = {
         r"|[sr]k_live_[A-Za-z0-9]{16,}|SG\.[\w-]{16,}\.[\w-]{16,}|npm_[A-Za-z0-9]{36})(?![\w-])"
     ),
     "named key": re.compile(
-        r"\b(?:api[ _-]?key|access[ _-]?key|secret|token|password)[\"']?(?: is|\s*[:=])\s*[\"']?[\w/+-]{20,}",
+        r"\b(?:(?:api|access|account)[ _-]?key|secret|token|password)[\"']?(?: is|\s*[:=])\s*[\"']?[\w/+-]{20,}"
+        r"|\bbearer [\w/+.-]{20,}",
         re.IGNORECASE,
     ),
     "web token": re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
 }
 
+PHONE = re.compile(
+    r"(?<![\w.-])(?:(?:\+?1[ .-]?)?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}"
+    r"|\+[2-9][0-9]{0,2}(?:[ ./()-]{0,2}[0-9]{2,9}){1,5})(?![\w-])"
+)
+"""North American numbers, and others that begin with + and a country's code."""
+
+FICTION = ("447700900", "441632960", "442079460")
+"""How numbers begin that Ofcom keeps for fiction."""
+
+RUN = re.compile(r"(\d)\1{4}|12345|23456|34567|45678|56789|98765")
+"""In numbers that somebody made up."""
+
 EMAIL = re.compile(r"[\w.+-]+@(?P<domain>(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})")
 
 CARD = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
-    r"|3(?:0[0-5]|[68]\d)\d{11}|6(?:011|5\d\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}"
+    r"|3(?:0[0-5]|[68]\d)\d{11}|6(?:011|5\d\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}"
 )
-"""Visa, Mastercard, American Express, Diners Club, Discover, JCB."""
+"""Visa, Mastercard, American Express, Diners Club, Discover, JCB, UnionPay."""
 
 TEST_CARDS = frozenset(
     (
@@ -53,7 +80,7 @@ TEST_CARDS = frozenset(
 INVENTED_SSN = frozenset(("078-05-1120", "219-09-9999", "123-45-6789", "111-11-1111", "222-22-2222", "333-33-3333"))
 """Printed in advertisements, or made up by everybody."""
 
-INVENTED_KEY = re.compile(r"example|sample|fake|dummy|your|xxxx|placeholder|redacted", re.IGNORECASE)
+INVENTED_KEY = re.compile(r"example|sample|fake|dummy|your|xxxx|placeholder|redacted|test[_-]", re.IGNORECASE)
 
 RESERVED = re.compile(
     r"(?:.*\.)?(?:example(?:\.(?:com|net|org|edu))?|invalid|test|localhost|local)|(?:.*\.)?(?:email|domain|company)\.com"
@@ -65,18 +92,36 @@ SHOWN = 4
 
 
 def find_secrets(text: str) -> Iterator[tuple[str, str]]:
-    """The check that each find belongs to (`secret`, `real_domain`), and what it is, without the secret itself."""
+    """The check that each find belongs to (`secret`, `real_domain`, `real_phone`), and what it is, without the secret
+    itself."""
+    text = as_seen(text)
     seen: list[tuple[int, int]] = []
     for kind, pattern in PATTERNS.items():
         for match in pattern.finditer(text):
             start, end = match.span()
             # A key behind its name is found twice.
-            if LOOKS_REAL[kind](match.group()) and not any(start < other and before < end for before, other in seen):
+            if LOOKS_REAL[kind](match.group()) and not overlaps(match.span(), seen):
                 seen.append((start, end))
                 yield "secret", f"{kind} {match.group()[:SHOWN]}... ({end - start} characters)"
+    for match in PHONE.finditer(text):
+        if is_phone(match.group()) and not overlaps(match.span(), seen):
+            yield "real_phone", f"a number that begins with {match.group()[:SHOWN]}"
     for match in EMAIL.finditer(text) if "@" in text else ():
         if not RESERVED.fullmatch(match["domain"].lower()):
             yield "real_domain", f"an address at {match['domain'].lower()}"
+
+
+def overlaps(span: tuple[int, int], others: Iterable[tuple[int, int]]) -> bool:
+    return any(span[0] < end and start < span[1] for start, end in others)
+
+
+def is_phone(text: str) -> bool:
+    """A number of a length that numbers have, and of no block kept for fiction."""
+    digits = re.sub(r"\D", "", text)
+    if not text.startswith("+") or digits.startswith("1"):
+        local = digits[-10:]
+        return local[3:6] != "555" and local[:3] != "555" and not RUN.search(local)
+    return 9 <= len(digits) <= 15 and not RUN.search(digits) and not digits.startswith(FICTION)
 
 
 def is_card(text: str) -> bool:
@@ -92,14 +137,15 @@ def luhn(digits: str) -> bool:
 
 def is_ssn(text: str) -> bool:
     """A number that could have been given out: no area 000, 666 or 900 and more, no group 00, no serial 0000."""
-    area, group, serial = text.split("-")
+    digits = re.sub(r"\D", "", text)
+    area, group, serial = digits[:3], digits[3:5], digits[5:]
     possible = area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
-    return possible and text not in INVENTED_SSN
+    return possible and f"{area}-{group}-{serial}" not in INVENTED_SSN
 
 
 def is_iban(text: str) -> bool:
     """A number whose check digits are right (ISO 13616)."""
-    plain = text.replace(" ", "")
+    plain = text.replace(" ", "").upper()
     if not 15 <= len(plain) <= 34:
         return False
     return int("".join(str(int(letter, 36)) for letter in plain[4:] + plain[:4])) % 97 == 1

@@ -7,16 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rft.auditing.columns import check_columns
+from rft.auditing.columns import check_columns, total_tokens
 from rft.auditing.findings import Case
+from rft.auditing.messages import text_of
 from rft.config import DataConfig
 from rft.data.dataset import Dataset, RecordError
 from rft.data.formats import open_dataset
+from rft.data.readers.csv_rows import CsvRow
 from rft.data.readers.data_files import source_path
 from rft.data.readers.jsonl_dataset import JsonlDataset
+from rft.data.readers.perma import QUESTIONS as PERMA_QUESTIONS
 from rft.data.readers.personamem_csv import CsvName, RowReader, rows_of, table_files
-from rft.data.readers.personamem_v2 import PersonaMemV2, history_path, parse_history_file
-from rft.records import Question
+from rft.data.readers.personamem_histories import history_path, parse_history_file, to_context
+from rft.data.readers.personamem_v2 import PersonaMemV2
+from rft.records import Context, Question
 
 CHECK_OF_REASON = {"duplicate": "duplicate_row", "repeated_option": "repeated_option"}
 """Checks that stand for a reader's reason to refuse a row; any other one makes an `unreadable_row`."""
@@ -28,8 +32,8 @@ WindowName = Literal["32k", "128k", "1M"]
 Layout = tuple[str | None, list[WindowName]]
 """A `data.format`, None where it is not known, and the windows that are there; none where windows mean nothing."""
 
-ONE_FILE = ("longmemeval", "locomo")
-"""Formats of one file, which begins with the name."""
+ONE_FILE = ("longmemeval", "locomo_plus", "locomo")
+"""Formats of one file, which begins with the name; LoCoMo-Plus lies beside LoCoMo's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,8 @@ def layout_of(source: str) -> Layout:
         return "personamem_v1", found
     if (path / "questions.jsonl").exists():
         return "jsonl", []
+    if any(path.glob(PERMA_QUESTIONS)):
+        return "perma", []
     return next((form for form in ONE_FILE if any(path.glob(f"{form}*"))), None), []
 
 
@@ -121,11 +127,19 @@ def read_v2(dataset: PersonaMemV2) -> Source:
                 place = f"{name}/{row.number}"
                 source.cases.append(Case(check=check, question=place, detail=behind_place(error.problem)))
                 continue
-            questions.append(question)
-            source.cases.extend(check_columns(row, question))
+            source.cases.extend(check_columns(row, question, dataset.window))
+            questions.append(with_total(row, question, dataset.window))
+        if not questions:
+            source.cases.append(Case(check="empty_split", detail=f"{name} has no usable row"))
     if not source.questions:
         raise ValueError(f"{dataset.root} has no table of questions; it needs benchmark/text/train.csv or another one")
     return source
+
+
+def with_total(row: CsvRow, question: Question, window: str) -> Question:
+    """The question with `total_tokens`, the length of its history as the row has it, among its columns."""
+    total = total_tokens(row, window)
+    return question if total is None else replace(question, columns={**question.columns, "total_tokens": total})
 
 
 def behind_place(problem: str) -> str:
@@ -164,22 +178,59 @@ def cases_of_counts(dataset: Dataset, split: str, skipped: dict[str, int]) -> It
 # --------------------------------------------------------------------------------------------------------- histories
 
 
-def raw_messages(dataset: Dataset, context_id: str) -> tuple[list[Any], dict[str, Any]]:
-    """The messages of a context as they are stored, and what its file says about itself.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A history as it is stored, and what its reader makes of it.
 
-    Other formats than PersonaMem-v2 give what their readers make of them.
+    Example:
+        Stored(items=[{"role": "user", "content": "Hello."}], texts=["Hello."], metadata={"persona_id": 3},
+               context=Context(...))
+    """
+
+    items: list[Any]
+    """Its messages, whatever they are; of other formats than PersonaMem-v2 those of the reader."""
+    texts: list[str | None]
+    """Of each message, as the reader takes it; None for one without text."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What the file says about itself."""
+    context: Context | None = None
+    """None where the reader refuses it."""
+    problem: RecordError | None = None
+    """Why it does."""
+
+    @property
+    def shown(self) -> list[str | None]:
+        """As `texts`, with None for the user's description, which no prompt shows by default."""
+        return [None, *self.texts[1:]] if self.begins_with_profile else self.texts
+
+    @property
+    def begins_with_profile(self) -> bool:
+        if self.context is not None:
+            return self.context.profile is not None
+        return bool(self.items) and isinstance(self.items[0], dict) and self.items[0].get("role") == "system"
+
+
+def stored_history(dataset: Dataset, context_id: str) -> Stored:
+    """One history.
 
     Raises:
         RecordError: it is absent, or no list of messages.
     """
     if isinstance(dataset, PersonaMemV2):
-        payload = parse_history_file(history_path(dataset.folder, context_id))
-        if not isinstance(payload["chat_history"], list):
+        path = history_path(dataset.folder, context_id)
+        payload = parse_history_file(path)
+        items, metadata = payload["chat_history"], payload["metadata"]
+        if not isinstance(items, list):
             raise RecordError("history_format", f"{context_id}: chat_history is no list")
-        return payload["chat_history"], payload["metadata"]
+        texts = list(map(text_of, items))
+        try:
+            return Stored(items=items, texts=texts, metadata=metadata, context=to_context(path, context_id, payload))
+        except RecordError as error:
+            return Stored(items=items, texts=texts, metadata=metadata, problem=error)
     context = dataset.context(context_id)
     messages = [*([context.profile] if context.profile else []), *context.messages]
-    return [{"role": message.role, "content": message.content} for message in messages], {}
+    items = [{"role": message.role, "content": message.content} for message in messages]
+    return Stored(items=items, texts=[message.content for message in messages], context=context)
 
 
 def unused_histories(source: Source) -> Iterator[Case]:

@@ -18,7 +18,11 @@ MAX_VALUES = 40
 MAX_CHARS = 300
 """Shown of a case."""
 
-RULES = {"longest": "The longest option is right", "shortest": "The shortest option is right"}
+RULES = {
+    "longest": "The longest option is right",
+    "shortest": "The shortest option is right",
+    "average": "The option nearest to the average length is right",
+}
 
 
 def render_audit(report: Report) -> str:

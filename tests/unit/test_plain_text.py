@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rft.plain_text import without_control_sequences, without_half_surrogates
+from rft.plain_text import as_seen, has_text, without_control_sequences, without_half_surrogates
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,20 @@ def test_half_surrogates_are_taken_out_and_counted_and_whole_ones_joined():
     assert without_half_surrogates("jazz \ud83c !\udf77") == ("jazz  !", 2)
     assert without_half_surrogates("\ud83c\udf77 and \udf77\ud83c") == ("\U0001f377 and ", 2)
     assert without_half_surrogates("\ufeffplain 🎷") == ("\ufeffplain 🎷", 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \n\t", "\u00a0", "\u200b\ufeff\u2060", "\u3164", "\u2800", "\u00ad", "\x00\x07"]
+)
+def test_what_shows_nothing_is_no_text(text: str):
+    assert not has_text(text)
+
+
+@pytest.mark.parametrize("text", ["a", ".", " 0 ", "שלום", "🎷", "👩\u200d👩", "\u200bx"])
+def test_whatever_shows_is_text(text: str):
+    assert has_text(text)
+
+
+def test_texts_that_look_the_same_are_the_same():
+    assert as_seen("ca\u00adf\u200be\u0301") == as_seen("café") == "café"
+    assert as_seen("\uff21\u00a0b") == "A b"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rft.process_exit import USERS_MISTAKE, refused
+from rft.process_exit import OUTPUT_CLOSED, USERS_MISTAKE, refused
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,3 +82,24 @@ def test_a_launcher_s_end_is_silent_for_the_others():
         other.terminate()
         assert other.wait(timeout=10) == -signal.SIGTERM
         assert other.stderr.read() == b""
+
+
+@pytest.mark.parametrize("length", [1, 99_999])
+def test_a_closed_output_ends_a_command_quietly(length: int):
+    code = (
+        "import sys; from rft.process_exit import status_of; sys.stdin.readline(); "
+        f"sys.exit(status_of(lambda: print('x' * {length}) or 0))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    assert process.communicate(b"\n", timeout=60)[1] == b""
+    assert process.returncode == OUTPUT_CLOSED
+
+
+@pytest.mark.parametrize("name", ["audit", "doctor", "evaluate", "make_data", "memory_cli", "plan", "report", "review"])
+def test_every_command_that_prints_ends_so(name: str):
+    assert "status_of(main)" in (ROOT / "rft" / f"{name}.py").read_text()

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from rft.data.readers.split_replies import put_together
+from rft.plain_text import has_text
 from rft.records import Message, Role
 
 LARGEST_COUNT = 2**53
@@ -70,7 +71,7 @@ def parse_optional(text: str) -> str | None:
 
 def parse_text(text: str) -> str:
     """A text that is not blank."""
-    if not text.strip():
+    if not has_text(text):
         raise CellError("is empty")
     return text
 
@@ -94,7 +95,13 @@ def to_messages(items: Any) -> Iterator[Message | None]:
             raise CellError(f"message {index} has the role {role!r} instead of system, user or assistant")
         if not isinstance(content, str | None):
             raise CellError(f"message {index} has a content that is not text")
-        yield (Message(role=role, content=encodable(content)) if content and content.strip() else None)
+        if not content or not has_text(content):
+            yield None
+            continue
+        try:
+            yield Message(role=role, content=encodable(content))
+        except CellError as error:
+            raise CellError(f"message {index} {error}") from None
 
 
 def text_of(item: Mapping[str, Any], key: str) -> str:
@@ -106,7 +113,7 @@ def text_of(item: Mapping[str, Any], key: str) -> str:
         raise CellError(f"{key} is neither text nor a number")
     if isinstance(value, float) and not math.isfinite(value):
         raise CellError(f"{key} is {value}, which is no number and no text")
-    if not str(value).strip():
+    if not has_text(str(value)):
         raise CellError(f"{key} is empty")
     return encodable(str(value))
 

@@ -31,6 +31,7 @@ from rft.data.readers.data_files import SourceFolder
 from rft.data.readers.parquet_rows import find_shards, read_parquet
 from rft.data.readers.rows import read_rows
 from rft.data.readers.tags import distance_bucket, yes_or_no
+from rft.plain_text import has_text
 from rft.records import Question
 
 CsvName = Literal["train", "val", "benchmark"]
@@ -68,7 +69,7 @@ def parse_incorrect(text: str) -> tuple[str, ...]:
     answers = parse_json(text)
     if not isinstance(answers, list) or not all(isinstance(answer, str | None) for answer in answers):
         raise CellError("is not a JSON list of texts")
-    answers = [encodable(answer) for answer in answers if answer and answer.strip()]
+    answers = [encodable(answer) for answer in answers if answer and has_text(answer)]
     if len(answers) < NUM_INCORRECT:
         raise CellError(f"holds {len(answers)} answers, so there are {len(answers) + 1} options instead of 4")
     return tuple(answers[:NUM_INCORRECT])

@@ -10,10 +10,6 @@ are cut out of both tables and the benchmark's personas.
 The released val.csv shares 735 personas with train.csv, and one persona of the benchmark is in both. So by default
 (`data.train_split: persona`) the two files are pooled, rid of the benchmark's personas, and cut by persona.
 
-A history begins with a system message that describes the persona: it is the context's profile. Left out of a history:
-messages whose content is null or empty. Kept: two user messages in a row. Mended: a reply whose text is split over
-stray keys (split_replies.py). What was left out or mended is counted in the manifest (`odd_contexts`).
-
 The release's 511 questions about sensitive information cite evidence that is in no history, as others report. The tag
 `sensitive_evidence` sets such questions apart: nothing in the history tells their answers.
 """
@@ -22,10 +18,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import ClassVar, get_args
 
 import httpx
 from huggingface_hub import snapshot_download
@@ -33,26 +28,20 @@ from huggingface_hub import snapshot_download
 from rft.config import DataConfig
 from rft.data.dataset import (
     Dataset,
-    RecordError,
     Split,
     files_fingerprint,
     held_out_clusters,
     shuffled_options,
 )
-from rft.data.readers.cells import CellError, one_line, parse_count, parse_json, to_messages
-from rft.data.readers.data_files import HEAD_BYTES, SourceFolder, beside, looked_in, source_path, wrong_form
+from rft.data.readers.cells import one_line
+from rft.data.readers.data_files import SourceFolder, beside, looked_in, source_path
 from rft.data.readers.format_options import check_options
-from rft.data.readers.parquet_rows import read_object
 from rft.data.readers.personamem_csv import CsvName, Window, csv_path, read_personas, read_questions, table_files
+from rft.data.readers.personamem_histories import read_history
 from rft.data.readers.sensitive_evidence import NOT_SENSITIVE, TAG, sensitive_tags
-from rft.data.readers.split_replies import put_together
-from rft.git_lfs import POINTER_PROBLEM, POINTER_START, is_pointer
 from rft.records import Context, Question
 
 PAPER_SEED = 42
-
-MOST_NUMBERS = 5
-"""Messages that a note names."""
 
 
 class PersonaMemV2(Dataset):
@@ -209,121 +198,3 @@ def resolve_source(source: str, revision: str | None, window: Window) -> Path:
             f"downloaded at revision {revision} ({one_line(error)}); "
             "check the id, the revision and the network, or set data.source to a folder that holds it"
         ) from None
-
-
-# -------------------------------------------------------------------------------------------------------- histories
-
-
-def read_history(folder: SourceFolder, history_id: str) -> Context:
-    """One history file. Its notes are `recorded_totals` that do not match what is there, `messages_without_text` that
-    are left out, and `replies_put_together`.
-
-    Args:
-        history_id: the file's path in the folder.
-
-    Raises:
-        RecordError: absent, out of the folder, empty, not UTF-8, not whole JSON or not in the layout.
-    """
-    path = history_path(folder, history_id)
-    payload = parse_history_file(path)
-    metadata = payload["metadata"]
-    try:
-        persona = str(parse_count(str(metadata.get("persona_id"))))
-        mended, repaired = mend(payload["chat_history"])
-        stored = list(to_messages(mended))
-    except CellError as error:
-        raise RecordError("history_format", f"{path}: metadata.persona_id or chat_history {error}") from None
-    messages = tuple(message for message in stored if message is not None)
-    if not messages:
-        raise RecordError("history_empty", f"{path}: chat_history has no message with text")
-    notes = {}
-    recorded = metadata.get("total_messages", len(stored))
-    if recorded != len(stored):
-        notes["recorded_totals"] = f"{history_id}: metadata.total_messages is {recorded}, but there are {len(stored)}"
-    if len(messages) < len(stored):
-        notes["messages_without_text"] = (
-            f"{history_id}: {len(stored) - len(messages)} messages without text are left out "
-            f"({numbers(index for index, message in enumerate(stored) if message is None)})"
-        )
-    if repaired:
-        notes["replies_put_together"] = f"{history_id}: text under stray keys is put together ({numbers(repaired)})"
-    profile = messages[0] if messages[0].role == "system" else None
-    return Context(
-        context_id=history_id,
-        messages=messages[1:] if profile else messages,
-        cluster=persona,
-        profile=profile,
-        notes=notes,
-    )
-
-
-def mend(items: Any) -> tuple[Any, list[int]]:
-    """A history's messages with split replies put together, and the numbers of those that were, from 0."""
-    if not isinstance(items, list):
-        return items, []
-    mended = [put_together(item) for item in items]
-    return mended, [index for index, item in enumerate(items) if mended[index] is not item]
-
-
-def numbers(found: Iterable[int]) -> str:
-    """Numbers of messages for a note, the first few of many."""
-    shown = list(found)
-    more = f" and {len(shown) - MOST_NUMBERS} more" if len(shown) > MOST_NUMBERS else ""
-    return f"message {', '.join(map(str, shown[:MOST_NUMBERS]))}{more}, counted from 0"
-
-
-def history_path(folder: SourceFolder, history_id: str) -> Path:
-    """The file of a history: of that name, or with the ending `.parquet` instead.
-
-    Raises:
-        RecordError: there is none, or it may not be read.
-    """
-    path = folder.path / history_id
-    try:
-        if not path.exists() and path.with_suffix(".parquet").is_file():
-            path = path.with_suffix(".parquet")
-        if not path.exists():
-            raise RecordError("history_absent", f"{path} does not exist{beside(path)}")
-        if problem := folder.problem_of(path):
-            raise RecordError("history_link", f"{path} {problem}")
-        if not path.is_file():
-            raise RecordError("history_unreadable", f"{path} cannot be read (it is no file)")
-    except OSError as error:
-        raise RecordError("history_unreadable", f"{path} cannot be read ({error.strerror})") from None
-    return path
-
-
-def parse_history_file(path: Path) -> dict[str, Any]:
-    payload = read_history_table(path) if path.suffix == ".parquet" else read_history_json(path)
-    if not isinstance(payload, dict) or not isinstance(payload.get("metadata"), dict) or "chat_history" not in payload:
-        raise RecordError("history_format", f"{path} has no 'metadata' and 'chat_history' at its top level")
-    return payload
-
-
-def read_history_table(path: Path) -> Any:
-    if is_pointer(path):
-        raise RecordError("history_lfs_pointer", f"{path} {POINTER_PROBLEM}")
-    try:
-        return read_object(path)
-    except ValueError as error:
-        raise RecordError("history_parquet", str(error)) from None
-
-
-def read_history_json(path: Path) -> Any:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecordError("history_unreadable", f"{path} cannot be read ({error.strerror})") from None
-    if problem := wrong_form(content[:HEAD_BYTES]):
-        reason = "history_lfs_pointer" if content.startswith(POINTER_START) else "history_encoding"
-        raise RecordError(reason, f"{path} {problem}")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RecordError("history_encoding", f"{path} is not UTF-8 (byte {error.start})") from None
-    if not text.strip():
-        raise RecordError("history_empty", f"{path} is empty")
-    try:
-        return parse_json(text)
-    except CellError as error:
-        raise RecordError("history_json", f"{path} {error}") from None

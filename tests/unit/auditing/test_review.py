@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
 import re
 import shutil
@@ -12,6 +15,8 @@ from typing import Any
 import pytest
 
 from rft.auditing.review import draw, review_material
+from rft.config import DataConfig
+from rft.data.formats import open_dataset
 from rft.review import main, open_source
 from tests.unit.auditing.builder import (
     audit_of,
@@ -94,6 +99,86 @@ def test_the_page_shows_a_question_and_its_evidence(data: Path, tmp_path: Path) 
     assert "&lt;b&gt;not bold&lt;/b&gt;" in done.stdout
     assert re.search(r'class="message user evidence"', done.stdout)
     assert re.search(r"messages \d+ to \d+: show", done.stdout)
+
+
+DRIVER = """
+(async () => {
+  const told = {}, place = () => byId("place").textContent;
+  const press = (key, target = document, more = {}) =>
+    target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more }));
+  const pressed = () => [...document.querySelectorAll("[aria-pressed=true]")].map((one) => one.dataset.verdict);
+  press("k"); told.first = place();
+  press("2"); told.dropped = [pressed(), byId("done").textContent];
+  press("n"); told.focus = document.activeElement.id;
+  byId("note").value = "why <b>not</b>"; byId("note").dispatchEvent(new Event("input", { bubbles: true }));
+  press("j", byId("note")); told.typed = place();
+  press("Escape", byId("note")); told.left = document.activeElement.id;
+  press("j"); told.second = [place(), pressed(), byId("note").value];
+  press("1"); press("2", document, { ctrlKey: true }); told.kept = pressed();
+  press("j"); press("3"); press("k"); press("k"); told.back = [place(), pressed(), byId("note").value];
+  window.scrollTo(0, 0); press("e"); told.scrolled = window.scrollY > 0;
+  const shown = document.querySelectorAll(".message").length;
+  document.querySelector(".gap").click(); told.opened = document.querySelectorAll(".message").length > shown;
+  let saved = null;
+  URL.createObjectURL = (blob) => { saved = blob; return "#"; };
+  HTMLAnchorElement.prototype.click = function () { told.file = this.download; };
+  press("s"); told.saved = JSON.parse(await saved.text());
+  for (const _ of questions) press("j");
+  told.last = place();
+  const dark = document.createElement("p"); dark.style.color = "var(--page)"; document.body.append(dark);
+  told.page = getComputedStyle(dark).color;
+  document.body.replaceChildren(JSON.stringify(told));
+})();
+"""
+"""Presses every key of the page and leaves what came of it as its only text."""
+
+
+def told_by_browser(page: Path, profile: Path, *flags: str) -> dict[str, Any]:
+    """What `DRIVER` tells of a copy of the page, whose policy lets it run."""
+    text = page.read_text()
+    digest = base64.b64encode(hashlib.sha256(DRIVER.encode()).digest()).decode()
+    driven = page.with_name("driven.html")
+    driven.write_text(
+        text.replace("script-src '", f"script-src 'sha256-{digest}' '").replace(
+            "</body>", f"<script>{DRIVER}</script></body>"
+        )
+    )
+    done = subprocess.run(
+        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic", *flags,
+         f"--user-data-dir={profile}", "--virtual-time-budget=3000", "--dump-dom", driven.as_uri()],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    found = re.search(r"<body>(.*)</body>", done.stdout, re.DOTALL)
+    assert found is not None
+    return dict(json.loads(html.unescape(found[1])))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_the_keys_of_the_page_and_what_it_saves_become_drops(data: Path, tmp_path: Path) -> None:
+    assert main(["sample", str(data), str(tmp_path / "review"), "--questions", "24"]) == 0
+    page = tmp_path / "review" / "review.html"
+    told = told_by_browser(page, tmp_path / "profile")
+    assert told["first"] == told["typed"] == "1 of 24" and told["last"] == "24 of 24"
+    assert told["dropped"] == [["drop"], "1 judged, 1 to drop"]
+    assert (told["focus"], told["left"]) == ("note", "")
+    assert told["second"] == ["2 of 24", [], ""] and told["kept"] == ["keep"]
+    assert told["back"] == ["1 of 24", ["drop"], "why <b>not</b>"]
+    assert told["scrolled"] and told["opened"] and told["file"] == "verdicts.json"
+    verdicts = tmp_path / "verdicts.json"
+    verdicts.write_text(json.dumps(told["saved"]))
+    assert [one["verdict"] for one in told["saved"]["verdicts"].values()] == ["drop", "keep", "unsure"]
+    assert main(["drop", str(data), str(verdicts), str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out/drops.json").read_text())["dropped"] == {"train/0": "why <b>not</b>"}
+    before, after = (trained_on(root) for root in (data, tmp_path / "out"))
+    assert len(before) == len(after) + 1 and set(after) < set(before)
+    dark = told_by_browser(page, tmp_path / "dark", "--blink-settings=preferredColorScheme=0")
+    assert (told["page"], dark["page"]) == ("rgb(252, 252, 251)", "rgb(19, 20, 23)")
+
+
+def trained_on(root: Path) -> list[tuple[str, str, str]]:
+    """What tells the questions of the train split apart, as a run reads them."""
+    dataset = open_dataset(DataConfig(source=str(root), train_split="paper"))
+    return [(q.cluster, q.query, q.correct_answer) for q in dataset.split("train").questions]
 
 
 def test_drops_leave_a_data_set_that_can_be_trained_on(data: Path, tmp_path: Path) -> None:

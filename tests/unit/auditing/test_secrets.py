@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rft.auditing.secrets import find_secrets, luhn
+from rft.making.private_data import draw_private
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,15 @@ from rft.auditing.secrets import find_secrets, luhn
         ("token ghp_9aK2mQx7Lr4Tz8Wc3Vb6Nf1Pd5Hj0Ys2Eu7G", "api key"),
         ("key: sk-Qz7Lm2Xv9Rt4Bn6Wk8Pj3Hd5Fs1Gc0", "api key"),
         ("sk-ant-api03-Qz7Lm2Xv9Rt4Bn6Wk8Pj3Hd5", "api key"),
+        ("4539 1488 0343 6467 123, the last three are on its back", "card"),
+        ("no.4539148803436467", "card"),
+        ("4539 1488\n0343 6467", "card"),
+        ("4539\u200b148803436467", "card"),
+        ("\uff14\uff15\uff13\uff19148803436467", "card"),
+        ("SSN 536487219", "ssn"),
+        ("my social security number is 536 48 7219", "ssn"),
+        ("to de89 3704 0044 0532 0130 00 please", "iban"),
+        ("Authorization: Bearer 9aK2mQx7Lr4Tz8Wc3Vb6Nf1Pd5Hj0", "named key"),
     ],
 )
 def test_what_looks_real_is_found_and_not_shown(text: str, kind: str) -> None:
@@ -53,6 +65,9 @@ def test_what_looks_real_is_found_and_not_shown(text: str, kind: str) -> None:
         "passport number 482913",
         "The secret is understandingoneself, as ever",
         "version 1.2.3.4.5.6.7.8.9.10.11.12.13",
+        "call (415) 555-0134, or +44 7700 900123",
+        "from 2024-01-15 to 2024-01-16, 10:00",
+        "+20 30 40 points, and 100 200 3000",
     ],
 )
 def test_what_is_made_for_tests_or_wrong_is_not(text: str) -> None:
@@ -61,6 +76,17 @@ def test_what_is_made_for_tests_or_wrong_is_not(text: str) -> None:
 
 def test_an_address_of_a_real_domain_is_a_case_of_its_own() -> None:
     assert list(find_secrets("ada.l@Gmail.com")) == [("real_domain", "an address at gmail.com")]
+
+
+@pytest.mark.parametrize("text", ["(415) 867-5309", "call 415-867-5309.", "+1 415.867.5309", "+49 170 1984027"])
+def test_a_number_that_somebody_may_have(text: str) -> None:
+    assert [check for check, _ in find_secrets(text)] == ["real_phone"]
+
+
+@given(st.integers(0, 10_000))
+def test_what_our_own_data_invent_is_none(seed: int) -> None:
+    kind, first, second = draw_private(Random(seed))
+    assert list(find_secrets(f"My {kind} is {first}, not {second}.")) == []
 
 
 def test_several_secrets_of_one_text() -> None:
@@ -76,4 +102,4 @@ def test_one_digit_of_ten_completes_a_number(digits: str) -> None:
 @given(st.text())
 def test_any_text_can_be_searched(text: str) -> None:
     for check, detail in find_secrets(text):
-        assert check in ("secret", "real_domain") and detail
+        assert check in ("secret", "real_domain", "real_phone") and detail

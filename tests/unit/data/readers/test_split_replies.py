@@ -22,6 +22,12 @@ from rft.data.readers.split_replies import put_together, stray_keys
         ({"content": None, "response": "All of it."}, "All of it."),
         ({"response": "All of it."}, "All of it."),
         ({"content": "List:", "items": ["a", "b"]}, "List: a\nb"),
+        ({"content ": "All of it."}, "All of it."),
+        ({"Content": "All", "CONTENT": "of it."}, "All of it."),
+        ({"content": "One.", "2": "Two."}, "One. Two."),
+        ({"message": {"role": "assistant", "content": "All of it."}}, "All of it."),
+        ({"content": "He wrote ", "see you": {"at noon": " and left."}}, "He wrote see you at noon and left."),
+        ({"parts": [{"type": "text", "text": "All"}, {"text": "of it."}]}, "All\nof it."),
     ],
 )  # fmt: skip
 def test_text_under_stray_keys_is_put_behind_the_content(item: dict[str, Any], text: str) -> None:
@@ -33,6 +39,7 @@ def test_text_under_stray_keys_is_put_behind_the_content(item: dict[str, Any], t
     [
         {"role": "user", "content": "Hello."},
         {"role": "user", "content": "Hello.", "timestamp": "2026-01-02", "name": "Ann"},
+        {"role": "user", "content": "Hello.", "finish_reason": "stop", "usage": {"model": "m"}},
         {"role": "user", "content": "Hello.", "confidence": 0.4, "nested": {"a": 1}},
         {"role": "user", "content": [{"type": "text", "text": "Hello."}], "extra words": "x"},
         {"role": "user", "content": ""},
