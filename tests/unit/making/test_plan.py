@@ -95,6 +95,12 @@ def test_secrets_can_belong_to_nobody():
             for card in (first, second):
                 plain = card.replace(" ", "")
                 assert len(plain) == 16 and luhn_digit(plain[:-1]) != int(plain[-1])
+        if kind == "social security number":
+            assert first[3:7] == "-00-"
+        if kind == "passport number":
+            assert len(first) > 9
+        if kind == "bank account number":
+            assert first.startswith("XX00")
         if kind == "phone number":
             assert "555-01" in first
     assert kinds == set(PRIVATE_KINDS)
