@@ -127,7 +127,7 @@ def test_a_limit_of_money_needs_a_price(load: Load):
 
 
 def test_personas_of_a_split_without_questions_are_neither_made_nor_counted(load: Load):
-    config = load("splits={train: {personas: 9}, val: {personas: 1, questions: 4}}")
+    config = load(splits={"train": {"personas": 9}, "val": {"personas": 1, "questions": 4}})
     slots = candidates_of_first_round(config)
     parts = {part.stage: part for part in estimate(config, PROMPTS, slots)}
     assert parts["personas"].requests == parts["conflicts"].requests == 1
