@@ -12,14 +12,28 @@ from pathlib import Path
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The lines of a file, none where it is absent; a last one that was cut short is left out."""
-    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    """The lines of a file, none where it is absent; a last one that was cut short is left out.
+
+    Raises:
+        ValueError: a line that is not in UTF-8.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    try:
+        return content[: end_of_last_line(content)].decode("utf-8").split("\n")[:-1]
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path} line {number} is not in UTF-8") from None
 
 
 def keep_whole_lines(path: Path) -> None:
     """Before a file is added to: a line that was cut short must not run into the next one."""
-    if path.exists() and not (text := path.read_text(encoding="utf-8")).endswith("\n"):
-        path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+    if path.exists() and (end := end_of_last_line(content := path.read_bytes())) < len(content):
+        os.truncate(path, end)
+
+
+def end_of_last_line(content: bytes) -> int:
+    """Looked for in bytes: the cut may be in the middle of a character."""
+    return content.rfind(b"\n") + 1
 
 
 def rewrite_lines(path: Path, lines: Iterable[str]) -> None:

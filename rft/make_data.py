@@ -18,7 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rft.process_exit import FINISHED, INTERRUPTED, put_off, refused, status_of
+from rft.process_exit import FINISHED, INTERRUPTED, leave, put_off, refused, status_of
 from rft.synthetic.generator import write_dataset
 
 SHORT = 1
@@ -78,10 +78,12 @@ def write_lm_eval(arguments: argparse.Namespace) -> int:
 def make_with_llm(arguments: argparse.Namespace) -> int:
     from rft.config_parser import parse_config
     from rft.making.actions import create, preview, validate
-    from rft.making.caller import Unfinished
     from rft.making.config import MakingConfig
+    from rft.making.spending import Unfinished
 
     config: MakingConfig = parse_config(MakingConfig, arguments.config, arguments.overrides)
+    if arguments.rows < 1:
+        raise ValueError(f"--rows {arguments.rows}: at least one candidate")
     try:
         if arguments.action == "create":
             text, is_complete = create(config)
@@ -90,6 +92,9 @@ def make_with_llm(arguments: argparse.Namespace) -> int:
         print(validate(config) if arguments.action == "validate" else preview(config, arguments.rows))
     except Unfinished as reason:
         return put_off(reason)
+    except OSError as error:
+        place = error.filename or config.output_dir
+        raise ValueError(f"{place}: {error.strerror}; mend that, and the same command continues") from None
     return FINISHED
 
 
@@ -123,4 +128,4 @@ def parse_data_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(status_of(main))
+    leave(status_of(main))

@@ -59,6 +59,10 @@ class ChatReply:
     """With a failure: one line that names the address, the model and what the server says."""
 
 
+class NoLongerAnswers(ValueError):
+    """So many requests in a row got no answer that nothing more is asked: one line."""
+
+
 class Endpoint:
     """Asks for replies; several threads may share one.
 
@@ -224,7 +228,8 @@ class Endpoint:
             in_a_row, has_answered = self.failures_in_a_row, self.has_answered
         detail = str(self.failed(found.words)) if found.failure is not None else ""
         if in_a_row >= self.patience:
-            raise ValueError(f"{detail} ({in_a_row} failures in a row)")
+            kind = ValueError if found.failure is ReplyFailure.REFUSED_REQUEST else NoLongerAnswers
+            raise kind(f"{detail} ({in_a_row} failures in a row)")
         if not has_answered and found.failure in (ReplyFailure.UNREACHABLE, ReplyFailure.UNREADABLE_REPLY):
             raise ValueError(detail)
         return ChatReply(

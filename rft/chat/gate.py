@@ -8,12 +8,15 @@ Retry-After.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import openai
+from tqdm import tqdm
 
 OVERLOAD_STATUSES = frozenset({429, 503, 529})
 FIRST_LIMIT = 4.0
@@ -22,6 +25,8 @@ SLOW = 4.0
 would make the queue longer, and finish nothing sooner."""
 LONGEST_PAUSE = 600.0
 """Seconds; a Retry-After beyond is waited for in parts, each ended by one attempt."""
+LONG_PAUSE = 60.0
+"""Seconds; such a wait is said."""
 
 
 class Gate:
@@ -44,12 +49,19 @@ class Gate:
         self.fastest_s: float | None = None
         """The least that this mean has been since `forget_times`."""
         self.num_cuts = 0
+        self.is_shut = False
         self._changed = threading.Condition()
 
     def enter(self) -> float:
-        """Waits for room; returns when the attempt began."""
+        """Waits for room; returns when the attempt began.
+
+        Raises:
+            KeyboardInterrupt: it is shut.
+        """
         with self._changed:
             while True:
+                if self.is_shut:
+                    raise KeyboardInterrupt
                 closed_for = self.closed_until - self.now()
                 if closed_for <= 0 and self.in_flight < max(1, int(self.limit)):
                     self.in_flight += 1
@@ -85,6 +97,12 @@ class Gate:
         else:
             self.limit = max(1.0, self.limit - 1 / self.limit)
 
+    def shut(self) -> None:
+        """Lets nothing through any more, those who wait for room included."""
+        with self._changed:
+            self.is_shut = True
+            self._changed.notify_all()
+
     def forget_times(self) -> None:
         """What follows are requests of another length."""
         with self._changed:
@@ -105,16 +123,21 @@ class GatedClient(openai.DefaultHttpxClient):
             response = super().send(request, **more)
             overloaded = response.status_code in OVERLOAD_STATUSES
             pause_s = retry_after(response.headers) if overloaded else 0.0
+            if pause_s >= LONG_PAUSE and self.gate.closed_until <= began:
+                tqdm.write(f"note: {request.url.host} asks to wait {pause_s:,.0f} s", file=sys.stderr)
             return response
         finally:
             self.gate.leave(began, overloaded=overloaded, pause_s=pause_s)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a refusal asks to wait; 0 where it does not say, or says it as a date."""
+    """Seconds that a refusal asks to wait, which it may say as a date (RFC 9110); 0 where it does not say."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             return max(0.0, float(headers.get(name, "")) * unit)
         except ValueError:
             continue
-    return 0.0
+    try:
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0

@@ -15,7 +15,7 @@ from rft.chat.gate import Gate
 from rft.config import to_dict
 from rft.eval.endpoints import open_endpoint
 from rft.making.caller import Caller, Model
-from rft.making.calls import Calls, settle_changes
+from rft.making.calls import SENTENCES, Calls, settle_changes
 from rft.making.candidates import make_candidates
 from rft.making.config import MakingConfig, PromptName
 from rft.making.dataset import filler_of, write_dataset
@@ -30,7 +30,7 @@ from rft.making.seeds import seed_sentences
 from rft.run_lock import RunLock
 
 STAGE_KEYS = {
-    "personas": ("seed", "seed_sentences", "temperature"),
+    "personas": ("seed", "temperature"),
     "preferences": ("kinds", "budget.candidates_per_persona"),
     "conflicts": (),
     "conversations": ("conversation_words",),
@@ -57,12 +57,16 @@ def check_config(config: MakingConfig) -> dict[PromptName, str]:
     Raises:
         ValueError: one line that names the keys and the fix.
     """
-    named = {key: getattr(config.stages, key) for key in ("personas", "preferences", "conversations", "questions")}
-    named |= {f"judges[{place}]": name for place, name in enumerate(config.stages.judges)}
+    named = models_of_stages(config)
+    used = [config.models[name] for name in named.values() if name in config.models]
     problems = [
         (not config.stages.judges, "stages.judges: name at least one model"),
         (not wanted_cells(config), "splits: no questions are asked for; set splits.train.questions and .personas"),
         (not config.history.windows, "history.windows: name 32k or 128k with a number of tokens"),
+        (
+            config.budget.max_cost is not None and not any(source.price_in + source.price_out for source in used),
+            "budget.max_cost: no model has a price; set models.*.price_in and price_out, or budget.max_tokens instead",
+        ),
         *(
             (name not in config.models, f"stages.{key}: there is no models.{name}; models has {sorted(config.models)}")
             for key, name in named.items()
@@ -114,9 +118,18 @@ def opened(config: MakingConfig, prompts: Mapping[PromptName, str]) -> Iterator[
             model.endpoint.client.close()
 
 
+def models_of_stages(config: MakingConfig) -> dict[str, str]:
+    """The model's name by the key that names it."""
+    stages = ("personas", "preferences", "conversations", "questions")
+    named = {stage: str(getattr(config.stages, stage)) for stage in stages}
+    return named | {f"judges[{place}]": name for place, name in enumerate(config.stages.judges)}
+
+
 def open_models(config: MakingConfig) -> dict[str, Model]:
+    """Those that a stage names."""
     models = {}
-    for name, source in config.models.items():
+    for name in dict.fromkeys(models_of_stages(config).values()):
+        source = config.models[name]
         gate = Gate(source.endpoint.concurrency)
         endpoint = open_endpoint(source.endpoint, gate)
         models[name] = Model(name=name, source=source, endpoint=endpoint, gate=gate)
@@ -136,6 +149,9 @@ def settings_of_stages(config: MakingConfig, prompts: Mapping[PromptName, str]) 
             settings[f"models.{name}.endpoint.model"] = source.endpoint.model
             settings[f"models.{name}.structured"] = source.structured
             settings[f"models.{name}.thought_tokens"] = source.thought_tokens
+            settings |= flat(source.endpoint.options, f"models.{name}.endpoint.options.")
+        if stage == "personas":
+            settings[SENTENCES] = seed_sentences(config.seed_sentences, sum_personas(config), config.seed)
         if stage == "options":
             settings["filters.use"] = ["lengths"] if "lengths" in config.filters.use else []
         settings |= {"domain": config.domain, "language": config.language, "prompts.system": SYSTEM}
@@ -187,14 +203,24 @@ def found_at(model: Model) -> str:
     """
     endpoint = model.endpoint
     try:
-        names = [one.id for one in endpoint.client.with_options(timeout=20, max_retries=0).models.list()]
+        client = endpoint.client.with_options(timeout=20, max_retries=0)
+        names = listed_models(client.models.with_raw_response.list(extra_headers=endpoint.headers).content)
     except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
         raise endpoint.failed(str(error)) from None
     except openai.OpenAIError:
+        names = []
+    if not names:
         return f"{endpoint.name} answers, and does not list its models"
     if endpoint.model in names:
         return f"{endpoint.name} is there"
     return f"{endpoint.name} answers, and lists other models: {', '.join(names[:5])}"
+
+
+def listed_models(body: bytes) -> list[str]:
+    try:
+        return [str(one["id"]) for one in json.loads(body)["data"]]
+    except (ValueError, TypeError, KeyError):
+        return []
 
 
 def preview(config: MakingConfig, num_rows: int) -> str:
@@ -227,9 +253,10 @@ def create(config: MakingConfig) -> tuple[str, bool]:
     """
     prompts = check_config(config)
     with opened(config, prompts) as caller:
+        print(estimate_as_text(config, prompts), flush=True)
         made = make_all(caller)
-        folder = write_dataset(config, made, filler_of(config))
-        report = make_report(config, made, caller.calls.rows)
+        folder, longer = write_dataset(config, made, filler_of(config))
+        report = make_report(config, made, caller.calls.rows) | {"histories_longer_than_window": longer}
         path = Path(config.output_dir) / "report.json"
         temporary = path.with_name(".report.json.tmp")
         temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

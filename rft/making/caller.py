@@ -10,29 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
-from rft.chat.endpoint import ChatReply, Endpoint
+from rft.chat.endpoint import ChatReply, Endpoint, NoLongerAnswers
+from rft.chat.failures import ReplyFailure
 from rft.chat.gate import Gate
 from rft.chat.threads import in_threads
 from rft.making.calls import CallRow, Calls
-from rft.making.config import BudgetConfig, MakingConfig, ModelSource, PromptName
+from rft.making.config import MakingConfig, ModelSource, PromptName
 from rft.making.prompts import SYSTEM
 from rft.making.schemas import Reply, form_in_words, read_reply, response_format
 from rft.making.seeds import request_seed
+from rft.making.spending import Spending, Unfinished, charged_tokens, most_prompt_tokens
 from rft.records import Message
-
-BYTES_PER_TOKEN = 2
-"""Of a prompt in UTF-8, reckoned before it is sent: tokenizers of today make fewer tokens of any language's texts."""
-
-
-class Unfinished(Exception):
-    """The run stops here, and the same command continues: one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,74 +48,6 @@ class Request:
     greedy: bool = False
     check: Callable[[dict[str, Any]], str | None] | None = None
     """Why a reply of the right form cannot be used, or None."""
-
-
-class Spending:
-    """What was spent, and whether one more request may be sent.
-
-    Args:
-        models: for their prices.
-    """
-
-    def __init__(self, config: BudgetConfig, models: dict[str, ModelSource]) -> None:
-        self.config = config
-        self.models = models
-        self.changed = threading.Condition()
-        self.cost = 0.0
-        self.tokens = 0
-        self.held_cost = 0.0
-        self.held_tokens = 0
-        self.num_held = 0
-
-    def price(self, model: str, prompt_tokens: int, completion_tokens: int) -> float:
-        source = self.models[model]
-        return (source.price_in * prompt_tokens + source.price_out * completion_tokens) / 1e6
-
-    def hold(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
-        """Keeps what a request may cost at most; waits where requests on their way may turn out to cost less.
-
-        Raises:
-            Unfinished: there is not so much left.
-        """
-        cost, tokens = self.price(model, prompt_tokens, completion_tokens), prompt_tokens + completion_tokens
-        with self.changed:
-            while problem := self._too_much(cost, tokens):
-                if not self.num_held:
-                    raise Unfinished(problem)
-                self.changed.wait()
-            self.num_held += 1
-            self.held_cost += cost
-            self.held_tokens += tokens
-
-    def _too_much(self, cost: float, tokens: int) -> str | None:
-        limits = [
-            ("max_cost", self.config.max_cost, self.cost + self.held_cost + cost, self.cost),
-            ("max_tokens", self.config.max_tokens, self.tokens + self.held_tokens + tokens, self.tokens),
-        ]
-        for key, most, would_be, spent in limits:
-            if most is not None and would_be > most:
-                return (
-                    f"budget.{key} = {most:,} leaves no room for one more request ({spent:,.6g} spent); raise it, and "
-                    "the same command continues"
-                )
-        return None
-
-    def settle(self, model: str, held: tuple[int, int], spent: tuple[int, int]) -> None:
-        """The request is over: what was held for it is free, and what it cost is spent; tokens of prompt and reply."""
-        with self.changed:
-            self.num_held -= 1
-            self.held_cost -= self.price(model, *held)
-            self.held_tokens -= sum(held)
-            self._add(model, spent)
-            self.changed.notify_all()
-
-    def add(self, row: CallRow) -> None:
-        with self.changed:
-            self._add(row.model, (row.prompt_tokens, row.completion_tokens))
-
-    def _add(self, model: str, spent: tuple[int, int]) -> None:
-        self.cost += self.price(model, *spent)
-        self.tokens += sum(spent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +99,13 @@ class Caller:
         rows: dict[str, CallRow] = {}
         jobs = ((request.id, request) for request in waiting)
         with tqdm(total=len(waiting), desc=stage, file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
-            for item, row in in_threads(jobs, lambda request: self._last_row(stage, request), max(1, num_threads)):
+            for item, row in in_threads(
+                jobs, lambda request: self._last_row(stage, request), max(1, num_threads), self._interrupted
+            ):
                 rows[item] = row
                 bar.set_postfix_str(f"cost {self.spending.cost:.4f}, {self.spending.tokens:,} tokens")
                 bar.update()
+        self._check_refusals(list(rows.values()))
         unanswered = [row for row in rows.values() if row.may_pass and not self._is_given_up(stage, row)]
         if unanswered:
             raise Unfinished(
@@ -184,6 +113,25 @@ class Caller:
                 "same command asks for them again"
             )
         return {request.id: rows[request.id] for request in waiting}
+
+    def _interrupted(self) -> None:
+        """Ctrl-C: what is on its way is paid for, so it is waited for and kept; nothing more is sent."""
+        tqdm.write("waiting for the replies on their way; Ctrl-C once more does not wait", file=sys.stderr)
+        for model in self.models.values():
+            model.gate.shut()
+
+    def _check_refusals(self, rows: Sequence[CallRow]) -> None:
+        """
+        Raises:
+            ValueError: a model has refused whatever it was ever asked: it is the way of asking that it refuses.
+        """
+        for name in {row.model for row in rows if row.failure == ReplyFailure.REFUSED_REQUEST}:
+            ever = [row for found in self.calls.rows.values() for row in found if row.model == name]
+            if all(row.failure == ReplyFailure.REFUSED_REQUEST for row in ever):
+                raise ValueError(
+                    f"every request was refused: {ever[-1].detail}; models.{name}.structured = json_object or none "
+                    "asks for less"
+                )
 
     def _last_row(self, stage: str, request: Request) -> CallRow:
         row: CallRow | None = None
@@ -211,26 +159,28 @@ class Caller:
         known = self.calls.of(stage, request.id, attempt)
         if any(row.request != digest for row in known):
             raise ValueError(
-                f"{self.calls.path(stage)}: {request.id} was asked for in other words, by another version; choose "
-                "another output_dir"
+                f"{self.calls.path(stage)}: {request.id} was asked for in other words, by another version of this "
+                "program; choose another output_dir"
             )
         if known and (not known[-1].may_pass or self._is_given_up(stage, known[-1])):
             return known[-1]
-        held, spent = (most_prompt_tokens(messages), sent["max_tokens"]), (0, 0)
+        held, spent = (most_prompt_tokens(messages, options), sent["max_tokens"]), (0, 0)
         self.spending.hold(model.name, *held)
         try:
             reply = model.endpoint.reply(
                 messages, sent["max_tokens"], temperature=sent["temperature"], seed=sent["seed"], options=options
             )
-            row = self._row_of(request, attempt, sent["seed"], digest, messages, reply)
+            row = self._row_of(request, attempt, sent["seed"], digest, held, reply)
             spent = row.prompt_tokens, row.completion_tokens
             self.calls.add(stage, row)
+        except NoLongerAnswers as error:
+            raise Unfinished(f"{error}; the same command continues") from None
         finally:
             self.spending.settle(model.name, held, spent)
         return row
 
     def _row_of(
-        self, request: Request, attempt: int, seed: int, digest: str, messages: Sequence[Message], reply: ChatReply
+        self, request: Request, attempt: int, seed: int, digest: str, held: tuple[int, int], reply: ChatReply
     ) -> CallRow:
         value, failure, detail = None, str(reply.failure) if reply.failure else None, reply.detail
         if failure is None:
@@ -239,9 +189,7 @@ class Caller:
                 failure = "cut_off"
             if value is not None and request.check is not None:
                 failure = request.check(value)
-        prompt_tokens, completion_tokens = reply.prompt_tokens, reply.completion_tokens
-        if reply.text and not prompt_tokens and not completion_tokens:  # an endpoint that counts nothing
-            prompt_tokens, completion_tokens = most_prompt_tokens(messages), len(reply.text.encode()) // BYTES_PER_TOKEN
+        prompt_tokens, completion_tokens = charged_tokens(reply, held, self.models[request.model].source)
         return CallRow(
             id=request.id,
             attempt=attempt,
@@ -270,10 +218,6 @@ class Caller:
             Message(role="system", content=system),
             Message(role="user", content=text + form_in_words(request.schema, source.structured)),
         )
-
-
-def most_prompt_tokens(messages: Sequence[Message]) -> int:
-    return sum(len(message.content.encode()) for message in messages) // BYTES_PER_TOKEN + 20
 
 
 def short_hash(value: Any) -> str:

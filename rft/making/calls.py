@@ -11,6 +11,7 @@ import json
 import os
 import threading
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from rft.config_parser import differing_keys
 from rft.jsonl import keep_whole_lines, whole_lines
 
 PASSING = frozenset(map(str, PASSING_FAILURES))
+
+SENTENCES = "seed_sentences"
+"""The setting that holds one sentence per persona."""
 
 STAGES = ("personas", "preferences", "conflicts", "conversations", "questions", "options", "checks")
 """In order; each uses what those before it made."""
@@ -74,6 +78,7 @@ class Calls:
         self.lock = threading.Lock()
         self.rows: dict[str, list[CallRow]] = {stage: [] for stage in STAGES}
         self.found: dict[tuple[str, str, int], list[CallRow]] = {}
+        self.broken: OSError | None = None
         folder.mkdir(parents=True, exist_ok=True)
         for stage in STAGES:
             keep_whole_lines(self.path(stage))
@@ -89,12 +94,22 @@ class Calls:
             return list(self.found.get((stage, item, attempt), ()))
 
     def add(self, stage: str, row: CallRow) -> None:
+        """
+        Raises:
+            OSError: the row is not whole on the disk; nothing more is written, so that it stays the last one.
+        """
         line = json.dumps(dataclasses.asdict(row), ensure_ascii=False) + "\n"
         with self.lock:
-            with self.path(stage).open("a", encoding="utf-8") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            if self.broken is not None:
+                raise self.broken
+            try:
+                with self.path(stage).open("a", encoding="utf-8") as file:
+                    file.write(line)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                self.broken = OSError(error.errno, error.strerror, str(self.path(stage)))
+                raise self.broken from None
             self._keep(stage, row)
 
     def _keep(self, stage: str, row: CallRow) -> None:
@@ -107,7 +122,10 @@ def read_row(path: Path, number: int, line: str) -> CallRow:
         found = json.loads(line)
         return CallRow(**found | {"parents": tuple(found["parents"])})
     except (ValueError, TypeError, KeyError):
-        raise ValueError(f"{path} line {number} is no row of this version; choose another output_dir") from None
+        raise ValueError(
+            f"{path} line {number} is no row of this version; delete that line, and its request is made again, or "
+            "choose another output_dir"
+        ) from None
 
 
 # ----------------------------------------------------------------------------------------------------- a changed config
@@ -128,8 +146,8 @@ def settle_changes(folder: Path, settings: dict[str, dict[str, Any]], on_change:
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "settings.json"
-    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else settings
-    changed = {stage: differing_keys(before.get(stage, {}), settings[stage]) for stage in STAGES}
+    before = read_settings(file) if file.exists() else settings
+    changed = {stage: differing_keys(*comparable(before.get(stage, {}), settings[stage])) for stage in STAGES}
     first = next((place for place, stage in enumerate(STAGES) if changed[stage]), len(STAGES))
     anew = [stage for stage in STAGES[first:] if (folder / f"{stage}.jsonl").exists()]
     if anew and on_change == "refuse":
@@ -139,8 +157,31 @@ def settle_changes(folder: Path, settings: dict[str, dict[str, Any]], on_change:
             "choose another output_dir, or set on_change=restart to make these stages anew"
         )
     for stage in anew:
-        os.replace(folder / f"{stage}.jsonl", folder / f"{stage}.jsonl.before")
+        os.replace(folder / f"{stage}.jsonl", free_name(folder / f"{stage}.jsonl.before"))
     temporary = folder / ".settings.json.tmp"
     temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(temporary, file)
     return anew
+
+
+def comparable(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of the sentences only those that both have: more personas change nothing."""
+    common = min(len(one.get(SENTENCES, ())) for one in (before, now))
+    first, second = (one | {SENTENCES: one.get(SENTENCES, [])[:common]} for one in (before, now))
+    return first, second
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{file} is damaged; delete it if the config is the one that the folder was made with, or choose another "
+            "output_dir"
+        ) from None
+
+
+def free_name(path: Path) -> Path:
+    """The path, or with the first number behind it with which it names nothing yet."""
+    names = (path.with_name(f"{path.name}{number or ''}") for number in count())
+    return next(name for name in names if not name.exists())

@@ -18,21 +18,31 @@ from rft.making.candidates import Candidate
 from rft.making.config import MakingConfig
 from rft.making.people import Person
 from rft.making.rounds import Made
+from rft.making.schemas import cleaned
 from rft.making.seeds import rng_of
 from rft.making.talks import Subject
 
 
-def write_dataset(config: MakingConfig, made: Made, filler: Filler) -> Path:
-    """Writes OUTPUT_DIR/dataset, all at once: what was there before stays until the new one is whole."""
+def write_dataset(config: MakingConfig, made: Made, filler: Filler) -> tuple[Path, dict[str, int]]:
+    """Writes OUTPUT_DIR/dataset, all at once: what was there before stays until the new one is whole.
+
+    Returns:
+        The folder; and for each window how many histories are longer, since the chats that their questions need are.
+    """
     folder = Path(config.output_dir) / "dataset"
     part = folder.with_name("dataset.part")
     shutil.rmtree(part, ignore_errors=True)
     make_folders(part, tuple(config.history.windows))
+    longer = dict.fromkeys(map(str, config.history.windows), 0)
     for split, chosen in made.chosen.items():
-        write_table(part, split, split_rows(config, made, split, chosen, part, filler))
+        rows = list(split_rows(config, made, split, chosen, part, filler))
+        write_table(part, split, rows)
+        for window, budget in config.history.windows.items():
+            column = f"total_tokens_in_chat_history_{window}"
+            longer[window] += len({row["persona_id"] for row in rows if row[column] > budget})
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
-    return folder
+    return folder, longer
 
 
 def split_rows(
@@ -158,7 +168,7 @@ def filler_of(config: MakingConfig) -> Filler:
         return full_filler
     path = Path(config.history.filler)
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        lines = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"history.filler: {path} cannot be read ({error}); name a JSON lines file") from None
     found = [read_exchange(path, number, line) for number, line in enumerate(lines, 1)]
@@ -173,10 +183,10 @@ def filler_of(config: MakingConfig) -> Filler:
 
 def read_exchange(path: Path, number: int, line: str) -> tuple[str, str]:
     try:
-        found = json.loads(line)
+        found = cleaned(json.loads(line))
         user, assistant = found["user"], found["assistant"]
     except (ValueError, KeyError, TypeError):
         user = assistant = None
-    if not (isinstance(user, str) and isinstance(assistant, str) and user.strip() and assistant.strip()):
+    if not (isinstance(user, str) and isinstance(assistant, str) and user and assistant):
         raise ValueError(f'history.filler: {path} line {number} is no object with texts as "user" and "assistant"')
     return user, assistant

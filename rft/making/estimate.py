@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rft.assembly.blocks import count_tokens
 from rft.making.config import MakingConfig, PromptName
 from rft.making.plan import Slot, plan_slots
-from rft.making.rounds import candidates_of_first_round, sum_personas
+from rft.making.rounds import candidates_of_first_round, wanted_cells, wanted_personas
 from rft.making.talks import talk_ids
 
 TOKENS = 1.4
@@ -71,8 +71,11 @@ def part_of(config: MakingConfig, stage: str, model: str, requests: float, promp
 
 
 def people_parts(config: MakingConfig, lengths: Mapping[PromptName, int]) -> list[Part]:
-    stages, people = config.stages, sum_personas(config)
-    lists = Counter((slot.persona, slot.source) for slot in plan_slots(config) if slot.source)
+    stages, numbers = config.stages, set(wanted_personas(config))
+    people = len(numbers)
+    lists = Counter(
+        (slot.persona, slot.source) for slot in plan_slots(config) if slot.source and slot.persona in numbers
+    )
     items = sum(lists.values())
     prompts = people * (lengths["personas"] + 30), len(lists) * (lengths["preferences"] + LINE_TOKENS)
     parts = [
@@ -127,7 +130,7 @@ def options_tokens(config: MakingConfig) -> float:
 def estimate_as_text(config: MakingConfig, prompts: Mapping[PromptName, str]) -> str:
     """Two estimates: where nothing fails, and where every candidate is tried."""
     first = estimate(config, prompts, candidates_of_first_round(config))
-    last = estimate(config, prompts, plan_slots(config))
+    last = estimate(config, prompts, [slot for slot in plan_slots(config) if slot.split in wanted_cells(config)])
     lines = [f"{'stage':14} {'model':12} {'requests':>9} {'prompt tokens':>14} {'reply tokens':>13} {'cost':>10}"]
     lines += [
         f"{one.stage:14} {one.model:12} {one.requests:9,} {one.prompt_tokens:14,} {one.completion_tokens:13,} "

@@ -29,7 +29,7 @@ PLAIN_TYPES = (
 SECRET_SCENARIOS = ("personal_email", "professional_email", "professional_writing", "chat_message", "translation")
 
 DECK = 100
-"""Candidates in a row that hold every kind in its share."""
+"""Candidates in a row that hold every kind in its share, the rarest ones once; they are then a few more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,8 @@ def persona_splits(config: MakingConfig) -> dict[CsvName, range]:
 
 def plan_slots(config: MakingConfig) -> list[Slot]:
     """Every candidate that may be tried, persona by persona."""
-    deck = [cell for cell, count in counted_out(cell_weights(config.kinds), DECK).items() for _ in range(count)]
+    counts = counted_out(cell_weights(config.kinds), DECK)
+    deck = [cell for cell, count in counts.items() for _ in range(max(1, count))]
     seen: dict[Cell, int] = {}
     slots = []
     for split, personas in persona_splits(config).items():

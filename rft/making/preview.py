@@ -22,15 +22,15 @@ PAGE = """\
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }
 article { border: 1px solid #8886; border-radius: 6px; padding: 0 1rem 1rem; margin: 1.5rem 0; }
 .message { white-space: pre-wrap; border-left: 3px solid #8886; padding-left: .7rem; margin: .5rem 0; }
-.user { border-color: #2a6fdb; }
+.user { border-color: light-dark(#2a6fdb, #7fb0ff); }
 .right { font-weight: 600; }
-.passes { color: #15803d; } .dropped { color: #c2410c; }
+.passes { color: light-dark(#15803d, #4ade80); } .dropped { color: light-dark(#c2410c, #fb923c); }
 .soft { opacity: .7; }
 </style>
 </head>
 <body>
 <h1>Preview: {{ candidates | length }} candidates</h1>
-<p>{{ passed }} pass every filter. What is made here is kept: `create` does not pay for it again.</p>
+<p>{{ passed }} pass every filter. What is made here is kept: <code>create</code> does not pay for it again.</p>
 {% for one in candidates %}
 <article>
 <h2>{{ one.slot.id }}: {{ one.slot.cell }}
@@ -46,14 +46,14 @@ article { border: 1px solid #8886; border-radius: 6px; padding: 0 1rem 1rem; mar
 {% endif %}
 {% for talk in one.talks %}
 <details {% if loop.last %}open{% endif %}><summary>conversation {{ loop.index }} of {{ one.talks | length }}</summary>
-{% for message in talk %}<div class="message {{ message.role }}">{{ message.content }}</div>{% endfor %}
+{% for message in talk %}<div class="message {{ message.role }}" dir="auto">{{ message.content }}</div>{% endfor %}
 </details>
 {% endfor %}
 {% if one.question %}
-<p><b>{{ one.question.query }}</b></p>
+<p dir="auto"><b>{{ one.question.query }}</b></p>
 <ol>
 {% for option in one.question.options %}
-<li {% if loop.first %}class="right"{% endif %}>{{ option }} <span class="soft">({{ option | length }})</span></li>
+<li dir="auto" {% if loop.first %}class="right"{% endif %}>{{ option }} <span class="soft">({{ option | length }})</span></li>
 {% endfor %}
 </ol>
 {% if one.blind is not none %}<p class="soft">found without the history: {{ "%.0f%%" | format(100 * one.blind) }}</p>

@@ -1,7 +1,9 @@
 """Secrets that belong to nobody: drawn by a seed, each in a form that real ones do not have.
 
 A language model that invents a number may repeat one that it has read. These cannot be anybody's: card numbers fail
-their checksum, social security numbers begin with 9, telephone numbers are of the block kept for fiction.
+their checksum, social security numbers have the group 00, telephone numbers are of the block kept for fiction, passport
+numbers have ten characters where nine are the most (ICAO Doc 9303), account numbers are of no country and have check
+digits that no IBAN has (ISO 13616).
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ PRIVATE_KINDS: dict[str, Callable[[random.Random], str]] = {
     "credit card number": card_number,
     "social security number": lambda rng: f"9{digits(rng, 2)}-00-{digits(rng, 4)}",
     "phone number": lambda rng: f"({rng.randrange(201, 990)}) 555-01{digits(rng, 2)}",
-    "passport number": lambda rng: f"X00{digits(rng, 6)}",
-    "bank account number": lambda rng: f"0000 {digits(rng, 4)} {digits(rng, 4)}",
+    "passport number": lambda rng: f"X000{digits(rng, 6)}",
+    "bank account number": lambda rng: f"XX00 {digits(rng, 4)} {digits(rng, 4)} {digits(rng, 4)}",
     "e-mail address": lambda rng: f"{rng.choice(('mail', 'home', 'box'))}.{digits(rng, 5)}@example.com",
     "home address": lambda rng: f"{rng.randrange(1000, 9999)} Nowhere Lane, flat {rng.randrange(10, 99)}",
     "API key": api_key,

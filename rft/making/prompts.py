@@ -205,11 +205,16 @@ REPEAT = (
 
 
 def fields_of(text: str) -> set[str]:
-    """
+    """The names in braces, with all that stands in the braces.
+
     Raises:
         ValueError: braces that are no field.
     """
-    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    return {
+        name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+        for _, name, form, conversion in string.Formatter().parse(text)
+        if name is not None
+    }
 
 
 def load_prompts(files: Mapping[PromptName, str]) -> dict[PromptName, str]:
@@ -221,7 +226,7 @@ def load_prompts(files: Mapping[PromptName, str]) -> dict[PromptName, str]:
     prompts = dict(PROMPTS)
     for name, file in files.items():
         try:
-            text = Path(file).read_text(encoding="utf-8")
+            text = Path(file).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"prompts.{name}: {file} cannot be read ({error}); name a text file in UTF-8") from None
         try:

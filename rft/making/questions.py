@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +28,8 @@ QUESTION_PROMPTS: dict[Variant, PromptName] = {
 }
 
 ARTEFACT = re.compile(
-    r"^(right|wrong|query|answer|option)\b.{0,3}[:=]|\b(option|answer) [A-D1-4]\b|```|\bas an AI\b|\bJSON\b|\{\w*\}"
-    r"|\b(right|wrong) answer\b|\bpersonali[sz]ed\b",
+    r"^(right|wrong|query|answer|option)\b.{0,3}[:=]|\b(option|answer) (?-i:[A-D1-4])\b|^\(?(?-i:[A-D])[.):]\s"
+    r"|```|\bas an AI\b|\bJSON\b|\{\w*\}|\b(right|wrong) answer\b|\bpersonali[sz]ed\b",
     re.IGNORECASE | re.MULTILINE,
 )
 """What belongs to the making of a question and not into it."""
@@ -123,13 +124,18 @@ def rewriting_problem(subject: Subject, question: QuestionText, value: Mapping[s
 
 
 def options_problem(subject: Subject, options: Sequence[str], query: str) -> str | None:
-    if len({" ".join(option.lower().split()) for option in options}) < len(options):
+    if len({letters_of(option) or option for option in options}) < len(options):
         return "repeated_option"
     if any(ARTEFACT.search(text) for text in (query, *options)):
         return "artefact"
     if subject.secret:
         secrets = (subject.secret, subject.other_secret)
-        shown = [[secret in text for secret in secrets] for text in (query, *options)]
+        shown = [[letters_of(secret) in letters_of(text) for secret in secrets] for text in (query, *options)]
         if shown != [[False, False], [False, False], [True, False], [False, True], [False, False]]:
             return "secrets_not_as_asked"
     return None
+
+
+def letters_of(text: str) -> str:
+    """Letters and digits alone: what makes two texts differ, and what a secret is in whatever way it is written."""
+    return "".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold()))

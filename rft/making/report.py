@@ -5,6 +5,7 @@ The report depends on config and replies alone: it names no day and no seconds.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,7 +33,7 @@ def make_report(config: MakingConfig, made: Made, rows: Mapping[str, Sequence[Ca
         "filters": list(config.filters.use),
         "calls": {stage: stage_report(config, rows[stage]) for stage in STAGES if rows[stage]},
         "tokens": sum(row.prompt_tokens + row.completion_tokens for found in rows.values() for row in found),
-        "cost": round(sum(cost_of(config, row) for found in rows.values() for row in found), 6),
+        "cost": cost_of(config, [row for found in rows.values() for row in found]),
     }
 
 
@@ -73,13 +74,19 @@ def stage_report(config: MakingConfig, rows: Sequence[CallRow]) -> dict[str, Any
         "failed": dict(sorted(Counter(row.failure for row in rows if row.failure is not None).items())),
         "prompt_tokens": sum(row.prompt_tokens for row in rows),
         "completion_tokens": sum(row.completion_tokens for row in rows),
-        "cost": round(sum(cost_of(config, row) for row in rows), 6),
+        "cost": cost_of(config, rows),
     }
 
 
-def cost_of(config: MakingConfig, row: CallRow) -> float:
-    source = config.models[row.model]
-    return (source.price_in * row.prompt_tokens + source.price_out * row.completion_tokens) / 1e6
+def cost_of(config: MakingConfig, rows: Sequence[CallRow]) -> float:
+    """The same in whatever order the rows came."""
+    prices = {name: (source.price_in, source.price_out) for name, source in config.models.items()}
+    parts = [
+        price * count
+        for row in rows
+        for price, count in zip(prices[row.model], (row.prompt_tokens, row.completion_tokens), strict=True)
+    ]
+    return round(math.fsum(parts) / 1e6, 6)
 
 
 def as_text(report: Mapping[str, Any]) -> str:
@@ -96,10 +103,21 @@ def as_text(report: Mapping[str, Any]) -> str:
         ]
     if report["stopped"]:
         lines.append(f"stopped: {report['stopped']}")
+    lines.append(f"personas: {report['personas']}")
+    lines += by_reason(report["personas_dropped"])
     candidates = report["candidates"]
     lines.append(f"candidates: {candidates['passed']} of {candidates['tried']} passed")
-    ordered = sorted(candidates["dropped"].items(), key=lambda item: (-item[1], item[0]))
-    lines += [f"  {count:5d}  {reason}" for reason, count in ordered]
+    lines += by_reason(candidates["dropped"])
+    lines += [
+        f"{count} histories are longer than history.windows.{window}: the chats that their questions need are"
+        for window, count in report["histories_longer_than_window"].items()
+        if count
+    ]
     requests = sum(stage["requests"] for stage in report["calls"].values())
     lines.append(f"{requests} requests, {report['tokens']:,} tokens, cost {report['cost']:.4f}")
     return "\n".join(lines)
+
+
+def by_reason(counts: Mapping[str, int]) -> list[str]:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [f"  {count:5d}  {reason}" for reason, count in ordered]

@@ -89,6 +89,12 @@ def wanted_cells(config: MakingConfig) -> dict[CsvName, dict[Cell, int]]:
     return {name: counted_out(weights, size) for name, size in sizes.items() if size}
 
 
+def wanted_personas(config: MakingConfig) -> list[int]:
+    """The numbers of all personas whose split has questions."""
+    wanted = wanted_cells(config)
+    return [number for split, personas in persona_splits(config).items() if split in wanted for number in personas]
+
+
 def make_all(caller: Caller) -> Made:
     """Asks for everything.
 
@@ -97,9 +103,8 @@ def make_all(caller: Caller) -> Made:
     """
     config = caller.config
     wanted, controls, slots = wanted_cells(config), controls_of(config), plan_slots(config)
-    numbers = [number for split, personas in persona_splits(config).items() if split in wanted for number in personas]
-    sentences = dict(enumerate(seed_sentences(config.seed_sentences, sum_personas(config), config.seed)))
-    people, failed = make_people(caller, {number: sentences[number] for number in numbers}, slots)
+    sentences = seed_sentences(config.seed_sentences, sum_personas(config), config.seed)
+    people, failed = make_people(caller, {number: sentences[number] for number in wanted_personas(config)}, slots)
     untried = [slot for slot in by_turns(slots) if slot.persona in people]
     candidates: list[Candidate] = []
     num_rounds = 0
@@ -122,7 +127,7 @@ def make_all(caller: Caller) -> Made:
             return made
         batch = next_batch(made, untried)
         distances.append(made.distance)
-        stopped = why_stopped(batch, distances)
+        stopped = why_stopped(batch, distances) if people else "there is no persona"
         if stopped is not None:
             return replace(made, stopped=stopped)
         print(f"round {num_rounds + 1}: {len(batch)} candidates", file=sys.stderr)

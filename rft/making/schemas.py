@@ -8,6 +8,7 @@ hold.
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
@@ -17,6 +18,9 @@ from rft.reward.thoughts import split_thought
 
 CHARS_PER_WORD = 10
 """Room for a message of so many words; most languages need about six characters for a word."""
+
+CONTROL_TOKEN = re.compile(r"<[|｜][^|｜<>]{1,40}[|｜]>")
+"""Such as <|im_end|>: a mark of a chat template that ran into the text."""
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=240)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=60)]
@@ -101,8 +105,10 @@ def read_reply(text: str, schema: type[Reply]) -> tuple[dict[str, Any] | None, s
         return None, "unclosed_thought", ""
     start, end = answer.find("{"), answer.rfind("}")
     try:
-        found = json.loads(answer[start : end + 1])
-        return schema.model_validate(cleaned(found)).model_dump(), None, ""
+        found = cleaned(json.loads(answer[start : end + 1]))
+        value = schema.model_validate(found).model_dump()
+        mark = CONTROL_TOKEN.search(json.dumps(value, ensure_ascii=False))
+        return (None, "control_token", mark[0]) if mark else (value, None, "")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

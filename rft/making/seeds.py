@@ -11,6 +11,8 @@ import json
 import random
 from pathlib import Path
 
+from rft.making.schemas import cleaned
+
 JOBS = (
     "A baker", "A bus driver", "A retired teacher", "A nurse on night shifts", "A bicycle mechanic", "A law student",
     "A translator", "A carpenter", "A software tester", "A farmer", "A hotel clerk", "A violin teacher", "A surveyor",
@@ -90,16 +92,16 @@ def read_sentences(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"seed_sentences: {path} cannot be read ({error}); name a text file in UTF-8") from None
-    return [persona_of(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    return [persona_of(path, number, line) for number, line in enumerate(lines, 1) if cleaned(line)]
 
 
 def persona_of(path: Path, number: int, line: str) -> str:
     if not line.lstrip().startswith("{"):
-        return line.strip()
+        return str(cleaned(line))
     try:
         found = json.loads(line)["persona"]
     except (ValueError, KeyError):
         found = None
-    if not isinstance(found, str) or not found.strip():
+    if not isinstance(found, str) or not cleaned(found):
         raise ValueError(f'seed_sentences: {path} line {number} is no JSON object with a text as "persona"')
-    return found.strip()
+    return str(cleaned(found))

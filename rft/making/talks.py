@@ -9,6 +9,7 @@ from typing import Any
 
 from rft.making.caller import Caller, Request
 from rft.making.config import PromptName
+from rft.making.duplicates import letters_of
 from rft.making.people import Person
 from rft.making.plan import Slot, Variant
 from rft.making.private_data import draw_private
@@ -21,6 +22,9 @@ OTHER_NAMES = (
     "Bao", "Ruth", "Viktor",
 )  # fmt: skip
 
+
+LONG_SENTENCE = 3
+"""Words; of a shorter one, such as "Likes green tea", the rest is a mere topic."""
 
 TALK_PROMPTS: dict[Variant, PromptName] = {
     "plain": "conversation",
@@ -78,8 +82,11 @@ def subject_of(seed: int, slot: Slot, person: Person) -> Subject | str:
         return "no_preference"
     if problem := person.problems.get((slot.source, slot.ordinal)):
         return problem
+    item = items[slot.ordinal]
+    if slot.cell.variant == "updated" and letters_of(item["opposite"]) == letters_of(item["preference"]):
+        return "opposite_repeats_preference"
     names = [name for name in OTHER_NAMES if name not in person.card["name"]]
-    return Subject(slot=slot, person=person, other_name=rng.choice(names), **items[slot.ordinal])
+    return Subject(slot=slot, person=person, other_name=rng.choice(names), **item)
 
 
 def talk_ids(slot: Slot) -> list[str]:
@@ -133,9 +140,15 @@ def talk_problem(subject: Subject, preference: str, value: Mapping[str, Any]) ->
         return "secret_not_in_conversation"
     if subject.slot.cell.variant in ("forget", "secret"):
         return None
-    if preference.lower().strip(". ") in asked.lower():
-        return "preference_stated"
-    return None
+    told = " ".join(text for turn in value["turns"] for text in turn.values())
+    return "preference_stated" if is_stated(preference, told) else None
+
+
+def is_stated(preference: str, text: str) -> bool:
+    """Whether a text says it word for word; of a longer sentence the first word, a verb, may have another form."""
+    words = preference.lower().strip(". ").split()
+    said = " ".join(words[1:] if len(words) > LONG_SENTENCE else words)
+    return said in " ".join(text.lower().split())
 
 
 def messages_of(value: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,17 @@ def test_a_line_cut_short_does_not_run_into_the_next(tmp_path: Path):
     keep_whole_lines(path)
     assert path.read_text() == ""
     keep_whole_lines(tmp_path / "absent")
+
+
+def test_a_line_may_be_cut_in_the_middle_of_a_character(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes('{"a": 1}\n{"a": "é'.encode()[:-1])
+    assert whole_lines(path) == ['{"a": 1}']
+    keep_whole_lines(path)
+    assert path.read_bytes() == b'{"a": 1}\n'
+    path.write_bytes(b'{"a": 1}\n{"a": "\xff"}\n')
+    with pytest.raises(ValueError, match=r"rows.jsonl line 2 is not in UTF-8"):
+        whole_lines(path)
 
 
 def test_a_line_cut_short_is_not_read(tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -92,12 +93,30 @@ def test_nothing_is_sent_before_the_time_that_a_refusal_names():
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
         ({"retry-after": "2"}, 2.0),
         ({"retry-after": "-3"}, 0.0),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0.0),
+        ({"retry-after": "Sun, 06 Nov 19941994 08:49:37 GMT"}, 0.0),
+        ({"retry-after": "nan"}, 0.0),
+        ({"retry-after": "soon"}, 0.0),
         ({}, 0.0),
     ],
 )
 def test_the_time_is_read_from_either_header(headers: dict[str, str], seconds: float):
     assert retry_after(headers) == seconds
+
+
+def test_the_time_may_be_a_date():
+    assert 55 < retry_after({"retry-after": formatdate(time.time() + 60, usegmt=True)}) <= 61
+
+
+def test_a_gate_that_is_shut_lets_nobody_through_and_keeps_nobody_waiting():
+    gate = Gate(1)
+    gate.enter()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(gate.enter)
+        time.sleep(0.05)
+        gate.shut()
+        with pytest.raises(KeyboardInterrupt):
+            waiting.result(timeout=5)
 
 
 def test_every_attempt_of_the_client_passes_the_gate(monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -72,3 +73,33 @@ def test_the_first_of_several_failures_is_told():
 
 def test_no_jobs_no_results():
     assert list(in_threads([], int, 3)) == []
+
+
+def test_ctrl_c_waits_for_those_in_flight_and_a_second_one_does_not():
+    may_end, calls = threading.Event(), 0
+
+    def press() -> None:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    def interrupted() -> None:
+        nonlocal calls
+        calls += 1
+        threading.Timer(0.05, may_end.set if calls == 1 else press).start()
+
+    def work(n: int) -> int:
+        may_end.wait(10)
+        return n
+
+    found = []
+    threading.Timer(0.05, press).start()
+    with pytest.raises(KeyboardInterrupt):
+        for _, n in in_threads(((n, n) for n in range(100)), work, 4, interrupted):
+            found.append(n)
+    assert sorted(found) == [0, 1, 2, 3]
+    may_end.clear()
+    threading.Timer(0.05, press).start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(in_threads(((n, n) for n in range(100)), work, 4, interrupted))
+    assert time.monotonic() - begin < 5 and calls == 2
+    may_end.set()

@@ -13,8 +13,7 @@ import pytest
 from rft.assembly.filler import full_filler
 from rft.config_parser import parse_config
 from rft.make_data import main
-from rft.making.actions import STAGE_KEYS, STAGE_PROMPTS, check_config, settings_of_stages
-from rft.making.caller import Spending, Unfinished
+from rft.making.actions import STAGE_KEYS, STAGE_PROMPTS, check_config, listed_models, settings_of_stages, validate
 from rft.making.calls import STAGES
 from rft.making.config import BudgetConfig, MakingConfig, ModelSource
 from rft.making.dataset import filler_of
@@ -22,6 +21,7 @@ from rft.making.estimate import estimate
 from rft.making.prompts import PROMPTS
 from rft.making.rounds import candidates_of_first_round
 from rft.making.seeds import rng_of
+from rft.making.spending import Spending, Unfinished
 from tests.unit.chat.endpoint_server import Server, error
 from tests.unit.making.conftest import Make
 from tests.unit.making.writer import Writer
@@ -77,6 +77,27 @@ def test_validate_says_what_it_will_cost_and_asks_no_model(
     assert not writer.seen and not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        (b'{"object": "list", "data": [{"id": "a"}, {"id": 3}]}', ["a", "3"]),
+        (b'{"object": "list"}', []),
+        (b'{"data": "none"}', []),
+        (b'{"data": null}', []),
+        (b"[]", []),
+        (b"<html>", []),
+        (b"\xff", []),
+    ],
+)
+def test_whatever_an_endpoint_lists_is_read(body: bytes, names: list[str]):
+    assert listed_models(body) == names
+
+
+def test_a_model_that_no_stage_names_need_not_be_there(load: Load):
+    absent = "models.other={endpoint: {model: m, base_url: 'http://127.0.0.1:9/v1'}}"
+    assert "one round: about" in validate(load(absent))
+
+
 def test_validate_refuses_an_endpoint_where_nobody_is(config_file: Make, capsys: pytest.CaptureFixture[str]):
     assert main(["llm", "validate", str(config_file()), "models.writer.endpoint.base_url=http://127.0.0.1:9/v1"]) == 2
     assert "http://127.0.0.1:9/v1, model scripted: " in capsys.readouterr().err
@@ -96,6 +117,22 @@ def test_the_estimate_counts_the_requests_of_a_first_round_in_which_nothing_fail
     fewer = {part.stage: part for part in estimate(load("filters.use=[hint]"), PROMPTS, slots)}
     assert set(parts) - set(fewer) == {"conflicts", "options"}
     assert fewer["checks"].requests == len(slots) - secrets
+
+
+def test_a_limit_of_money_needs_a_price(load: Load):
+    config = load("models.writer.price_in=0", "budget.max_cost=3")
+    assert check_config(config) == PROMPTS, "one of the two is a price"
+    with pytest.raises(ValueError, match=r"budget.max_cost: no model has a price"):
+        check_config(load("models.writer.price_in=0", "models.writer.price_out=0", "budget.max_cost=3"))
+
+
+def test_personas_of_a_split_without_questions_are_neither_made_nor_counted(load: Load):
+    config = load(splits={"train": {"personas": 9}, "val": {"personas": 1, "questions": 4}})
+    slots = candidates_of_first_round(config)
+    parts = {part.stage: part for part in estimate(config, PROMPTS, slots)}
+    assert parts["personas"].requests == parts["conflicts"].requests == 1
+    assert {slot.persona for slot in slots} == {9}
+    assert parts["preferences"].requests <= 5
 
 
 def test_a_preview_shows_a_few_candidates_and_is_not_paid_for_again(
@@ -149,6 +186,7 @@ def test_each_stage_depends_on_its_own_prompts_models_and_keys(load: Load):
     assert touched("models.writer.price_in=9", "budget.max_cost=1", "history.windows={32k: 9}") == []
     assert touched(question_others="?") == ["questions"]
     assert touched("models.writer.endpoint.model=other") == list(STAGES)
+    assert touched("models.writer.endpoint.options={reasoning: {effort: low}}") == list(STAGES)
 
 
 def test_filler_of_ones_own(load: Load, tmp_path: Path):
@@ -159,6 +197,8 @@ def test_filler_of_ones_own(load: Load, tmp_path: Path):
     draw = filler_of(load(f"history.filler={file}"))
     found = Counter(draw(rng_of(0, number)) for number in range(200))
     assert set(found) == {(pair["user"], pair["assistant"]) for pair in pairs}
+    file.write_text('\ufeff{"user": "half \\ud800", "assistant": "bell\\u0007"}\n')
+    assert filler_of(load(f"history.filler={file}"))(rng_of(0)) == ("half", "bell"), "what no file can hold is left out"
     file.write_text('{"user": "only"}\n')
     with pytest.raises(ValueError, match="line 1 is no object with texts"):
         check_config(load(f"history.filler={file}"))

@@ -111,3 +111,11 @@ def test_near_duplicates_are_the_later_ones():
     assert near_duplicates(texts, 1.0) == set()
     assert near_duplicates([], 0.9) == near_duplicates(["one"], 0.9) == set()
     assert near_duplicates(["?", "?", "!"], 0.9) == {1}
+
+
+def test_a_writer_that_repeats_itself_again_and_again_is_found_out():
+    texts = ["What shall I drink on a quiet evening near the harbour?"] * 30
+    assert near_duplicates(texts, 0.9) == set(range(1, 30))
+    nearly = [f"What shall I drink on a quiet evening near the harbour, number {number}?" for number in range(40)]
+    other = "How do I repair a bicycle tyre on the road?"
+    assert near_duplicates([*nearly, other], 0.9) == set(range(1, 40))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rft.making.config import KindsConfig, MakingConfig
 from rft.making.plan import DECK, Cell, cell_weights, counted_out, plan_slots
 from rft.making.private_data import PRIVATE_KINDS, draw_private, luhn_digit
+from rft.making.rounds import too_few_slots, wanted_cells
 from rft.making.seeds import drawn_sentences, request_seed, rng_of, seed_sentences
 
 Load = Callable[..., MakingConfig]
@@ -41,6 +42,14 @@ def test_a_deck_of_candidates_holds_every_kind_in_its_share(load: Load):
     expected = counted_out(cell_weights(config.kinds), DECK)
     for start in range(0, len(slots), DECK):
         assert Counter(slot.cell for slot in slots[start : start + DECK]) == expected
+
+
+def test_the_rarest_kind_has_candidates_too(load: Load):
+    """Of 1000 questions two are such; a deck of a hundred alone would hold none."""
+    config = load("kinds.others=0.02", "splits={train: {personas: 40, questions: 1000}}")
+    rare = Cell(pref_type="therapy_background", variant="others")
+    assert 0 < wanted_cells(config)["train"][rare] < 5
+    assert too_few_slots(config) == {}
 
 
 def test_in_each_cell_the_right_answer_gets_every_place_by_length_equally_often(load: Load):
@@ -86,6 +95,12 @@ def test_secrets_can_belong_to_nobody():
             for card in (first, second):
                 plain = card.replace(" ", "")
                 assert len(plain) == 16 and luhn_digit(plain[:-1]) != int(plain[-1])
+        if kind == "social security number":
+            assert first[3:7] == "-00-"
+        if kind == "passport number":
+            assert len(first) > 9
+        if kind == "bank account number":
+            assert first.startswith("XX00")
         if kind == "phone number":
             assert "555-01" in first
     assert kinds == set(PRIVATE_KINDS)

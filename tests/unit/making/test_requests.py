@@ -74,13 +74,17 @@ def test_every_prompt_can_be_filled_in_and_names_every_key_of_its_reply():
         ("Is {query} fine?", "lacks \\['preference'\\]"),
         ("Is {query} {preference} {history}?", "has \\['history'\\] besides"),
         ("Is {query} {preference} {?", "has a single brace"),
+        ("Is {query:d} {preference}?", "has \\['query:d'\\] besides"),
+        ("Is {query:{preference}}?", "lacks \\['preference', 'query'\\]"),
+        ("Is {query!r} {preference}?", "has \\['query!r'\\] besides"),
+        ("Is {query.real} {preference[0]} {}?", "lacks \\['preference', 'query'\\]"),
         (None, "cannot be read"),
     ],
 )
 def test_a_prompt_can_be_replaced_by_a_file_with_the_same_fields(tmp_path: Path, text: str | None, problem: str | None):
     file = tmp_path / "hint.txt"
     if text is not None:
-        file.write_text(text + "\n")
+        file.write_bytes(f"\ufeff{text}\r\n".encode())  # as some editors write it
     if problem is None:
         assert load_prompts({"hint": str(file)}) == PROMPTS | {"hint": text}
         return
@@ -150,6 +154,10 @@ def test_what_a_slot_is_about():
     assert subject_of(0, slot(), person({("neutral_preferences", 0): "conflicting_preference"})) == (
         "conflicting_preference"
     )
+    same = person()
+    same.preferences["neutral_preferences"][0]["opposite"] = "likes green  tea"
+    assert subject_of(0, slot("updated"), same) == "opposite_repeats_preference"
+    assert isinstance(subject_of(0, slot(), same), Subject), "nobody is told of the opposite there"
     hidden = subject_of(0, slot("secret", None), person())
     assert isinstance(hidden, Subject) and hidden.secret and hidden.secret != hidden.other_secret
 
@@ -163,6 +171,11 @@ def test_conversations_that_say_it_outright_or_lack_the_secret_are_not_taken():
 
     assert talk_problem(subject, "Likes green tea.", told("She LIKES green tea, so")) == "preference_stated"
     assert talk_problem(subject, "Likes green tea.", told("my third cup of sencha today")) is None
+    longer = "Likes to hike alone at dawn."
+    assert talk_problem(subject, longer, told("As you know I like to  hike alone at dawn")) == "preference_stated"
+    assert talk_problem(subject, longer, told("the sun rose when I came to the hut, nobody there")) is None
+    answered = {"turns": [{"user": "Polish this.", "assistant": "As you like to hike alone at dawn: ..."}]}
+    assert talk_problem(subject, longer, answered) == "preference_stated"
     assert talk_problem(secret_subject(), "", told("my number is X00 123456")) == "secret_not_in_conversation"
     assert talk_problem(secret_subject(), "", told("my number is X00123456.")) is None
 
@@ -172,6 +185,13 @@ def test_conversations_that_say_it_outright_or_lack_the_secret_are_not_taken():
     [
         (["a", "b", "c", "d"], "any idea", None),
         (["a", "b", "c", "B "], "any idea", "repeated_option"),
+        (["a tea", "b", "c", "A tea."], "any idea", "repeated_option"),
+        (["Straße", "b", "c", "STRASSE"], "any idea", "repeated_option"),
+        (["café", "b", "c", "cafe\u0301"], "any idea", "repeated_option"),
+        (["\U0001f375", "\U0001f376", "c", "d"], "any idea", None),
+        (["a", "b", "Another option a friend gave", "I answer a few mails"], "any idea", None),
+        (["A. go", "b", "c", "d"], "any idea", "artefact"),
+        (["first\n(B) go", "b", "c", "d"], "any idea", "artefact"),
         (["a", "b", "Option C", "d"], "any idea", "artefact"),
         (["right: a", "b", "c", "d"], "any idea", "artefact"),
         (["a", "b", "c", "d"], "any {topic} idea", "artefact"),
@@ -189,6 +209,7 @@ def test_a_secret_stands_where_it_was_asked_for():
         ([good[1], good[0], *good[2:]], "write it"),
         ([good[0], "send it", *good[2:]], "write it"),
         (good, "write it with X00123456"),
+        (["send X00 123-456 [passport number]", *good[1:]], "write it"),
     ):
         assert options_problem(secret_subject(), bad, query) == "secrets_not_as_asked"
 
