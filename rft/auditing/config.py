@@ -17,7 +17,7 @@ class AuditSettings:
     """Cases allowed by the name of a check (docs/auditing.md); null is any number. By default an error is allowed
     nowhere and a warning everywhere."""
     length_margin: ShareOrZero = 0.05
-    """How far above chance the 95% interval of "the right option is the longest", the shortest or the one nearest to
+    """How far above chance the interval of "the right option is the longest", the shortest or the one nearest to
     the average may begin."""
     kind_margin: ShareOrZero = 0.10
     """The same within one kind of question, and for words and letters that give the right option away."""

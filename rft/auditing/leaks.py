@@ -7,6 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 from rft.auditing.config import AuditSettings
@@ -19,6 +20,12 @@ from rft.records import Question
 
 FEWEST_OF_KIND = 8
 """Questions of a kind that is judged however small it is, where a rule finds all of them: by chance once in 65,000."""
+
+LEVEL = 0.95
+"""Of an interval."""
+
+LEVEL_OF_KINDS = 0.995
+"""There are up to a hundred of them with three rules each: at 95% chance alone would find a leak."""
 
 MOST_KINDS = 20
 """Values of a tag, above which it names no kinds."""
@@ -39,11 +46,13 @@ class Rate:
     """Questions with options."""
     rate: float
     low: float
-    """Lower end of the 95% interval, clustered by `Question.cluster` (rft/eval/score.py)."""
+    """Lower end of the interval, clustered by `Question.cluster` (rft/eval/score.py)."""
     high: float
     chance: float
     most: float
     """The lower end may not lie above it."""
+    level: float = LEVEL
+    """Of the interval."""
 
     @property
     def is_leak(self) -> bool:
@@ -53,8 +62,16 @@ class Rate:
         return {**asdict(self), "leak": self.is_leak}
 
 
-def rate_of(rule: str, kind: str, questions: Sequence[Question], hits: Sequence[float], margin: float) -> Rate:
-    low, high = clustered_interval(hits, [question.cluster for question in questions])
+def rate_of(
+    rule: str, kind: str, questions: Sequence[Question], hits: Sequence[float], margin: float, level: float = LEVEL
+) -> Rate:
+    """
+    Args:
+        margin: above chance, where a leak begins.
+        level: of the interval.
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    low, high = clustered_interval(hits, [question.cluster for question in questions], z)
     chance = sum(1 / (1 + len(question.incorrect_answers)) for question in questions) / len(questions)
     return Rate(
         rule=rule,
@@ -65,6 +82,7 @@ def rate_of(rule: str, kind: str, questions: Sequence[Question], hits: Sequence[
         high=high,
         chance=chance,
         most=chance + margin,
+        level=level,
     )
 
 
@@ -85,7 +103,7 @@ def leak_rates(dataset: Dataset, questions: Sequence[Question], settings: AuditS
             found = [hits[rule][index] for index in members]
             # Of so few, chance does not make all of them right.
             if len(members) >= settings.smallest_kind or (len(members) >= FEWEST_OF_KIND and all(found)):
-                rates.append(rate_of(rule, kind, among, found, settings.kind_margin))
+                rates.append(rate_of(rule, kind, among, found, settings.kind_margin, LEVEL_OF_KINDS))
     return rates
 
 
@@ -107,8 +125,8 @@ def leak_cases(rates: Sequence[Rate]) -> Iterator[Case]:
 def told_of(rate: Rate) -> str:
     """A rate in one line."""
     return (
-        f"{rate.rule}, {rate.kind}: right in {rate.rate:.1%} of {rate.n} questions (95% interval {rate.low:.1%} to "
-        f"{rate.high:.1%}), chance is {rate.chance:.1%}"
+        f"{rate.rule}, {rate.kind}: right in {rate.rate:.1%} of {rate.n} questions ({100 * rate.level:.4g}% "
+        f"interval {rate.low:.1%} to {rate.high:.1%}), chance is {rate.chance:.1%}"
     )
 
 

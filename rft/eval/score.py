@@ -170,8 +170,8 @@ def rewards_of(predictions: Sequence[Prediction]) -> list[float]:
     return [prediction.reward for prediction in predictions if prediction.reward is not None]
 
 
-def clustered_interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, float]:
-    """95% interval of the mean of `values` whose `clusters` are drawn independently.
+def clustered_interval(values: Sequence[float], clusters: Sequence[str], z: float = Z95) -> tuple[float, float]:
+    """Interval of the mean of `values` whose `clusters` are drawn independently, at 95% or the level of `z`.
 
     For values in [0, 1]: Wilson's interval (1927) at the effective sample size n / deff. The design effect deff is the
     ratio of the cluster-robust variance of the mean, G/(G-1) * sum_g (sum_{i in g} (x_i - p))^2 / n^2 over G clusters,
@@ -184,12 +184,12 @@ def clustered_interval(values: Sequence[float], clusters: Sequence[str]) -> tupl
     n = len(values)
     mean = sum(values) / n
     if min(values) < 0.0 or max(values) > 1.0:
-        half = Z95 * math.sqrt(clustered_variance(values, clusters))
+        half = z * math.sqrt(clustered_variance(values, clusters))
         return mean - half, mean + half
     effective_n = n / design_effect(values, clusters, mean)
-    shrink = 1 + Z95**2 / effective_n
-    centre = (mean + Z95**2 / (2 * effective_n)) / shrink
-    half = Z95 / shrink * math.sqrt(mean * (1 - mean) / effective_n + Z95**2 / (4 * effective_n**2))
+    shrink = 1 + z**2 / effective_n
+    centre = (mean + z**2 / (2 * effective_n)) / shrink
+    half = z / shrink * math.sqrt(mean * (1 - mean) / effective_n + z**2 / (4 * effective_n**2))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

@@ -53,7 +53,8 @@ article { border: 1px solid #8886; border-radius: 6px; padding: 0 1rem 1rem; mar
 <p dir="auto"><b>{{ one.question.query }}</b></p>
 <ol>
 {% for option in one.question.options %}
-<li dir="auto" {% if loop.first %}class="right"{% endif %}>{{ option }} <span class="soft">({{ option | length }})</span></li>
+<li dir="auto" {% if loop.first %}class="right"{% endif %}>{{ option }}
+  <span class="soft">({{ option | length }})</span></li>
 {% endfor %}
 </ol>
 {% if one.blind is not none %}<p class="soft">found without the history: {{ "%.0f%%" | format(100 * one.blind) }}</p>

@@ -241,13 +241,13 @@ def test_a_duplicate_row(data: Path) -> None:
 )
 def test_nearly_the_same_query_in_one_persona(data: Path, reword) -> None:  # type: ignore[no-untyped-def]
     rows = read_table(data)
-    copied = dict(rows[1])
+    copied = dict(rows[2])
     set_query(copied, reword(query_of(copied)))
     write_table(data, [*rows, copied])
     report = audit_of(data)
     found = cases_of(report, "near_duplicate_query") + cases_of(report, "duplicate_row")
     assert {case.question for case in found} == {f"train/{len(rows)}"}
-    assert any("train/1 " in f"{case.detail} " for case in found)
+    assert any("train/2 " in f"{case.detail} " for case in found)
 
 
 def test_a_history_over_its_budget(data: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from rft.auditing.leaks import longest_is_right, rate_of, shortest_is_right, word_hits
+from rft.auditing.leaks import LEVEL_OF_KINDS, longest_is_right, rate_of, shortest_is_right, told_of, word_hits
 from rft.records import Question
 
 
@@ -39,3 +39,17 @@ def test_words_of_right_options_are_learned_from_other_clusters() -> None:
     assert 0.15 < sum(word_hits(plain, 0)) / 400 < 0.35
     marked = [ask(n, f"{q.correct_answer} indeed", *q.incorrect_answers) for n, q in enumerate(plain)]
     assert sum(word_hits(marked, 0)) / 400 > 0.9
+
+
+def test_of_many_kinds_chance_finds_none() -> None:
+    # 57% of 28 is a leak of a rule that is tried once; of a hundred rules that are tried, chance gets so far with one.
+    questions = [ask(number, "long one", "a", "b", "c") for number in range(28)]
+    hits = [1.0] * 16 + [0.0] * 12
+    assert rate_of("longest", "scenario=translation", questions, hits, 0.1).is_leak
+    among_many = rate_of("longest", "scenario=translation", questions, hits, 0.1, LEVEL_OF_KINDS)
+    assert not among_many.is_leak
+    assert "99.5% interval" in told_of(among_many)
+    larger = rate_of("longest", "updated=true", questions, [1.0] * 20 + [0.0] * 8, 0.1, LEVEL_OF_KINDS)
+    assert larger.is_leak
+    every_one = rate_of("longest", "who=others", questions[:8], [1.0] * 8, 0.1, LEVEL_OF_KINDS)
+    assert every_one.is_leak, "even of the fewest that are judged"
