@@ -208,14 +208,11 @@ def test_settings_without_effect_are_noted_once(run_folder: Path, capsys: pytest
     assert notes == ["note: memory.chunk_tokens has no effect with task=mcq"]
 
 
-def test_the_papers_config_passes_a_dry_run_anywhere():
-    finished = subprocess.run(
-        [sys.executable, "rft/train.py", "configs/qwen3_4b.yaml", "--dry-run"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr
-    assert "32 questions" in finished.stdout
-    assert "= 512" in finished.stdout
+def test_the_papers_config_passes_a_dry_run_anywhere(capsys: pytest.CaptureFixture[str]):
+    assert rft.train.main([str(ROOT / "configs/qwen3_4b.yaml"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "32 questions" in printed
+    assert "= 512" in printed
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8, 16])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +49,66 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluate(folder: Path, out: str, *overrides: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "rft/evaluate.py", str(folder / "run.yaml"), f"output_dir={folder / out}", *overrides]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
-    finished = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=400
-    )
-    assert (finished.returncode == 0) == ok, finished.stdout[-2000:] + finished.stderr[-6000:]
-    return finished
+@dataclass
+class Told:
+    """How a comparison ended, and what it said."""
+
+    status: str
+    output: str
+    errors: str
+
+
+SYSTEMS = "system=full_history,truncated_history,bm25,evidence_only,controls"
+SHORT = ("system=full_history,other_history", "eval.num_questions=40", "data.max_prompt_length=560")
+WITH_AN_ENGINE = {
+    "local": (SYSTEMS,),
+    # The leaderboard's protocol, whose options stand in a message of their own, takes the room of both.
+    "cut": (*SHORT, "data.length_policy=truncate_middle", "compare.protocol=leaderboard"),
+    "dropped": (*SHORT, "data.length_policy=drop"),
+    "engine": ("system=full_history", f"eval.num_questions={NUM_QUESTIONS}"),
+    "refused": ("data.max_prompt_length=100", "system=full_history"),
+}
+"""What this machine's vLLM is asked, by output folder."""
+
+ONE_AFTER_ANOTHER = """
+import json, os, sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from vllm import LLM
+from rft.evaluate import main
+for name, arguments in json.loads(sys.argv[1]).items():
+    told = Path(sys.argv[2], name)
+    told.mkdir(parents=True)
+    child = os.fork()
+    if child == 0:
+        with (told / "output").open("w") as output, (told / "errors").open("w") as errors:
+            with redirect_stdout(output), redirect_stderr(errors):
+                status = main(arguments)
+        (told / "status").write_text(str(status))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, name
+"""
+"""Each in a process of its own, as vLLM needs it; what takes longest, the imports, is done once before."""
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path) -> dict[str, Told]:
+    """All comparisons with an engine."""
+    runs = {name: arguments(folder, name, *overrides) for name, overrides in WITH_AN_ENGINE.items()}
+    run([sys.executable, "-c", ONE_AFTER_ANOTHER, json.dumps(runs), str(folder / "told")], VLLM_LOGGING_LEVEL="ERROR")
+    return {
+        name: Told(*((folder / "told" / name / part).read_text() for part in ("status", "output", "errors")))
+        for name in runs
+    }
+
+
+def arguments(folder: Path, out: str, *overrides: str) -> list[str]:
+    return [str(folder / "run.yaml"), f"output_dir={folder / out}", *overrides]
+
+
+def evaluate(folder: Path, out: str, *overrides: str) -> None:
+    """In a process of its own, which an engine needs."""
+    run([sys.executable, "rft/evaluate.py", *arguments(folder, out, *overrides)])
 
 
 def results_of(folder: Path, out: str, name: str = "personamem_v2-32k-val") -> Results:
@@ -70,9 +124,10 @@ def predictions(folder: Path, out: str, system: str, label: str = "demo_sft") ->
     return rows(path)
 
 
-def test_the_shipped_model_stands_between_the_controls_and_the_oracle(folder: Path):
-    systems = "full_history,truncated_history,bm25,evidence_only,controls"
-    told = evaluate(folder, "local", f"system={systems}")
+def test_the_shipped_model_stands_between_the_controls_and_the_oracle(
+    folder: Path, told: dict[str, Told], capsys: pytest.CaptureFixture[str]
+):
+    assert told["local"].status == "0"
     results = results_of(folder, "local")
     rows = by_system(results)
     assert len(rows) == 4 + len(CONTROLS)
@@ -80,7 +135,7 @@ def test_the_shipped_model_stands_between_the_controls_and_the_oracle(folder: Pa
         overall = rows[name].result.overall
         assert overall.n == 150
         assert overall.low <= 0.25 <= overall.high, (name, overall)
-        assert f" {name} " in told.stdout
+        assert f" {name} " in told["local"].output
     full, oracle = rows["full_history"], rows["evidence_only"]
     assert full.difference is not None and full.difference.low > 0.1
     assert oracle.result.overall.accuracy >= full.result.overall.accuracy
@@ -91,8 +146,9 @@ def test_the_shipped_model_stands_between_the_controls_and_the_oracle(folder: Pa
     assert all(row.cost.prompt_tokens_max == 0 for row in rows.values() if row.model == "rules")
     page = (folder / "local" / "report.html").read_text()
     assert 'id="systems"' in page and page.count("<tr><td>") == len(rows)
-    again = evaluate(folder, "local", f"system={systems}")
-    assert "answer/s" not in again.stderr, "nothing is asked twice"
+    assert "answer/s" in told["local"].errors
+    assert main(arguments(folder, "local", SYSTEMS)) == 0
+    assert "answer/s" not in capsys.readouterr().err, "nothing is asked twice"
     assert results_of(folder, "local").systems == results.systems
 
 
@@ -119,14 +175,11 @@ def test_a_planted_length_leak_shows_in_the_controls(folder: Path):
     assert rows["majority_letter"].result.overall.low <= 0.25
 
 
-def test_histories_that_are_too_long_are_cut_or_their_questions_are_wrong_answers(folder: Path):
-    short = ("system=full_history,other_history", "eval.num_questions=40", "data.max_prompt_length=560")
-    # The leaderboard's protocol, whose options stand in a message of their own, takes the room of both.
-    evaluate(folder, "cut", *short, "data.length_policy=truncate_middle", "compare.protocol=leaderboard")
+def test_histories_that_are_too_long_are_cut_or_their_questions_are_wrong_answers(folder: Path, told: dict[str, Told]):
+    assert (told["cut"].status, told["dropped"].status) == ("0", "0")
     for row in results_of(folder, "cut", "personamem_v2-32k-val-leaderboard").systems:
         assert row.messages_dropped > 0 and "prompt_too_long" not in row.result.failures
         assert row.cost.prompt_tokens_max <= 560 and row.result.closed_by == {"system": 40}
-    evaluate(folder, "dropped", *short, "data.length_policy=drop")
     for row in results_of(folder, "dropped").systems:
         assert row.result.overall.n == 40
         unasked = [p for p in predictions(folder, "dropped", row.system) if p["failure"] == "prompt_too_long"]
@@ -178,10 +231,9 @@ def test_a_mistake_costs_one_line(
     assert told.startswith("error: ") and told.count("\n") == 1 and message in told
 
 
-def test_a_prompt_that_is_too_long_is_named(folder: Path):
-    refused = evaluate(folder, "wrong", "data.max_prompt_length=100", "system=full_history", ok=False)
-    last = [line for line in refused.stderr.splitlines() if line.strip()][-1]
-    assert refused.returncode == 2 and last.startswith("error: ") and "data.length_policy" in last
+def test_a_prompt_that_is_too_long_is_named(told: dict[str, Told]):
+    last = [line for line in told["refused"].errors.splitlines() if line.strip()][-1]
+    assert told["refused"].status == "2" and last.startswith("error: ") and "data.length_policy" in last
 
 
 # ----------------------------------------------------------------------------------------------------- vLLM's server
@@ -233,7 +285,9 @@ class Server:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
     made = Server(MODEL, folder / "server.log")
-    yield made
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("NO_PROXY", "127.0.0.1")
+        yield made
     made.kill()
 
 
@@ -284,9 +338,9 @@ def test_a_server_that_dies_costs_a_clear_error_and_no_answer_is_asked_twice(fol
     assert one.result == two.result
 
 
-def test_the_server_answers_as_the_engine_does(folder: Path, server: Server):
-    evaluate(folder, "straight", *served(server, "system=full_history"))
-    evaluate(folder, "engine", "system=full_history", f"eval.num_questions={NUM_QUESTIONS}")
+def test_the_server_answers_as_the_engine_does(folder: Path, server: Server, told: dict[str, Told]):
+    assert main(arguments(folder, "straight", *served(server, "system=full_history"))) == 0
+    assert told["engine"].status == "0"
     remote = {row["question_id"]: row for row in predictions(folder, "straight", "full_history", "demo")}
     local = {row["question_id"]: row for row in predictions(folder, "engine", "full_history")}
     assert remote.keys() == local.keys()
@@ -329,12 +383,15 @@ def test_the_memory_commands_work_behind_a_server_as_they_do_here(folder: Path, 
     assert written["here"].startswith("1. ") and "\\boxed{" in said["here"]
 
 
-def test_an_open_answer_that_is_cut_inside_its_thought_is_wrong_and_no_judge_is_asked(folder: Path, server: Server):
+def test_an_open_answer_that_is_cut_inside_its_thought_is_wrong_and_no_judge_is_asked(
+    folder: Path, server: Server, capsys: pytest.CaptureFixture[str]
+):
     judge = (f"compare.judge.endpoint.base_url={server.url}", "compare.judge.endpoint.model=demo")
     more = ("compare.answers=open", "system=evidence_only", "eval.num_questions=4", *judge)
     # The shipped model thinks about options; without any its thought does not end. test_evaluate_open.py has verdicts.
-    done = evaluate(folder, "open", *served(server), *more)
-    (row,) = (line for line in done.stdout.splitlines() if "evidence_only" in line and " 0.000 " in line)
+    assert main(arguments(folder, "open", *served(server), *more)) == 0
+    shown = capsys.readouterr().out.splitlines()
+    (row,) = (line for line in shown if "evidence_only" in line and " 0.000 " in line)
     assert "100.0%" in row, "all are cut off"
     verdicts = folder.glob("open/evaluation/*/demo/evidence_only/verdicts.jsonl")
     assert not any(path.read_text() for path in verdicts)

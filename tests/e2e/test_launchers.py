@@ -139,10 +139,6 @@ def test_stopped_by_a_signal_and_continued_by_another_launcher_equals_uninterrup
     assert not (output / f"checkpoint-{stopped_at}" / "eval.json").exists(), "there is no time for an evaluation"
     assert json.loads((output / "summary.json").read_text())["stopped"] == "SIGTERM"
 
-    status, said = end(folder / "alone.log", (sys.executable, "rft/train.py", *settings))
-    assert status == 2
-    assert "was saved by 2 ranks under ZeRO-3, and this start has 1 rank under ZeRO-3; start it as before" in said
-
     command = (*ACCELERATE, "--main_process_port", "0", "rft/train.py", *settings)
     status, said = end(folder / "continued.log", command)
     assert status == 0, said[-6000:]
@@ -167,6 +163,7 @@ def test_torchrun_and_one_process_need_no_other_settings(folder: Path):
     assert one["grad_norm"] == pytest.approx(two["grad_norm"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_line_and_status_2_through_the_launcher(folder: Path):
     command = ("launch/one_node.sh", str(folder / "run.yaml"), f"data.source={folder}/nothing")
     status, said = end(folder / "mistake.log", command, NUM_GPUS="2")

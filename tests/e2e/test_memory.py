@@ -19,7 +19,7 @@ from rft.data.chunks import cut_chunks
 from rft.records import Message
 from tests.curves_page import undescribed
 from tests.e2e.guesser import make_guesser
-from tests.e2e.runs import launch, rows, run, steps
+from tests.e2e.runs import as_killed_after, launch, rows, run, steps
 from tests.unit.data.builder import make_history, make_row, write_dataset, write_history
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_resumed_memory_training_is_uninterrupted_bit_for_bit(folder: Path):
     straight, halved = folder / "straight", folder / "halved"
     launch(folder, f"output_dir={straight}", "train.max_steps=4")
-    launch(folder, f"output_dir={halved}", "train.max_steps=2")
+    as_killed_after(2, straight, halved)
     launch(folder, f"output_dir={halved}", "train.max_steps=4")
     left, right = (load_file(run / "checkpoint-4" / "model.safetensors") for run in (straight, halved))
     start = load_file(folder / "model" / "model.safetensors")

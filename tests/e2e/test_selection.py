@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.curves_page import undescribed
-from tests.e2e.runs import launch, rows, steps
+from tests.e2e.runs import as_killed_after, launch, rows, steps
 from tests.e2e.small_run import write_small_run
 
 ADAPTIVE = ("rollout.select=adaptive", "rollout.questions_per_batch=4", "rollout.pilot_generations=3")
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_resumed_run_chooses_the_same_questions_and_ends_with_the_same_weights(folder: Path):
     straight, halved = folder / "straight", folder / "halved"
     launch(folder, f"output_dir={straight}", "train.max_steps=6", *ADAPTIVE)
-    launch(folder, f"output_dir={halved}", "train.max_steps=3", *ADAPTIVE)
+    as_killed_after(3, straight, halved)
     launch(folder, f"output_dir={halved}", "train.max_steps=6", *ADAPTIVE)
     left, right = (load_file(run / "checkpoint-6" / "model.safetensors") for run in (straight, halved))
     for name in left:

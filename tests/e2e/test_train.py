@@ -48,7 +48,8 @@ def test_resumed_is_uninterrupted_bit_for_bit_across_an_epoch(folder: Path):
     """Eight training personas x 4 questions are 4 batches an epoch: step 5 is in the second."""
     straight, halved = folder / "straight", folder / "halved"
     permuted = "data.permute_options=true"
-    launch(folder, f"output_dir={straight}", "train.max_steps=6", permuted, "log.save_samples=true")
+    samples = "log.save_samples=true"
+    launch(folder, f"output_dir={straight}", "train.max_steps=6", permuted, samples, accelerate=("cpu.yaml",))
     launch(folder, f"output_dir={halved}", "train.max_steps=3", permuted)
     launch(folder, f"output_dir={halved}", "train.max_steps=6", permuted)
     left, right = (load_file(run / "checkpoint-6" / "model.safetensors") for run in (straight, halved))
@@ -100,6 +101,7 @@ def test_what_a_run_leaves_behind(folder: Path):
     assert json.loads((output / "provenance.json").read_text())["packages"]["vllm"]
 
 
+@pytest.mark.slow
 def test_two_ranks_under_zero3_train_and_agree_with_their_engines(folder: Path):
     output = folder / "zero3"
     launch(
@@ -131,6 +133,7 @@ def test_the_reward_rises(folder: Path):
     assert sum(rewards[-4:]) / 4 >= sum(rewards[:4]) / 4 + 0.15, rewards
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_not_the_trainer_stops_the_run(folder: Path):
     with pytest.raises(AssertionError, match="the engine does not hold the trainer's weights"):
         launch(folder, f"output_dir={folder / 'gap'}", "train.max_steps=1", "train.max_logprob_gap=1e-12")

@@ -35,7 +35,7 @@ def facts(folder: Path, launcher: tuple[str, ...], *overrides: str, **environmen
     ("launcher", "num_ranks"),
     [
         ((sys.executable,), 1),
-        (TORCHRUN, 2),
+        pytest.param(TORCHRUN, 2, marks=pytest.mark.slow),
         # On a machine with two GPUs `accelerate launch` sets --multi_gpu by itself.
         ((*ACCELERATE, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"), 2),
     ],
