@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rft.config import DataConfig
 from rft.data.dataset import RecordError
 from rft.data.readers.jsonl_dataset import JsonlDataset
+from rft.plain_text import has_text
 from rft.records import Message, Question
 
 REMEDY = "data.bad_rows=skip"
@@ -478,7 +479,7 @@ def test_2000_questions_on_500_contexts_take_less_than_two_seconds(folder: Path)
 
 # ---------------------------------------------------------------------------------------------- any data at all
 
-texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(str.strip)
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(has_text)
 names = texts.filter(lambda text: len(text.splitlines()) == 1)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
