@@ -30,7 +30,8 @@ article { border: 1px solid #8886; border-radius: 6px; padding: 0 1rem 1rem; mar
 </head>
 <body>
 <h1>Preview: {{ candidates | length }} candidates</h1>
-<p>{{ passed }} pass every filter. What is made here is kept: <code>create</code> does not pay for it again.</p>
+<p>{{ passed }} pass every filter. What is made here is kept: <code>create</code> does not pay for it again. Of the
+options the right one stands first, in bold; each has its number of characters behind it.</p>
 {% for one in candidates %}
 <article>
 <h2>{{ one.slot.id }}: {{ one.slot.cell }}
@@ -53,8 +54,8 @@ article { border: 1px solid #8886; border-radius: 6px; padding: 0 1rem 1rem; mar
 <p dir="auto"><b>{{ one.question.query }}</b></p>
 <ol>
 {% for option in one.question.options %}
-<li dir="auto" {% if loop.first %}class="right"{% endif %}>{{ option }}
-  <span class="soft">({{ option | length }})</span></li>
+<li dir="auto" {% if loop.first %}class="right"{% endif %}>
+{{ option }} <span class="soft">({{ option | length }})</span></li>
 {% endfor %}
 </ol>
 {% if one.blind is not none %}<p class="soft">found without the history: {{ "%.0f%%" | format(100 * one.blind) }}</p>

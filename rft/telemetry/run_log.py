@@ -202,7 +202,7 @@ def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     remedy = "move it away, or choose another output_dir"
     try:
         lines = whole_lines(path)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is no file of rows ({error}); {remedy}") from None
     found = []
     for number, line in enumerate(lines, start=1):
