@@ -144,9 +144,9 @@ def is_ssn(text: str) -> bool:
 
 
 def is_iban(text: str) -> bool:
-    """A number whose check digits are right (ISO 13616)."""
+    """A number whose check digits are right, which are 02 to 98 (ISO 13616)."""
     plain = text.replace(" ", "").upper()
-    if not 15 <= len(plain) <= 34:
+    if not 15 <= len(plain) <= 34 or plain[2:4] in ("00", "01", "99"):
         return False
     return int("".join(str(int(letter, 36)) for letter in plain[4:] + plain[:4])) % 97 == 1
 
