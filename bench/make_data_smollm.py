@@ -58,7 +58,7 @@ CONFIG: dict[str, Any] = {
     "temperature": 0.6,
     "conversation_words": 8,
     "option_words": 6,
-    "budget": {"candidates_per_persona": 16, "attempts": 3},
+    "budget": {"candidates_per_persona": 24, "attempts": 3},
     "filters": {"use": ["near_duplicate", "lengths"]},
 }  # fmt: skip
 
