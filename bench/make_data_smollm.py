@@ -102,6 +102,7 @@ def main() -> None:
         "most_on_their_way_at_a_kill": CONCURRENCY,
         "report": plain,
         "read": read_back(OUT / "plain/dataset"),
+        "audit": audit(OUT / "plain/dataset"),
         "with_all_filters": {key: filtered[key] for key in ("complete", "stopped", "candidates", "calls")},
     }
     RESULT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -233,6 +234,14 @@ def read_back(folder: Path) -> dict[str, Any]:
             assert history.notes == {} and all(message.content in texts for message in question.evidence)
         found[name] = {"questions": len(split.questions), **split.manifest}
     return found
+
+
+def audit(folder: Path) -> dict[str, Any]:
+    """Whether the project's own audit calls the data set fit, and the number of cases of each of its findings."""
+    command = [sys.executable, "rft/audit.py", str(folder), "--output", str(OUT / "audit")]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    found = json.loads((OUT / "audit/audit.json").read_text())
+    return {"fit": found["fit"], "findings": {one["check"]: one["count"] for one in found["findings"]}}
 
 
 if __name__ == "__main__":

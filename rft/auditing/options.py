@@ -41,15 +41,18 @@ def problems_of(question: Question) -> Iterator[tuple[str, str]]:
 def told_by_query(question: Question, plain: Sequence[str]) -> str | None:
     """What of the right answer stands in the query and tells it from the others; None where nothing does."""
     query = words_of(question.query)
-    text = f" {' '.join(query)} "
-    if not question.incorrect_answers:
-        whole = len(plain[0].split()) >= FEWEST_WORDS and f" {plain[0]} " in text
-        return plain[0] if whole else None
-    sets = [set(option.split()) for option in plain]
-    shares = [share_told(sets, index, set(query)) for index in range(len(sets))]
+    if question.incorrect_answers:
+        return option_told(query, [set(option.split()) for option in plain])
+    whole = len(plain[0].split()) >= FEWEST_WORDS and f" {plain[0]} " in f" {' '.join(query)} "
+    return plain[0] if whole else None
+
+
+def option_told(query: Sequence[str], options: Sequence[set[str]]) -> str | None:
+    """Words of a query that tell the first of some options, each a set of words, from the others."""
+    shares = [share_told(options, index, set(query)) for index in range(len(options))]
     if shares[0] < TOLD or max(shares[1:]) >= shares[0]:
         return None
-    return " ".join(sorted((sets[0] - set().union(*sets[1:])) & set(query)))
+    return " ".join(sorted((options[0] - set().union(*options[1:])) & set(query)))
 
 
 def share_told(sets: Sequence[set[str]], index: int, query: set[str]) -> float:

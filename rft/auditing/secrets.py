@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from rft.making.private_data import luhn_digit
 from rft.plain_text import as_seen
 
 APART = r"[\s._\u2010-\u2015-]{1,2}"
@@ -128,6 +127,12 @@ def is_card(text: str) -> bool:
     """An issuer's number with the right check digit that is in no list of test numbers."""
     digits = re.sub(r"\D", "", text)
     return bool(CARD.fullmatch(digits)) and luhn(digits) and digits not in TEST_CARDS and len(set(digits)) > 3
+
+
+def luhn_digit(number: str) -> int:
+    """The digit that makes `number` followed by it a valid card number (ISO/IEC 7812-1)."""
+    doubled = [int(digit) * (2 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(number))]
+    return -sum(value - 9 if value > 9 else value for value in doubled) % 10
 
 
 def luhn(digits: str) -> bool:

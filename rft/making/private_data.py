@@ -12,6 +12,8 @@ import random
 import string
 from collections.abc import Callable
 
+from rft.auditing.secrets import luhn_digit
+
 
 def digits(rng: random.Random, count: int) -> str:
     return "".join(rng.choices(string.digits, k=count))
@@ -22,12 +24,6 @@ def card_number(rng: random.Random) -> str:
     wrong = (luhn_digit(number) + rng.randrange(1, 10)) % 10
     whole = f"{number}{wrong}"
     return " ".join(whole[start : start + 4] for start in range(0, 16, 4))
-
-
-def luhn_digit(number: str) -> int:
-    """The digit that makes `number` followed by it a valid card number (ISO/IEC 7812-1)."""
-    doubled = [int(digit) * (2 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(number))]
-    return -sum(value - 9 if value > 9 else value for value in doubled) % 10
 
 
 def api_key(rng: random.Random) -> str:

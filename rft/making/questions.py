@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rft.auditing.options import option_told
+from rft.auditing.words import words_of
 from rft.making.caller import Caller, Request
 from rft.making.calls import CallRow
 from rft.making.config import PromptName
@@ -133,6 +135,9 @@ def options_problem(subject: Subject, options: Sequence[str], query: str) -> str
         shown = [[letters_of(secret) in letters_of(text) for secret in secrets] for text in (query, *options)]
         if shown != [[False, False], [False, False], [True, False], [False, True], [False, False]]:
             return "secrets_not_as_asked"
+    # A query that asks for a text with a secret in it may well name the blank of the right option.
+    elif option_told(words_of(query), [set(words_of(option)) for option in options]):
+        return "query_tells_answer"
     return None
 
 

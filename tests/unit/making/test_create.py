@@ -139,7 +139,7 @@ def test_a_writer_whose_right_options_are_mostly_the_longest_is_balanced_by_choi
 ):
     writer.fault = "leans"
     splits = {"train": {"personas": 2, "questions": 16}}
-    assert create(config_file(splits=splits, budget={"candidates_per_persona": 60})) == 0
+    assert create(config_file(splits=splits, budget={"candidates_per_persona": 90})) == 0
     controls = report_of(tmp_path / "made")["splits"]["train"]["controls"]
     assert {row["control"] for row in controls} == {"longest", "shortest", "options_only"}
     groups = {row["group"] for row in controls}

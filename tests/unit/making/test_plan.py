@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rft.auditing.secrets import luhn_digit
 from rft.making.config import KindsConfig, MakingConfig
 from rft.making.plan import DECK, Cell, cell_weights, counted_out, plan_slots
-from rft.making.private_data import PRIVATE_KINDS, draw_private, luhn_digit
+from rft.making.private_data import PRIVATE_KINDS, draw_private
 from rft.making.rounds import too_few_slots, wanted_cells
 from rft.making.seeds import drawn_sentences, request_seed, rng_of, seed_sentences
 

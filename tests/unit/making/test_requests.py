@@ -195,6 +195,8 @@ def test_conversations_that_say_it_outright_or_lack_the_secret_are_not_taken():
         (["a", "b", "Option C", "d"], "any idea", "artefact"),
         (["right: a", "b", "c", "d"], "any idea", "artefact"),
         (["a", "b", "c", "d"], "any {topic} idea", "artefact"),
+        (["tea", "b", "c", "d"], "any tea?", "query_tells_answer"),
+        (["tea", "any tea", "c", "d"], "any tea?", None),
     ],
 )
 def test_options_have_to_differ_and_hold_nothing_of_their_making(options: list[str], query: str, problem: str | None):
