@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from rft.auditing.words import words_of
 from rft.making.caller import Caller, Request
 from rft.making.calls import CallRow
 from rft.making.config import PromptName
+from rft.making.duplicates import letters_of
 from rft.making.plan import Variant
 from rft.making.schemas import CHARS_PER_WORD, options_reply
 from rft.making.seeds import rng_of
@@ -139,8 +139,3 @@ def options_problem(subject: Subject, options: Sequence[str], query: str) -> str
     elif option_told(words_of(query), [set(words_of(option)) for option in options]):
         return "query_tells_answer"
     return None
-
-
-def letters_of(text: str) -> str:
-    """Letters and digits alone: what makes two texts differ, and what a secret is in whatever way it is written."""
-    return "".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold()))

@@ -35,6 +35,10 @@ def read_table(root: Path, name: str = "train") -> list[Row]:
         return list(csv.DictReader(file))
 
 
+def link_of(root: Path, number: int = 3) -> str:
+    return read_table(root)[number]["chat_history_32k_link"]
+
+
 def write_table(root: Path, rows: list[Row], name: str = "train") -> None:
     with (root / f"benchmark/text/{name}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

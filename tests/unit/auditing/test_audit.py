@@ -19,6 +19,7 @@ from tests.unit.auditing.builder import (
     change_row,
     evidence_of,
     find_row,
+    link_of,
     over,
     query_of,
     read_table,
@@ -29,20 +30,6 @@ from tests.unit.auditing.builder import (
 
 CARD = "4539 1488 0343 6467"
 """Passes Luhn, made by no payment service for tests."""
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clean(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def data(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "data"))
-
-
-def link_of(root: Path, number: int = 3) -> str:
-    return read_table(root)[number]["chat_history_32k_link"]
 
 
 @pytest.mark.parametrize("style", ["full", "brief"])

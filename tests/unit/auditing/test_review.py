@@ -38,11 +38,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clean(tmp_path_factory.mktemp("made"), personas=6, questions=4, tokens=600)
 
 
-@pytest.fixture
-def data(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "data"))
-
-
 def material_of(root: Path, number: int = 5, seed: int = 0) -> dict[str, Any]:
     source = open_source(str(root))
     return review_material(source, draw(source, number, seed), seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -23,11 +22,11 @@ from tests.unit.auditing.builder import (
     change_row,
     evidence_of,
     find_row,
+    link_of,
     over,
     query_of,
     read_table,
     set_query,
-    write_clean,
     write_table,
 )
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
@@ -35,20 +34,6 @@ from tests.unit.data.readers.test_perma import QUESTION as PERMA_QUESTION
 from tests.unit.data.readers.test_perma import write as write_perma
 
 Items = list[dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clean(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def data(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "data"))
-
-
-def link_of(root: Path, number: int = 3) -> str:
-    return read_table(root)[number]["chat_history_32k_link"]
 
 
 def plant_each(root: Path, changes: list[Callable[[Items], object]]) -> dict[str, int]:
