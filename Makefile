@@ -26,7 +26,9 @@ demo-memory: venv ## Watch it learn to keep a memory of the user instead (CPU, m
 
 # A file of tests per process: most of the time goes into commands that use one core each. In the order of their names,
 # so that the longest files (e2e) come first and a core is not left with one of them at the end.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A process that dies ends the run and names its test; xdist would start another one, and then wait for ever.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --max-worker-restart 0 \
+	--dist loadfile --no-loadscope-reorder
 
 test: check ## Checks and tests (2 cores: ten minutes)
 	$(PYTEST) -m "not slow"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Before anything imports a library that reads them.
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -16,6 +17,10 @@ import torch
 # How long an example takes says nothing on a machine with other work.
 hypothesis.settings.register_profile("rft", deadline=None)
 hypothesis.settings.load_profile("rft")
+
+# A shell starts what it puts into the background with SIGINT ignored, and a program would inherit that from the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")

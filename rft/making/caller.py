@@ -115,8 +115,7 @@ class Caller:
         return {request.id: rows[request.id] for request in waiting}
 
     def _interrupted(self) -> None:
-        """Ctrl-C: what is on its way is paid for, so it is waited for and kept; nothing more is sent."""
-        tqdm.write("waiting for the replies on their way; Ctrl-C once more does not wait", file=sys.stderr)
+        """Ctrl-C: nothing more is sent, by those either that wait at the gate or would try again."""
         for model in self.models.values():
             model.gate.shut()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -75,31 +76,74 @@ def test_no_jobs_no_results():
     assert list(in_threads([], int, 3)) == []
 
 
-def test_ctrl_c_waits_for_those_in_flight_and_a_second_one_does_not():
-    may_end, calls = threading.Event(), 0
+def press_ctrl_c() -> None:
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    def press() -> None:
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    def interrupted() -> None:
-        nonlocal calls
-        calls += 1
-        threading.Timer(0.05, may_end.set if calls == 1 else press).start()
+def test_ctrl_c_waits_for_those_in_flight_and_begins_no_more(capsys: pytest.CaptureFixture[str]):
+    told = threading.Event()
 
     def work(n: int) -> int:
-        may_end.wait(10)
+        if n == 3:
+            press_ctrl_c()
+        assert told.wait(10)
         return n
 
     found = []
-    threading.Timer(0.05, press).start()
     with pytest.raises(KeyboardInterrupt):
-        for _, n in in_threads(((n, n) for n in range(100)), work, 4, interrupted):
+        for _, n in in_threads(((n, n) for n in range(100)), work, 4, told.set):
             found.append(n)
     assert sorted(found) == [0, 1, 2, 3]
-    may_end.clear()
-    threading.Timer(0.05, press).start()
+    assert capsys.readouterr().err == "waiting for the replies on their way; Ctrl-C once more does not wait\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    told, may_end = threading.Event(), threading.Event()
+
+    def work(n: int) -> None:
+        if n == 0:
+            press_ctrl_c()
+            assert told.wait(10)
+            press_ctrl_c()
+        may_end.wait(10)
+
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        list(in_threads(((n, n) for n in range(100)), work, 4, interrupted))
-    assert time.monotonic() - begin < 5 and calls == 2
+        list(in_threads(((n, n) for n in range(100)), work, 4, told.set))
+    assert time.monotonic() - begin < 5
     may_end.set()
+
+
+@pytest.mark.parametrize("num_jobs", [2, 9], ids=["at the last result", "before the last"])
+def test_ctrl_c_does_not_tear_what_the_caller_does_with_a_result(num_jobs: int):
+    """A row is written whole, and all results that were there are handed out."""
+    begun: list[int] = []
+    written: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        for _, n in in_threads(((n, n) for n in range(num_jobs)), lambda n: begun.append(n) or n, 1):
+            if n == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+            written.append(n)
+    assert written == begun
+    assert len(begun) <= 3
+
+
+def test_somebody_else_who_listens_to_sigint_is_left_alone():
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        found = [n for _, n in in_threads(((n, n) for n in range(5)), lambda n: press_ctrl_c() or n, 1)]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found == list(range(5))
+    assert len(heard) == 5
+
+
+def test_another_thread_hears_no_ctrl_c():
+    found: list[int] = []
+    other = threading.Thread(target=lambda: found.extend(n for _, n in in_threads([(0, 7)], lambda n: n, 1)))
+    other.start()
+    other.join(timeout=10)
+    assert found == [7]
