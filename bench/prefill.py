@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from rft.chat.models import LocalChatModel
+from rft.chat.local_chat_model import LocalChatModel
 from rft.cold_start.word_tokenizer import build_word_tokenizer
 from rft.data.formats import open_dataset
 from rft.eval.asked import left_to_ask

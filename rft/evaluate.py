@@ -18,9 +18,7 @@ import sys
 from pathlib import Path
 
 from rft.config import parse_config
-from rft.eval.comparison import Comparison
 from rft.eval.config import ComparisonConfig
-from rft.eval.config_check import check_comparison
 from rft.eval.ranks import Ranks
 from rft.eval.results import as_table
 from rft.eval.systems import choose_systems
@@ -38,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     ranks = Ranks.launched()
     try:
         config: ComparisonConfig = parse_config(ComparisonConfig, arguments.config, arguments.overrides)
+        from rft.eval.config_check import check_comparison  # seconds to import, and a misspelt key is told before
+
         check_comparison(config)
         if not asks_local_model(config):
             if not ranks.is_first:
@@ -60,6 +60,8 @@ def asks_local_model(config: ComparisonConfig) -> bool:
 
 def compare(config: ComparisonConfig, ranks: Ranks) -> None:
     """Asks on all ranks, and writes and prints the table on the first."""
+    from rft.eval.comparison import Comparison
+
     ranks.join(config.train.ddp_timeout)
     comparison = ranks.one_machine_after_another(lambda: Comparison(config, ranks))
     try:

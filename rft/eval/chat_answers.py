@@ -9,14 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rft.chat.chat_model import ChatModel, ChatRequest
 from rft.chat.endpoint import ChatReply
 from rft.chat.failures import PASSING_FAILURES, ReplyFailure
-from rft.chat.models import ChatModel, ChatRequest, LocalChatModel
+from rft.chat.local_chat_model import LocalChatModel
 from rft.data.closing import Asking, Closing, closing_text
 from rft.eval.asked import Asked, comparison_seed
-from rft.eval.material import Material, Shown
+from rft.eval.material import Material
 from rft.eval.predictions import PROMPT_TOO_LONG, QUESTION_CHARS, Prediction, question_fields
 from rft.eval.question_form import QuestionForm
+from rft.eval.shown import Shown
 from rft.eval.systems import System
 from rft.records import Attempt, Question
 

@@ -12,8 +12,10 @@ from typing import Any, cast
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from rft.chat.chat_model import ChatModel
+from rft.chat.endpoint_chat_model import EndpointChatModel
+from rft.chat.local_chat_model import LocalChatModel
 from rft.chat.memory_models import EndpointMemoryModel
-from rft.chat.models import ChatModel, EndpointChatModel, LocalChatModel
 from rft.data.chat_template import ChatTemplate
 from rft.data.dataset import Dataset
 from rft.data.formats import open_dataset

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rft.chat.chat_model import ChatModel, ChatRequest
 from rft.chat.endpoint import ChatReply
-from rft.chat.models import ChatModel, ChatRequest
 from rft.data import prompts
 from rft.eval.config import JudgeConfig
 from rft.eval.failed_answers import replies_to_keep

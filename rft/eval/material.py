@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from rft.data.chat_template import ChatTemplate
@@ -14,23 +13,8 @@ from rft.data.truncation import DoesNotFitError, TruncationPolicy, truncate
 from rft.eval.config import ComparisonConfig
 from rft.eval.question_form import QuestionForm
 from rft.eval.retrieval import open_retriever
+from rft.eval.shown import Shown
 from rft.records import Context, Message, Question
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """What stands before a question, and how many messages had to be left out of it.
-
-    Questions that can share it have equal messages, so that an engine computes them once.
-
-    Example:
-        Shown(messages=(Message(role="system", content="..."), ...), messages_dropped=0, context_id="data/...json")
-    """
-
-    messages: tuple[Message, ...]
-    messages_dropped: int = 0
-    context_id: str | None = None
-    """Of the context that is shown, where it is a whole one or its part."""
 
 
 class Material:

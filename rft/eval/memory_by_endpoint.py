@@ -15,11 +15,12 @@ from rft.chat.threads import in_threads
 from rft.data.memory_split import ChunkedContexts
 from rft.eval.asked import Asked
 from rft.eval.chat_answers import PutQuestion, failed_prediction, prediction_from_reply
-from rft.eval.material import Material, Shown
+from rft.eval.material import Material
 from rft.eval.memory import MemoryTrace
 from rft.eval.memory_log import LoggedUpdate, MemoryLog
 from rft.eval.predictions import Prediction
 from rft.eval.retention import follow_evidence
+from rft.eval.shown import Shown
 from rft.records import Context, Question
 
 

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from transformers import PreTrainedTokenizerBase
 
-from rft.chat.models import LocalChatModel
+from rft.chat.local_chat_model import LocalChatModel
 from rft.data.memory_split import MemorySplit, check_prompt_lengths
 from rft.eval.asked import Asked, comparison_seed
 from rft.eval.material import Material

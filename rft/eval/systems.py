@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rft.data import prompts
 from rft.eval.config import CompareConfig
-from rft.eval.material import Material, Shown
+from rft.eval.shown import Shown
 from rft.records import Question
+
+if TYPE_CHECKING:
+    from rft.eval.material import Material  # seconds to import, and a page of results needs the names alone
 
 SystemKind = Literal["chat", "memory", "rule"]
 """`chat`: a model is shown something and asked. `memory`: a model reads the context in chunks, keeps a memory, and
@@ -23,7 +26,7 @@ answers from it (tasks/memory.py). `rule`: no model at all."""
 Rule = Callable[[Sequence[str]], int]
 """From the options in the order shown to the index of the chosen one."""
 
-Need = Callable[[Material, Question], str | None]
+Need = Callable[["Material", Question], str | None]
 """What a question lacks for a system, in words that follow `needs`; None where it lacks nothing."""
 
 

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 import rft
@@ -29,6 +28,8 @@ def write_provenance(output_dir: Path, config: Config) -> None:
 
 def provenance() -> dict[str, Any]:
     """Day, versions, commit and machine as plain values. No environment variable is read, so no secret can leak."""
+    import torch  # seconds to import, and programs that only print need this module, too
+
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "rft": rft.__version__,

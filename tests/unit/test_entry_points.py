@@ -38,6 +38,30 @@ def test_all_run_by_path_through_a_link(tmp_path: Path):
     assert done.stdout.count("usage:") == len(scripts) >= 12
 
 
+SPEAKS_AT_ONCE = [
+    "audit",
+    "doctor",
+    "evaluate",
+    "make_data",
+    "memory_cli",
+    "plan",
+    "report",
+    "review",
+    "serve",
+    "train",
+]
+
+
+def test_most_speak_before_torch_is_imported():
+    """A misspelt key or a wrong path is told in a second, not in six."""
+    imports = "; ".join(f"import rft.{name}" for name in AT_ONCE)
+    code = f"import sys; {imports}; print(sorted({{'torch', 'transformers', 'vllm'}} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 @pytest.mark.parametrize("way", ["from the root", "from elsewhere", "through a link"])

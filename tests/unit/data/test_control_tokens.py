@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from rft.chat.models import ChatRequest, LocalChatModel
+from rft.chat.chat_model import ChatRequest
+from rft.chat.local_chat_model import LocalChatModel
 from rft.cold_start.config import TargetConfig
 from rft.cold_start.sequences import McqSequences
 from rft.config import Config

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from rft.chat.chat_model import ChatRequest
 from rft.chat.endpoint import ChatReply
 from rft.chat.failures import ReplyFailure
-from rft.chat.models import ChatRequest
 from rft.data import prompts
 from rft.eval.config import JudgeConfig
 from rft.eval.judge import (

@@ -1,61 +1,23 @@
-"""Models that answer chats: a checkpoint through vLLM, in batches, or an endpoint, several requests at a time.
-
-Both hand out replies as they come, so that what was answered before a crash is kept.
-"""
+"""A checkpoint that answers chats through vLLM, in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from rft.chat.endpoint import ChatReply, Endpoint
-from rft.chat.threads import in_threads
+from rft.chat.chat_model import ChatRequest, Tag
+from rft.chat.endpoint import ChatReply
 from rft.config import Config
 from rft.data.chat_template import ChatParts, ChatTemplate
-from rft.data.closing import Asking, Closing, closing_messages
+from rft.data.closing import Asking, Closing
 from rft.records import Message, Role, TurnRequest
 from rft.reward.thoughts import decode_reply, opens_thought
 from rft.rollout.engine import Sampling
 from rft.rollout.vllm_engine import VllmEngine
-
-Tag = TypeVar("Tag")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest(Generic[Tag]):
-    """A chat that ends with what is to be answered.
-
-    Example:
-        ChatRequest(tag="train/17", context=(Message(role="system", content="..."),), question="And now?",
-                    max_tokens=2048, seed=7)
-    """
-
-    tag: Tag
-    """Given back with the reply, so that the caller knows which request it belongs to."""
-    context: tuple[Message, ...]
-    """Requests that follow each other with an equal context share its computation."""
-    question: Asking
-    max_tokens: int
-    seed: int
-
-
-class ChatModel(Protocol):
-    """Something that answers."""
-
-    thought_open: bool
-    """Its template opens the thought, so that a reply begins inside."""
-
-    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, ChatReply]]:
-        """The replies, in any order, failed ones among them. Raises ValueError where every request would fail, after
-        those that came."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class LocalChatModel:
@@ -122,32 +84,3 @@ class LocalChatModel:
 
     def close(self) -> None:
         self.engine.close()
-
-
-class EndpointChatModel:
-    """A model behind an endpoint. An answer that failed is a reply with its reason.
-
-    Args:
-        endpoint: where it is.
-        concurrency: requests in flight.
-        temperature: 0 is greedy, None is the endpoint's own.
-    """
-
-    thought_open = False
-
-    def __init__(self, endpoint: Endpoint, *, concurrency: int, temperature: float | None) -> None:
-        self.endpoint = endpoint
-        self.concurrency = concurrency
-        self.temperature = temperature
-
-    def replies(self, requests: Iterable[ChatRequest[Tag]]) -> Iterator[tuple[Tag, ChatReply]]:
-        jobs = ((request.tag, request) for request in requests)
-        yield from in_threads(jobs, self._reply, self.concurrency)
-
-    def _reply(self, request: ChatRequest[Any]) -> ChatReply:
-        messages = [*request.context, *closing_messages(request.question)]
-        seed = request.seed if self.temperature != 0 else None
-        return self.endpoint.reply(messages, request.max_tokens, temperature=self.temperature, seed=seed)
-
-    def close(self) -> None:
-        self.endpoint.client.close()
