@@ -125,7 +125,7 @@ class ServerEngine:
         self.kv_cache_tokens = sum(found.kv_cache_tokens for found in facts)
         self.name = f"vllm {facts[0].version}"
         self.summary = (
-            f"engine           {len(servers)} servers with {self.name}, KV caches of "
+            f"engine           {len(servers)} server{'s' * (len(servers) != 1)} with {self.name}, KV caches of "
             f"{self.kv_cache_tokens:,} tokens in all, weights "
             + ("over NCCL" if by_nccl else f"as files in {self.files.folder}")
         )

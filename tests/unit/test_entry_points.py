@@ -38,7 +38,7 @@ def test_all_run_by_path_through_a_link(tmp_path: Path):
     assert done.stdout.count("usage:") == len(scripts) >= 12
 
 
-SPEAKS_AT_ONCE = [
+AT_ONCE = [
     "audit",
     "doctor",
     "evaluate",
