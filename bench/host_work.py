@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -164,7 +165,7 @@ def host_work(config: Config, groups: Sequence[Sequence[Rollout]], num_ranks: in
     half = len(samples) // config.train.steps_per_generation
     passes = [samples, *(samples[start : start + half] for start in range(0, len(samples), half))]
     for batch in passes:
-        packs = watch.time("packing", lambda batch=batch: packs_of_rank(config.train, batch, 0, num_ranks))
+        packs = watch.time("packing", partial(packs_of_rank, config.train, batch, 0, num_ranks))
         for pack, _ in packs:
             lay_out(watch, [batch[index] for index in pack])
     with tempfile.TemporaryDirectory() as folder:

@@ -58,8 +58,8 @@ AIMS = {
     "training state": "rft.checkpoint.save:list_files",
     "publication": "rft.checkpoint.save:publish",
     "pruning": "rft.checkpoint.save:prune",
-    "sync": "rft.grpo.sources:named_full_weights",
-    "evaluation": "rft.grpo.sources:evaluate_policy",
+    "sync": "rft.weights:named_full_weights",
+    "evaluation": "rft.grpo.live_rollouts:evaluate_policy",
     "update": "rft.grpo.train:optimizer_step",
 }
 """What a kill is aimed at: the function in whose call it comes."""

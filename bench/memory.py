@@ -96,7 +96,7 @@ def measure(
     before = engine.counters()
     prompts = [split.prompt(index, split.eval_order(index)) for index in indices]
     sampling = Sampling(temperature=1.0, top_p=1.0, top_k=0)
-    episodes = sample_episodes(task, [prompts], engine, sampling, num_generations=siblings, seed=0, batch_index=0)
+    episodes = sample_episodes(task, [prompts], engine, sampling, siblings=range(siblings), seed=0, batch_index=0)
     return engine.counters() - before, groups_of_siblings(score_episodes(task, episodes), siblings)
 
 

@@ -80,7 +80,7 @@ def main() -> None:
         together = ask([questions])
         one_by_one = ask([[question] for question in questions])
         engine.close()
-    report = {
+    report: dict[str, Any] = {
         "command": "python bench/prefill.py",
         "provenance": provenance(),
         "num_questions": len(questions),

@@ -74,7 +74,7 @@ def is_section(field: dataclasses.Field[Any]) -> bool:
 
 def section_of(field: dataclasses.Field[Any]) -> type:
     factory: Any = field.default_factory
-    return factory  # type: ignore[no-any-return]
+    return factory
 
 
 def row(field: dataclasses.Field[Any], prefix: str, types: dict[str, tuple[str, str]]) -> str:

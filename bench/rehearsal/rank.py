@@ -23,10 +23,10 @@ from rft import train
 from rft.process_exit import leave
 
 TIMED = {
-    "prompts": ("rft.grpo.sources:LiveRollouts.units",),
-    "samples": ("rft.grpo.sources:training_samples",),
+    "prompts": ("rft.grpo.live_rollouts:LiveRollouts.units",),
+    "samples": ("rft.grpo.live_rollouts:training_samples",),
     # The metrics of a rollout are gathered before its samples, so nobody waits for another rank's rollouts here.
-    "gather": ("rft.grpo.sources:gather_lists",),
+    "gather": ("rft.grpo.live_rollouts:gather_lists",),
     "packing": ("rft.grpo.frozen_logprobs:packs_of_rank", "rft.grpo.optimizer_step:packs_of_rank"),
     "forest": (
         "rft.grpo.logprobs:token_paths", "rft.grpo.logprobs:build_forest", "rft.grpo.logprobs:plan_attention",

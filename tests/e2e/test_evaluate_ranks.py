@@ -53,8 +53,13 @@ def answers(folder: Path, out: str, system: str, name: str = "predictions") -> l
     return rows(results_folder(folder, out) / "demo_memory_sft" / system / f"{name}.jsonl")
 
 
-def test_two_processes_say_what_one_says(folder: Path) -> None:
-    told = {out: evaluate(folder, launcher, out, SYSTEMS) for out, launcher in (("one", ONE), ("two", TWO))}
+@pytest.fixture(scope="module")
+def told(folder: Path) -> dict[str, str]:
+    """What one process and two print; their answers stay in folder/one and folder/two."""
+    return {out: evaluate(folder, launcher, out, SYSTEMS) for out, launcher in (("one", ONE), ("two", TWO))}
+
+
+def test_two_processes_say_what_one_says(folder: Path, told: dict[str, str]) -> None:
     tables = {out: text.partition("\n\n")[0] for out, text in told.items()}
     assert tables["two"] == tables["one"] and "longest_option" in tables["one"]
     one, two = (read_results(results_folder(folder, out) / "results.json") for out in ("one", "two"))
@@ -74,6 +79,7 @@ def test_two_processes_say_what_one_says(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("told")
 def test_what_ranks_left_behind_is_not_asked_again(folder: Path) -> None:
     """As if it had been stopped: a part of the answers stands in the folders of ranks."""
     system = results_folder(folder, "two") / "demo_memory_sft" / "full_history"

@@ -60,9 +60,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_resumed_memory_training_is_uninterrupted_bit_for_bit(folder: Path):
-    straight, halved = folder / "straight", folder / "halved"
-    launch(folder, f"output_dir={straight}", "train.max_steps=4")
+@pytest.fixture(scope="module")
+def straight(folder: Path) -> Path:
+    """A run of four steps, from its beginning to its end."""
+    launch(folder, f"output_dir={folder / 'straight'}", "train.max_steps=4")
+    return folder / "straight"
+
+
+def test_a_resumed_memory_training_is_uninterrupted_bit_for_bit(folder: Path, straight: Path):
+    halved = folder / "halved"
     as_killed_after(2, straight, halved)
     launch(folder, f"output_dir={halved}", "train.max_steps=4")
     left, right = (load_file(run / "checkpoint-4" / "model.safetensors") for run in (straight, halved))
@@ -74,35 +80,34 @@ def test_a_resumed_memory_training_is_uninterrupted_bit_for_bit(folder: Path):
     assert [row["step"] for row in steps(halved)] == [1, 2, 3, 4]
 
 
-def test_what_a_memory_run_tells(folder: Path):
-    output = folder / "straight"
-    trained = steps(output)
-    assert undescribed(name for row in rows(output / "metrics.jsonl") for name in row if name != "step") == []
+def test_what_a_memory_run_tells(folder: Path, straight: Path):
+    trained = steps(straight)
+    assert undescribed(name for row in rows(straight / "metrics.jsonl") for name in row if name != "step") == []
     assert all(row["sampling/sampling_logp_difference/mean"] <= 1e-5 for row in trained)
     assert all(row["memory/tokens_max"] <= 40 for row in trained)
     assert all(row["update/unique_token_ratio"] < 0.6 for row in trained)
-    histories = rows(output / "rollouts.jsonl")
+    histories = rows(straight / "rollouts.jsonl")
     turns = {len(row["updates"]) for row in histories}
     assert len(turns) > 1, "histories of two lengths need different numbers of updates"
     assert all(len(row["answers"]) == 2 for row in histories)
-    summary = json.loads((output / "summary.json").read_text())
+    summary = json.loads((straight / "summary.json").read_text())
     assert 0 < summary["memory_tokens_mean"] <= 40
     # The evidence stands in the histories of odd personas, and a letter is no memory of it.
     assert summary["retention_after"] == 0
     assert summary["input_tokens_ratio"] > 0
-    evaluation = json.loads((output / "checkpoint-4" / "eval.json").read_text())
+    evaluation = json.loads((straight / "checkpoint-4" / "eval.json").read_text())
     assert evaluation["memory"]["num_memories"] == 2
     assert evaluation["overall"]["n"] == 8
     assert 0 < evaluation["memory"]["num_measured"] <= 4
-    predictions = rows(output / "checkpoint-4" / "predictions.jsonl")
+    predictions = rows(straight / "checkpoint-4" / "predictions.jsonl")
     assert any(row["memory"]["memory"] for row in predictions)
     assert {row["cluster"] for row in predictions if row["memory"]["retention"]} == {"9"}
 
 
-def test_two_ranks_under_zero3_with_different_turns_equal_one(folder: Path):
+def test_two_ranks_under_zero3_with_different_turns_equal_one(folder: Path, straight: Path):
     output = folder / "zero3"
     launch(folder, f"output_dir={output}", "train.max_steps=2", accelerate=("zero3.yaml", "--num_processes", "2"))
-    for ours, theirs in zip(steps(output), steps(folder / "straight")[:2], strict=True):
+    for ours, theirs in zip(steps(output), steps(straight)[:2], strict=True):
         assert ours["reward"] == theirs["reward"]
         assert ours["memory/updates_per_rollout"] == theirs["memory/updates_per_rollout"]
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)

@@ -27,9 +27,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_resumed_run_chooses_the_same_questions_and_ends_with_the_same_weights(folder: Path):
-    straight, halved = folder / "straight", folder / "halved"
-    launch(folder, f"output_dir={straight}", "train.max_steps=6", *ADAPTIVE)
+@pytest.fixture(scope="module")
+def straight(folder: Path) -> Path:
+    """A run of six steps in one process, from its beginning to its end."""
+    launch(folder, f"output_dir={folder / 'straight'}", "train.max_steps=6", *ADAPTIVE)
+    return folder / "straight"
+
+
+def test_a_resumed_run_chooses_the_same_questions_and_ends_with_the_same_weights(folder: Path, straight: Path):
+    halved = folder / "halved"
     as_killed_after(3, straight, halved)
     launch(folder, f"output_dir={halved}", "train.max_steps=6", *ADAPTIVE)
     left, right = (load_file(run / "checkpoint-6" / "model.safetensors") for run in (straight, halved))
@@ -45,13 +51,13 @@ def test_a_resumed_run_chooses_the_same_questions_and_ends_with_the_same_weights
 
 
 @pytest.mark.slow
-def test_two_ranks_choose_what_one_does(folder: Path):
+def test_two_ranks_choose_what_one_does(folder: Path, straight: Path):
     output = folder / "two"
     launch(
         folder, f"output_dir={output}", "train.max_steps=2", "checkpoint.save_steps=2", *ADAPTIVE,
         accelerate=("cpu.yaml", "--num_processes", "2"),
     )  # fmt: skip
-    one, two = steps(folder / "straight")[:2], steps(output)
+    one, two = steps(straight)[:2], steps(output)
     for name in ("select/candidates", "select/mixed_ratio", "select/pilot_reward", "select/left_over"):
         assert two[0][name] == pytest.approx(one[0][name]), name
     assert [row["reward"] for row in two] == [row["reward"] for row in one]

@@ -44,12 +44,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_resumed_is_uninterrupted_bit_for_bit_across_an_epoch(folder: Path):
+@pytest.fixture(scope="module")
+def straight(folder: Path) -> Path:
+    """A run of six steps, from its beginning to its end."""
+    output = folder / "straight"
+    options = ("train.max_steps=6", "data.permute_options=true", "log.save_samples=true")
+    launch(folder, f"output_dir={output}", *options, accelerate=("cpu.yaml",))
+    return output
+
+
+def test_resumed_is_uninterrupted_bit_for_bit_across_an_epoch(folder: Path, straight: Path):
     """Eight training personas x 4 questions are 4 batches an epoch: step 5 is in the second."""
-    straight, halved = folder / "straight", folder / "halved"
-    permuted = "data.permute_options=true"
-    samples = "log.save_samples=true"
-    launch(folder, f"output_dir={straight}", "train.max_steps=6", permuted, samples, accelerate=("cpu.yaml",))
+    halved, permuted = folder / "halved", "data.permute_options=true"
     launch(folder, f"output_dir={halved}", "train.max_steps=3", permuted)
     launch(folder, f"output_dir={halved}", "train.max_steps=6", permuted)
     left, right = (load_file(run / "checkpoint-6" / "model.safetensors") for run in (straight, halved))
@@ -64,8 +70,8 @@ def test_resumed_is_uninterrupted_bit_for_bit_across_an_epoch(folder: Path):
     assert any(row["grad_norm"] > 0 for row in steps(straight)[3:])
 
 
-def test_saved_samples_give_the_same_weights_without_an_engine(folder: Path):
-    straight, replayed = folder / "straight", folder / "replayed"
+def test_saved_samples_give_the_same_weights_without_an_engine(folder: Path, straight: Path):
+    replayed = folder / "replayed"
     launch(folder, f"output_dir={replayed}", f"train.replay={straight / 'samples'}")
     left, right = (load_file(run / "checkpoint-6" / "model.safetensors") for run in (straight, replayed))
     for name in left:
@@ -77,32 +83,31 @@ def test_saved_samples_give_the_same_weights_without_an_engine(folder: Path):
     assert json.loads((replayed / "summary.json").read_text())["engine"] == "replay"
 
 
-def test_what_a_run_leaves_behind(folder: Path):
-    output = folder / "straight"
-    assert undescribed(name for row in rows(output / "metrics.jsonl") for name in row if name != "step") == []
-    assert (output / "checkpoint-6").is_dir()
-    loaded = AutoModelForCausalLM.from_pretrained(output / "checkpoint-6")
+def test_what_a_run_leaves_behind(straight: Path):
+    assert undescribed(name for row in rows(straight / "metrics.jsonl") for name in row if name != "step") == []
+    assert (straight / "checkpoint-6").is_dir()
+    loaded = AutoModelForCausalLM.from_pretrained(straight / "checkpoint-6")
     assert loaded.config.tie_word_embeddings
-    assert AutoTokenizer.from_pretrained(output / "checkpoint-6").chat_template
-    assert (output / "best").is_symlink()
-    summary = json.loads((output / "summary.json").read_text())
+    assert AutoTokenizer.from_pretrained(straight / "checkpoint-6").chat_template
+    assert (straight / "best").is_symlink()
+    summary = json.loads((straight / "summary.json").read_text())
     assert summary["engine"].startswith("vllm ")
     assert summary["num_steps"] == 6
     assert 0 < summary["max_logprob_gap"] <= 1e-5
     assert summary["prefix_cache_hit_rate"] > 0.6
-    evaluation = json.loads((output / "checkpoint-6" / "eval.json").read_text())
+    evaluation = json.loads((straight / "checkpoint-6" / "eval.json").read_text())
     assert evaluation["overall"]["n"] == 6
     assert sum(group["n"] for group in evaluation["groups"]["who"].values()) == 6
-    assert len(rows(output / "checkpoint-6" / "predictions.jsonl")) == 6
-    assert all(row["prompt_tail"].strip() for row in rows(output / "rollouts.jsonl"))
-    page = (output / "report.html").read_text()
+    assert len(rows(straight / "checkpoint-6" / "predictions.jsonl")) == 6
+    assert all(row["prompt_tail"].strip() for row in rows(straight / "rollouts.jsonl"))
+    page = (straight / "report.html").read_text()
     assert "6</b>" in page and page.count("<polyline") >= 8 and "max_steps: 6" in page
-    assert yaml.safe_load((output / "config.yaml").read_text())["train"]["max_steps"] == 6
-    assert json.loads((output / "provenance.json").read_text())["packages"]["vllm"]
+    assert yaml.safe_load((straight / "config.yaml").read_text())["train"]["max_steps"] == 6
+    assert json.loads((straight / "provenance.json").read_text())["packages"]["vllm"]
 
 
 @pytest.mark.slow
-def test_two_ranks_under_zero3_train_and_agree_with_their_engines(folder: Path):
+def test_two_ranks_under_zero3_train_and_agree_with_their_engines(folder: Path, straight: Path):
     output = folder / "zero3"
     launch(
         folder, f"output_dir={output}", "train.max_steps=2", "checkpoint.save_steps=2", "data.permute_options=true",
@@ -111,7 +116,7 @@ def test_two_ranks_under_zero3_train_and_agree_with_their_engines(folder: Path):
     trained = steps(output)
     assert [row["step"] for row in trained] == [1, 2]
     assert all(row["sampling/sampling_logp_difference/mean"] <= 1e-5 for row in trained)
-    one_rank = steps(folder / "straight")[0]
+    one_rank = steps(straight)[0]
     assert trained[0]["reward"] == one_rank["reward"]
     assert trained[0]["loss"] == pytest.approx(one_rank["loss"], abs=1e-6)
     assert trained[0]["grad_norm"] == pytest.approx(one_rank["grad_norm"], rel=1e-4)
