@@ -150,7 +150,7 @@ def described_case(case: Case, kernel: AttentionKernel, samples: Sequence[Sample
 
 
 def pin_ahead(model: Qwen3ForCausalLM, samples: Sequence[Sample]) -> None:
-    """Has PyTorch take the host memory that the layers' inputs will lie in: a run does so once, and it takes seconds."""
+    """Has PyTorch take the host memory that the layers' inputs will lie in: a run does so once, and waits for it."""
     tokens, width = build_forest(token_paths(samples)).num_tokens, model.config.hidden_size
     held = [
         torch.empty(1, tokens, width, dtype=model.dtype, pin_memory=True) for _ in range(model.config.num_hidden_layers)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from rft.config import Config
+from rft.train import keep_memory_in_one_piece
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [*ROOT.glob("launch/*.sh"), *ROOT.glob("launch/*.sbatch"), *ROOT.glob("requirements/*.sh"), ROOT / ".ci/run"]
@@ -97,6 +98,25 @@ def test_the_allocator_is_told_unless_the_user_did(tmp_path: Path):
     assert "found expandable_segments:True" in run(ROOT / "launch/one_node.sh", "c.yaml", **started).stdout
     started["PYTORCH_CUDA_ALLOC_CONF"] = "max_split_size_mb:512"
     assert "found max_split_size_mb:512" in run(ROOT / "launch/one_node.sh", "c.yaml", **started).stdout
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({}, "expandable_segments:True"),
+        ({"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:512"}, "max_split_size_mb:512"),
+        ({"PYTORCH_ALLOC_CONF": "max_split_size_mb:512"}, None),
+    ],
+)
+def test_any_other_launcher_gets_the_same_allocator(told: dict[str, str], found: str | None):
+    environment = dict(told)
+    keep_memory_in_one_piece(environment)
+    assert environment.get("PYTORCH_CUDA_ALLOC_CONF") == found
+
+
+def test_torch_is_not_there_before_the_allocator_is_told():
+    program = "import sys, rft.train; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=60).returncode == 0
 
 
 def test_one_node_without_a_gpu_asks_for_a_number(tmp_path: Path):
