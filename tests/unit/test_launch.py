@@ -374,6 +374,26 @@ def test_the_variant_follows_the_gpu_and_can_be_forced(checkout: Path):
 
 
 @linux_only
+def test_the_cuda_variant_has_torch_first_and_builds_deepspeed_against_it(checkout: Path):
+    executable(checkout / "bin/nvidia-smi", "#!/bin/sh\nexit 9\n")  # where an image is built there is no GPU
+    done, asked = set_up(checkout, DEVICE="cuda", PATH=f"{checkout}/bin:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    torch, rest, deepspeed, project = asked
+    assert torch.endswith(f" torch=={pins('cuda.txt')['torch']}") and " -r " in rest
+    assert deepspeed.endswith(f" --no-build-isolation deepspeed=={pins('cuda.txt')['deepspeed']}")
+    assert project.endswith(" --no-build-isolation --editable .")
+    assert all(" pip install " in line and " --no-deps " in line for line in asked)
+
+
+@linux_only
+def test_a_driver_that_is_too_old_is_named_before_any_install(checkout: Path):
+    executable(checkout / "bin/nvidia-smi", '#!/bin/sh\n[ "$1" = -L ] && echo "GPU 0: x" || echo 570.86\n')
+    refused, asked = set_up(checkout, PATH=f"{checkout}/bin:{os.environ['PATH']}")
+    assert (refused.returncode, asked) == (2, [])
+    assert "an NVIDIA driver >= 580 for CUDA 13, here 570.86" in refused.stderr
+
+
+@linux_only
 def test_all_that_is_missing_is_named_in_one_line_before_any_install(checkout: Path):
     refused, asked = set_up(checkout, DEVICE="cpu", PYTHON="./no-python", CXX="no-compiler")
     assert (refused.returncode, asked) == (2, [])
