@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import uuid
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> int:
     """Parses, checks, prepares the data, trains; returns the exit status."""
     arguments = parse_arguments(argv)
+    keep_memory_in_one_piece(os.environ)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     try:
         config = load_config(arguments.config, arguments.overrides)
@@ -62,6 +64,15 @@ def main(argv: list[str] | None = None) -> int:
         return put_off(error)
     except Exception as error:  # whatever it is, it is said once, with what to do
         return ready.watch.fault(error)
+
+
+def keep_memory_in_one_piece(environment: MutableMapping[str, str]) -> None:
+    """What the scripts in launch/ export, for a run that another launcher started; a user's own setting stays.
+
+    Micro-batches differ in size, which would leave a GPU's memory in pieces. PyTorch reads it when it is imported.
+    """
+    if not environment.get("PYTORCH_ALLOC_CONF"):  # the newer name, which PyTorch prefers
+        environment.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 
 def build_and_train(config: Config, ready: Prepared, stop: StopRequest) -> Signals | None:

@@ -9,11 +9,14 @@ from torch.nn.functional import scaled_dot_product_attention
 from rft.grpo.forest import Forest
 
 
-def tensors(forest: Forest, heads: int, groups: int, dtype: torch.dtype, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def tensors(
+    forest: Forest, heads: int, groups: int, dtype: torch.dtype, seed: int, size: int = 8
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries of `heads` heads, keys and values of `groups` heads, each of `size` numbers."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(count: int) -> Tensor:
-        values = torch.randn(forest.num_tokens, count, 8, generator=generator, dtype=torch.float64)
+        values = torch.randn(forest.num_tokens, count, size, generator=generator, dtype=torch.float64)
         return values.to(dtype).requires_grad_()
 
     return normal(heads), normal(groups), normal(groups)

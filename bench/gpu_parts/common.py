@@ -28,6 +28,8 @@ class Sizes:
     dtype: torch.dtype
     prompt: int
     """Tokens of a history."""
+    long_prompt: int
+    """Of the longest one."""
     question: int
     completion: int
     decode: int
@@ -44,6 +46,7 @@ FULL = Sizes(
     shape=QWEN3_4B,
     dtype=torch.bfloat16,
     prompt=32_768,
+    long_prompt=131_072,
     question=64,
     completion=1024,
     decode=128,
@@ -65,6 +68,7 @@ TOY = Sizes(
     },
     dtype=torch.float32,
     prompt=512,
+    long_prompt=1024,
     question=8,
     completion=16,
     decode=8,

@@ -122,20 +122,43 @@ def use_agreeing_kernel(wanted: str, settings: PretrainedConfig, accelerator: Ac
 
 
 def failure_of(kernel: AttentionKernel, shape: AttentionShape, device: torch.device) -> str | None:
-    """Why the kernel cannot be used, in one line; None if it can."""
+    """Why the kernel cannot be used, in one line; None if it can.
+
+    Raises:
+        ValueError: no other kernel can be tried in this process, either.
+    """
+    failure: str | None = None
+    wrong: list[RelativeError] = []
     try:
         wrong = [error for error in relative_errors(kernel, shape, device) if not error.is_rounding()]
     except Exception as error:  # whatever a kernel, its compiler or its import raises: another one will do
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    finally:
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # the engine, which starts next, takes a share of what is free
+        failure = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    if device.type == "cuda":
+        give_memory_back(kernel, failure)
     if not wrong:
-        return None
+        return failure
     return (
         f"its {wrong[0].name} differs from plain attention by {wrong[0].mean:.3g} times the rounding of bfloat16 "
         f"({wrong[0].worst:.3g} times in one entry)"
     )
+
+
+def give_memory_back(kernel: AttentionKernel, failure: str | None) -> None:
+    """The engine, which starts next, takes a share of what is free.
+
+    Raises:
+        ValueError: the kernel made an error that stays, such as an illegal access; CUDA then answers every later call
+            of the process with it.
+    """
+    try:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+    except torch.AcceleratorError as error:
+        reason = failure or " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"the attention kernel {kernel.name} leaves this process without its GPU ({reason}); set "
+            "train.attention_kernel=aten"
+        ) from None
 
 
 def relative_errors(

@@ -32,7 +32,7 @@ hooks and small tensors are many then. No part of a plan for a GPU."""
 
 SLACK_SHARE = Amount(low=0.0, expected=0.03, high=0.08)
 """What PyTorch's allocator holds on a GPU beyond what is in use, as a share of what comes and goes; with expandable
-segments, which launch/ switches on. An assumption."""
+segments, which rft/train.py and launch/ switch on. An assumption."""
 
 COMES_AND_GOES = ("activations", "logits", "gathered weights", "exchange", "optimizer's workspace")
 

@@ -50,12 +50,15 @@ class Meter(TorchDispatchMode):
         """Those of them that were logits or their gradients."""
         self.host_peak = 0
         """Most bytes alive at one time of what is not counted here, but as the host's."""
+        self.pinned_peak = 0
+        """What PyTorch takes of the host for that: each tensor's bytes rounded up to a power of two."""
         self.matmul_flops = 0
         """Two per multiplication and addition of matrix products. Attention kernels are not counted."""
         self.moved_bytes = 0
         """Bytes that operators other than matrix products and attention read and write, each operator by itself."""
         self._live_logits = 0
         self._live_on_host = 0
+        self._live_pinned = 0
         self._ignored = {tensor.untyped_storage()._cdata for tensor in weights}
         self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
@@ -67,13 +70,16 @@ class Meter(TorchDispatchMode):
         self.live -= size
         self._references[storage._cdata] = weakref.ref(storage, self._forget_on_host(storage._cdata, size))
         self._live_on_host += size
+        self._live_pinned += pinned_bytes(size)
         self.host_peak = max(self.host_peak, self._live_on_host)
+        self.pinned_peak = max(self.pinned_peak, self._live_pinned)
         return tensor
 
     def _forget_on_host(self, key: int, size: int) -> Callable[[Any], None]:
         def forget(_: Any) -> None:
             del self._references[key]
             self._live_on_host -= size
+            self._live_pinned -= pinned_bytes(size)
 
         return forget
 
@@ -121,3 +127,11 @@ class Meter(TorchDispatchMode):
             self._live_logits -= logits
 
         return forget
+
+
+def pinned_bytes(size: int) -> int:
+    """What PyTorch takes for `size` bytes of pinned memory (CachingHostAllocator.h, with its usual settings).
+
+    Example: 3 * 2**28 bytes take 2**30.
+    """
+    return 1 << (size - 1).bit_length() if size else 0

@@ -23,11 +23,11 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from rft.config import Config
 from rft.grpo import activation_offloading, attention_kernels
-from rft.grpo.attention_kernels import ATEN
 from rft.grpo.forest_attention import FOREST_ATTENTION
 from rft.grpo.layers import prepare_layers
 from rft.grpo.logprobs import trained_token_logprobs
 from rft.models import add_lora
+from rft.planning.kernel_memory import ATEN_ON_A_GPU
 from rft.planning.meter import Meter
 from rft.records import Sample
 
@@ -40,7 +40,7 @@ class PassCost:
     """One micro-batch through the model.
 
     Example, forward and backward of Qwen3-4B with checkpointing, 69,768 tokens of which 32,768 are trained on:
-        PassCost(tokens=69_768, activations=28_626_000_000, logits=0, host=0, matmul_flops=2.0e15,
+        PassCost(tokens=69_768, activations=28_626_000_000, logits=0, host=0, pinned=0, matmul_flops=2.0e15,
                  moved_bytes=8.2e12)
     """
 
@@ -51,7 +51,9 @@ class PassCost:
     logits: int
     """Bytes of logits and their gradients at the peak."""
     host: int
-    """Bytes of host memory for offloaded activations; 0 on a CPU, where these are among `activations`."""
+    """Bytes of offloaded activations in host memory; 0 on a CPU, where these are among `activations`."""
+    pinned: int
+    """Bytes that PyTorch takes of the host for them."""
     matmul_flops: float
     """Of matrix products: forward, backward, and what is computed again."""
     moved_bytes: float
@@ -108,6 +110,7 @@ def with_more_layers(cost: PassCost, two: PassCost, three: PassCost, more: int) 
         activations=cost.activations + more * (three.peak - two.peak),
         logits=cost.logits,
         host=cost.host + more * (three.host - two.host),
+        pinned=cost.pinned + more * (three.pinned - two.pinned),
         matmul_flops=cost.matmul_flops + more * (three.matmul_flops - two.matmul_flops),
         moved_bytes=cost.moved_bytes + more * (three.moved_bytes - two.moved_bytes),
     )
@@ -144,9 +147,10 @@ def put_on_cpu(model: nn.Module) -> None:
 
 @contextmanager
 def attention_of_a_gpu() -> Iterator[None]:
-    """Forest attention on the CPU device calls a GPU's kernel: fake tensors know what it returns."""
+    """Forest attention on the CPU device calls a GPU's kernel: fake tensors know what it returns, and
+    kernel_memory.py what it needs meanwhile."""
     before = attention_kernels.IN_USE["cpu"]
-    attention_kernels.IN_USE["cpu"] = ATEN
+    attention_kernels.IN_USE["cpu"] = ATEN_ON_A_GPU
     try:
         yield
     finally:
@@ -221,6 +225,7 @@ def metered_pass(
         activations=meter.peak - meter.logits_at_peak,
         logits=meter.logits_at_peak,
         host=meter.host_peak,
+        pinned=meter.pinned_peak,
         matmul_flops=meter.matmul_flops,
         moved_bytes=meter.moved_bytes,
     )

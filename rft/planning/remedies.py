@@ -152,8 +152,8 @@ def describe(way: WayOut, before: RunPlan) -> str:
     """A way out as one line: the settings, what is then needed, and what it costs."""
     plan, peak = way.plan, way.plan.memory.peak
     costs = [change.cost for change in way.changes]
-    if plan.memory.update.host:
-        costs.append(f"{plan.memory.update.host / GIB:.0f} GiB of host memory per GPU")
+    if plan.memory.update.pinned:
+        costs.append(f"{plan.memory.update.pinned / GIB:.0f} GiB of host memory per GPU")
     if plan.time is not None and before.time is not None:
         costs.append(f"{plan.time.batch_seconds:.0f} s a rollout batch in place of {before.time.batch_seconds:.0f}")
     needed = f"{peak.total.expected / GIB:.1f} GiB at the {peak.name}"

@@ -111,7 +111,7 @@ def host_lines(plan: RunPlan) -> list[str]:
     """Host memory of one machine, and what the KV cache holds."""
     held, gpus = plan.memory.held, plan.machine.num_gpus
     loading = held.weights.nbytes * (1 if plan.mode.kind == "zero3" else gpus)
-    offloaded = plan.memory.update.host * gpus
+    offloaded = plan.memory.update.pinned * gpus
     saving = held.weights.count * held.weights.itemsize
     lines = [
         f"host memory      per machine, besides Python's own: {loading / GIB:.0f} GiB while weights are loaded, "

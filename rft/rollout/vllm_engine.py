@@ -37,7 +37,7 @@ from rft.rollout.vllm_cascade import (
 )
 from rft.rollout.vllm_options import engine_options
 from rft.rollout.vllm_requests import completion_of, sampling_params, tokens_prompts
-from rft.rollout.vllm_side_effects import trainer_state_kept
+from rft.rollout.vllm_side_effects import quiet, trainer_state_kept
 from rft.rollout.vllm_weights import load_weights
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ class VllmEngine:
         load_format: str = "auto",
         lora: LoraConfig | None = None,
     ) -> None:
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        quiet()
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         self._on_cpu = not torch.cuda.is_available()
         with trainer_state_kept(), warnings.catch_warnings():

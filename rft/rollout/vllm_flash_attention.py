@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from rft.rollout.vllm_side_effects import quiet
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlashAttention4:
@@ -31,6 +33,7 @@ def flash_attn_4() -> FlashAttention4:
     Raises:
         ImportError: this vLLM has none, such as the one for CPUs.
     """
+    quiet()
     from vllm.vllm_flash_attn.cute.interface import _flash_attn_bwd, _flash_attn_fwd
 
     return FlashAttention4(forward=_flash_attn_fwd, backward=_flash_attn_bwd)

@@ -11,6 +11,12 @@ import numpy as np
 import torch
 
 
+def quiet() -> None:
+    """Before vLLM is imported, which decides then what it logs: each rank would print its whole start."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+
 @contextmanager
 def trainer_state_kept() -> Iterator[None]:
     """Undoes what vLLM does to process-wide state that belongs to the trainer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import subprocess
@@ -12,11 +13,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 from tests.e2e.runs import ROOT
 
 # The part without cascade is the one with it, less the cycle: a CPU has no cascade attention to switch off.
-PARTS = ("kernels", "update_forest", "update_trl", "engine_with_cascade", "demo")
+PARTS = (
+    "kernels", "update_forest", "update_trl", "engine_with_cascade", "update_fast", "update_long", "demo", "tests",
+    "plans",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def of_part(lines: list[dict[str, Any]], part: str) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_every_part_ends_and_nothing_fails(lines: list[dict[str, Any]]) -> None:
-    assert not [line for line in lines if "error" in line or "plan_error" in line]
+    assert not [line for line in lines if "error" in line]
     for part in PARTS:
         assert of_part(lines, part)[-1]["wall_seconds"] > 0
     assert all(line["toy"] for line in lines)
@@ -62,18 +67,34 @@ def test_kernels_agree_and_are_timed(lines: list[dict[str, Any]]) -> None:
 
 @pytest.mark.slow
 def test_the_update_is_measured_beside_its_plan_and_trl(lines: list[dict[str, Any]]) -> None:
+    plans = {line.get("case"): line for line in of_part(lines, "plans")}
     found = {line.get("case"): line for line in of_part(lines, "update_forest")}
     for siblings, questions in ((8, 1), (16, 1), (8, 4)):
         (case, *_) = [
             one for one in found.values() if (one.get("siblings"), one.get("questions")) == (siblings, questions)
         ]
-        assert case["seconds"] > 0 and case["forward_flops"] > 0 and case["flop_ratio"] > 3
-        assert found[f"plan of: {case['case']}"]["planned_gib"] > 0
+        assert case["seconds"] > 0 and case["peak_gib"] > 0 and case["forward_flops"] > 0 and case["flop_ratio"] > 3
+        assert plans[case["case"]]["planned_gib"] > 0
     trl = {line.get("case"): line for line in of_part(lines, "update_trl")}
-    assert trl["8 completions"]["forward_flops"] > 3 * found["8 completions, aten"]["forward_flops"]
+    two = trl["2 sequences, micro-batch of 1"]
+    assert 4 * two["forward_flops"] > 3 * found["8 completions"]["forward_flops"]
     assert trl["log-probs on a short prompt"]["logprob_max_diff"] <= 1e-5
     (summary,) = of_part(lines, "summary")
     assert summary["speedup_vs_trl_16"] > 0
+
+
+@pytest.mark.slow
+def test_what_saves_memory_is_measured_on_the_longest_history(lines: list[dict[str, Any]]) -> None:
+    (long, _), (fast, _) = of_part(lines, "update_long"), of_part(lines, "update_fast")
+    assert long["history"] == 1024 and long["tokens"] == 1024 + 8 + 8 * 16
+    assert fast["case"] == "16 completions, tiled MLP, offloaded inputs" and fast["kernel"] == long["kernel"]
+    assert {fast["case"], long["case"]} < {line.get("case") for line in of_part(lines, "plans")}
+
+
+@pytest.mark.slow
+def test_the_tests_of_a_gpu_are_counted(lines: list[dict[str, Any]]) -> None:
+    run, _ = of_part(lines, "tests")
+    assert (run["status"], run["passed"], run["failed"]) == (0, 0, []) and run["skipped"] > 10
 
 
 @pytest.mark.slow
@@ -98,17 +119,19 @@ def test_the_demo_takes_a_step(lines: list[dict[str, Any]]) -> None:
 
 def test_the_summary_puts_parts_side_by_side(bench: ModuleType) -> None:
     case = "64 completions on one history"
+    eight = {"case": "8 completions", "siblings": 8, "questions": 1, "flop_ratio": 5.0}
     lines = [
-        {"part": "update_trl", "siblings": 8, "seconds_per_sequence": 5.0},
-        {"part": "update_forest", "case": "a", "siblings": 8, "questions": 1, "seconds": 10.0, "flop_ratio": 5.0},
-        {"part": "update_forest", "case": "b", "siblings": 8, "questions": 1, "seconds": 8.0, "flop_ratio": 5.0},
+        {"part": "update_trl", "seconds_per_sequence": 6.0},
+        {"part": "update_trl", "seconds_per_sequence": 5.0},
+        {"part": "update_forest", "kernel": "aten", "seconds": 10.0} | eight,
+        {"part": "update_fast", "kernel": "flash_attn_4", "seconds": 8.0} | eight,
         {"part": "engine_with_cascade", "case": case, "cascade": True, "milliseconds_per_step": 10.0},
         {"part": "engine_without_cascade", "case": case, "cascade": False, "milliseconds_per_step": 40.0},
     ]
     assert bench.summary(lines) == {
         "speedup_vs_trl_8": 5.0,
         "share_of_flop_ratio_8": 1.0,
-        "fastest_8": "b",
+        "fastest_8": "8 completions, flash_attn_4",
         f"decode_speedup_by_cascade, {case}": 4.0,
     }
     assert bench.summary([]) == {}
@@ -129,3 +152,30 @@ def test_a_part_that_fails_or_takes_too_long_leaves_a_line(bench: ModuleType, tm
 def test_one_gpu_is_visible(bench: ModuleType) -> None:
     assert bench.one_gpu({}) == {"CUDA_VISIBLE_DEVICES": "0"}
     assert bench.one_gpu({"CUDA_VISIBLE_DEVICES": "3,5"}) == {"CUDA_VISIBLE_DEVICES": "3"}
+
+
+def test_a_later_command_replaces_its_own_parts_only(bench: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "gpu.jsonl"
+    assert bench.without(path, ["demo"]) == ""
+    bench.append(path, {"part": "kernels", "tflops": 400})
+    bench.append(path, {"part": "demo", "error": "not begun"})
+    bench.append(path, {"part": "summary"})
+    assert [json.loads(line)["part"] for line in bench.without(path, ["demo", "summary"]).splitlines()] == ["kernels"]
+
+
+def test_the_fastest_kernel_is_one_that_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the results of part `kernels`, so that no part tries a kernel before it has measured without it."""
+    monkeypatch.setattr("sys.path", [str(ROOT / "bench"), *sys.path])
+    update = importlib.import_module("gpu_parts.update")
+    common = importlib.import_module("gpu_parts.common")
+    monkeypatch.setattr(update, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
+    report = common.Report(tmp_path / "gpu.jsonl", "kernels", toy=False)
+    report.write(kernel="aten", agrees=True)
+    report.write(kernel="aten", tflops=300.0)
+    assert update.fastest_kernel(report, common.FULL).name == "aten", "of the other one nothing is known"
+    report.write(kernel="flash_attn_4", agrees=False)
+    report.write(kernel="flash_attn_4", tflops=500.0)
+    assert update.fastest_kernel(report, common.FULL).name == "aten", "fast and wrong"
+    report.write(kernel="flash_attn_4", agrees=True)
+    assert update.fastest_kernel(report, common.FULL).name == "flash_attn_4"

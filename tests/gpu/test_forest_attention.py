@@ -22,7 +22,8 @@ pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 ROUNDING = 0.02
-"""Of bfloat16 sums: of an output, whose values are about 1, and of a gradient relative to its largest entry."""
+"""Of bfloat16 sums: of an output, whose values are about 1 and up to 5, and of a gradient relative to its largest
+entry. Rounding the right output once costs up to 0.014."""
 
 LONG = [
     [*range(LONG_SEGMENT + 200), *range(900, 900 + n)] for n in range(1, 7)
@@ -30,6 +31,9 @@ LONG = [
 
 
 QWEN3_4B = AttentionShape(num_heads=32, num_kv_heads=8, head_size=128)
+HEADS, GROUPS, SIZE = 8, 2, 128
+"""Heads as large as those of Qwen3-4B, as many on a key head, so that the same kernels are compiled."""
+SCALE = SIZE**-0.5
 
 
 @pytest.fixture(params=[ATEN, FLASH_ATTN_4], ids=lambda kernel: kernel.name)
@@ -55,13 +59,13 @@ def relative(ours: Tensor | None, exact: Tensor | None) -> float:
 @pytest.mark.parametrize("paths", [*(random_paths(seed) for seed in range(10)), LONG])
 def test_equals_attention_along_each_path(paths: list[list[int]], kernel: AttentionKernel) -> None:
     forest = build_forest(paths)
-    drawn = tensors(forest, 4, 2, torch.float64, seed=0)
+    drawn = tensors(forest, HEADS, GROUPS, torch.float64, seed=0, size=SIZE)
     rounded = [x.detach().to(DEVICE, torch.bfloat16).requires_grad_() for x in drawn]
     # What is compared starts from the same numbers.
     exact = [x.detach().double().cpu().requires_grad_() for x in rounded]
-    expected = along_paths(forest, len(paths), *exact, 0.4)
-    out = ForestAttention.apply(*rounded, plan_attention(forest.segments, DEVICE, kernel), 0.4)
-    torch.testing.assert_close(out.double().cpu(), expected, rtol=0, atol=ROUNDING)
+    expected = along_paths(forest, len(paths), *exact, SCALE)
+    out = ForestAttention.apply(*rounded, plan_attention(forest.segments, DEVICE, kernel), SCALE)
+    torch.testing.assert_close(out.double().cpu(), expected, rtol=ROUNDING, atol=ROUNDING)
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     (expected * weights).sum().backward()
     (out * weights.to(out)).sum().backward()

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from rft.config import Config
+from rft.train import keep_memory_in_one_piece
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [*ROOT.glob("launch/*.sh"), *ROOT.glob("launch/*.sbatch"), *ROOT.glob("requirements/*.sh"), ROOT / ".ci/run"]
@@ -97,6 +98,25 @@ def test_the_allocator_is_told_unless_the_user_did(tmp_path: Path):
     assert "found expandable_segments:True" in run(ROOT / "launch/one_node.sh", "c.yaml", **started).stdout
     started["PYTORCH_CUDA_ALLOC_CONF"] = "max_split_size_mb:512"
     assert "found max_split_size_mb:512" in run(ROOT / "launch/one_node.sh", "c.yaml", **started).stdout
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({}, "expandable_segments:True"),
+        ({"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:512"}, "max_split_size_mb:512"),
+        ({"PYTORCH_ALLOC_CONF": "max_split_size_mb:512"}, None),
+    ],
+)
+def test_any_other_launcher_gets_the_same_allocator(told: dict[str, str], found: str | None):
+    environment = dict(told)
+    keep_memory_in_one_piece(environment)
+    assert environment.get("PYTORCH_CUDA_ALLOC_CONF") == found
+
+
+def test_torch_is_not_there_before_the_allocator_is_told():
+    program = "import sys, rft.train; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=60).returncode == 0
 
 
 def test_one_node_without_a_gpu_asks_for_a_number(tmp_path: Path):
@@ -351,6 +371,26 @@ def test_the_variant_follows_the_gpu_and_can_be_forced(checkout: Path):
     assert any("+cpu" in line for line in asked)
     refused, asked = set_up(checkout, DEVICE="tpu")
     assert (refused.returncode, asked) == (2, [])
+
+
+@linux_only
+def test_the_cuda_variant_has_torch_first_and_builds_deepspeed_against_it(checkout: Path):
+    executable(checkout / "bin/nvidia-smi", "#!/bin/sh\nexit 9\n")  # where an image is built there is no GPU
+    done, asked = set_up(checkout, DEVICE="cuda", PATH=f"{checkout}/bin:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    torch, rest, deepspeed, project = asked
+    assert torch.endswith(f" torch=={pins('cuda.txt')['torch']}") and " -r " in rest
+    assert deepspeed.endswith(f" --no-build-isolation deepspeed=={pins('cuda.txt')['deepspeed']}")
+    assert project.endswith(" --no-build-isolation --editable .")
+    assert all(" pip install " in line and " --no-deps " in line for line in asked)
+
+
+@linux_only
+def test_a_driver_that_is_too_old_is_named_before_any_install(checkout: Path):
+    executable(checkout / "bin/nvidia-smi", '#!/bin/sh\n[ "$1" = -L ] && echo "GPU 0: x" || echo 570.86\n')
+    refused, asked = set_up(checkout, PATH=f"{checkout}/bin:{os.environ['PATH']}")
+    assert (refused.returncode, asked) == (2, [])
+    assert "an NVIDIA driver >= 580 for CUDA 13, here 570.86" in refused.stderr
 
 
 @linux_only

@@ -170,6 +170,7 @@ class OnGpu:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[OnGpu]:
     """Nothing here has a GPU: its check computes on the CPU, on the smaller forest."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     real = kernel_agreement.relative_errors
     monkeypatch.setattr(
@@ -213,6 +214,19 @@ def test_one_that_fails_is_told_in_one_line(
         take(monkeypatch, gpu, "fast", broken, GOOD)
     with pytest.raises(ValueError, match=f"^train.attention_kernel = auto: {reason}.*; set it to aten"):
         take(monkeypatch, gpu, "auto", broken)
+
+
+def test_after_an_error_that_stays_no_other_is_tried(monkeypatch: pytest.MonkeyPatch, gpu: OnGpu) -> None:
+    """CUDA answers every call of the process with it: the next kernel would seem broken, and then the engine."""
+
+    def refuses() -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nFor debugging ...")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", refuses)
+    expected = "^the attention kernel fast leaves this process without its GPU .*; set train.attention_kernel=aten$"
+    for forward in (raises, GOOD.forward):
+        with pytest.raises(ValueError, match=expected):
+            take(monkeypatch, gpu, "auto", replace(GOOD, name="fast", forward=forward), GOOD)
 
 
 def test_a_failure_of_one_rank_counts_for_all(monkeypatch: pytest.MonkeyPatch, gpu: OnGpu) -> None:

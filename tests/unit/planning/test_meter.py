@@ -110,7 +110,9 @@ def test_the_host_s_memory_is_counted_apart():
         del kept
         again = meter.of_the_host(torch.ones(KIB))
         assert meter.host_peak == 4 * KIB, "the first one is gone"
-        assert again.shape == (KIB,)
+        odd = meter.of_the_host(torch.ones(KIB + 1))
+        assert meter.host_peak == again.nbytes + odd.nbytes == 8 * KIB + 4
+        assert meter.pinned_peak == 12 * KIB, "powers of two: 4 and 8 KiB"
 
 
 def test_a_backward_pass_holds_what_the_forward_pass_kept():

@@ -93,6 +93,7 @@ def test_checkpointing_offloading_and_tiles_each_need_less():
     assert offloaded.peak < checkpointed.peak < plain.peak
     assert (plain.host, checkpointed.host) == (0, 0)
     assert offloaded.host == 4 * TOKENS * HIDDEN * 4, "the inputs of four layers"
+    assert offloaded.pinned == 4 * TOKENS * HIDDEN * 4, "of 2**17 bytes each"
     assert offloaded.matmul_flops == checkpointed.matmul_flops
 
 

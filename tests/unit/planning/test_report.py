@@ -105,6 +105,6 @@ def test_a_replay_has_no_time():
 
 def test_host_memory_of_a_machine_is_that_of_its_gpus():
     plan, _ = planned()
-    offloaded = replace(plan, memory=replace(plan.memory, update=replace(plan.memory.update, host=3 * GIB)))
+    offloaded = replace(plan, memory=replace(plan.memory, update=replace(plan.memory.update, pinned=3 * GIB)))
     assert "24 GiB for offloaded activations" in host_lines(offloaded)[0]
     assert "0 GiB for offloaded activations" in host_lines(plan)[0]
