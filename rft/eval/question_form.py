@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rft.data.closing import Asking, closing_text
-from rft.data.prompts import LeaderboardWording, McqWording, Wording, gold_letter, letters_of, shown_order
+from rft.data.prompts import LeaderboardWording, McqWording, Wording, gold_letter, offered_letters, shown_order
 from rft.eval.config import ComparisonConfig
 from rft.records import Attempt, Question, Score
 from rft.reward.final_answer import score_final_answer
@@ -61,7 +61,7 @@ def final_answer_scores(attempts: Sequence[Attempt]) -> list[Score]:
     return [
         score_final_answer(
             attempt.text,
-            letters_of(attempt.option_order),
+            offered_letters(attempt.option_order),
             gold_letter(attempt.option_order),
             thought_open=attempt.thought_open,
         )
