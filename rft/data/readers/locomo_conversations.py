@@ -135,7 +135,9 @@ def index_turns(
             repeated.append(dia_id)
     notes = {}
     if silent:
-        notes["messages_without_text"] = places_note(sample_id, "sessions without turns, and turns without text or caption, are left out", silent)
+        notes["messages_without_text"] = places_note(
+            sample_id, "sessions without turns, and turns without text or caption, are left out", silent
+        )
     if repeated:
         notes["turn_ids_repeated"] = places_note(sample_id, "turns have the dia_id of an earlier one", repeated)
     return turns, notes
