@@ -31,6 +31,10 @@ from rft.records import Context, Message, Question
 
 SESSION_KEYS = ("haystack_sessions", "haystack_dates")
 
+PREFERENCE = "single-session-preference"
+"""The type of questions whose answer says what a fitting reply would take into account: a judge is told it as what is
+known of the user."""
+
 SESSION_TIME = re.compile(
     r"([0-9]{4})[/-]([0-9]{1,2})[/-]([0-9]{1,2})(?:\s*\([^\W\d]+\))?(?:[\sT]+([0-9]{1,2}):([0-9]{2})(?::[0-9]{2})?)?"
 )
@@ -114,19 +118,17 @@ def read_item(item: Any) -> tuple[Question, Context]:
         raise CellError("is no object")
     if missing := [key for key in SESSION_KEYS if key not in item]:
         raise CellError(f"lacks {missing[0]}")
-    item_id = text_of(item, "question_id")
+    item_id, answer, question_type = (text_of(item, key) for key in ("question_id", "answer", "question_type"))
     messages, evidence, notes = read_sessions(item_id, item["haystack_sessions"], item["haystack_dates"])
     question = Question(
         question_id=f"longmemeval/{item_id}",
         context_id=item_id,
         cluster=item_id,
         query=f"{text_of(item, 'question')} (Asked on {text_of(item, 'question_date')}.)",
-        correct_answer=text_of(item, "answer"),
+        correct_answer=answer,
         evidence=tuple(evidence),
-        tags={
-            "question_type": text_of(item, "question_type"),
-            "abstention": yes_or_no(item_id.endswith("_abs")),
-        },
+        tags={"question_type": question_type, "abstention": yes_or_no(item_id.endswith("_abs"))},
+        columns={"preference": answer if question_type == PREFERENCE else None},
     )
     return question, Context(context_id=item_id, cluster=item_id, messages=tuple(messages), notes=notes)
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
-import matplotlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import ImageFont
 
 from rft.reporting.charts import (
     BOTTOM,
@@ -197,11 +194,3 @@ def test_ticks_are_as_short_as_they_can_be_told_apart():
     assert tick_texts([0.0, 0.5, 1.0]) == ["0", "0.5", "1"]
     assert tick_texts([1e-5, 1.1e-5]) == ["1e-05", "1.1e-05"]
     assert tick_texts([]) == []
-
-
-def test_no_character_is_wider_than_it_is_taken_for():
-    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    font = ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), 1000)
-    characters = [chr(code) for code in (*range(0x20, 0x7F), *range(0xC0, 0x180), 0x2026, 0x2014)]
-    wider = {one: font.getlength(one) / 1000 for one in characters if font.getlength(one) / 1000 > text_width(one, 1.0)}
-    assert wider == {}

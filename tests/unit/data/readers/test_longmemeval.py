@@ -15,6 +15,7 @@ from rft.config import DataConfig
 from rft.data.dataset import RecordError
 from rft.data.readers.cells import CellError
 from rft.data.readers.longmemeval import LongMemEval, time_of
+from rft.eval.judge import rubric_of
 from rft.records import Message
 
 ITEM: dict[str, Any] = {
@@ -81,6 +82,13 @@ def test_sessions_are_put_in_the_order_of_their_dates_and_that_is_noted(tmp_path
     assert other.notes["sessions_out_of_order"] == (
         "turned: sessions are put in the order of their dates, 2 of them (session 1, session 0)"
     )
+
+
+def test_an_answer_that_describes_a_fitting_reply_is_judged_as_a_preference(tmp_path: Path) -> None:
+    wish = {"question_id": "p", "question_type": "single-session-preference", "answer": "Would like jazz in the reply."}
+    fact, preference = write(tmp_path, [ITEM, ITEM | wish]).split("benchmark").questions
+    assert rubric_of(fact) == ("answer", "7")
+    assert rubric_of(preference) == ("follow", "Would like jazz in the reply.")
 
 
 def test_sessions_of_one_time_keep_their_order(tmp_path: Path) -> None:
