@@ -200,6 +200,9 @@ def test_what_is_left_out_of_conversations_is_counted(tmp_path: Path, server: Se
     found = read_data(tmp_path)
     assert found["odd_contexts"] == {"messages_without_text": 1, "sessions_out_of_order": 1}
     assert found["evidence_not_found"] == 1
+    assert [note.partition(",")[0] for note in found["notes"]] == [
+        "e47b: sessions and messages without text are left out", "e47b: sessions are put in the order of their dates",
+    ]  # fmt: skip
     said = [message["content"] for body in server.asked if body["model"] == "m" for message in body["messages"]]
     assert [text for text in said if text.startswith("[2023/05/2")] == [
         "[2023/05/20 (Sat) 02:21] Hi.", "[2023/05/21 (Sun) 10:00] I hum jazz.",
