@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from rft.config import Config, load_config
-from rft.data.prompts import gold_letter, letters_of
+from rft.data.prompts import gold_letter, offered_letters
 from rft.grpo.data import Data, load_data
 from rft.grpo.stages import Stages
 from rft.records import Prompt
@@ -108,7 +108,7 @@ def prompts_orders(prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
 
 def score(text: str, option_order: Sequence[int]) -> float:
     found = score_boxed_letter(
-        text, letters_of(option_order), gold_letter(option_order), rule="strict", thought_open=False
+        text, offered_letters(option_order), gold_letter(option_order), rule="strict", thought_open=False
     )
     assert found.reward is not None
     return found.reward

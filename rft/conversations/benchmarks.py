@@ -8,7 +8,7 @@ from typing import Any
 from rft.conversations.conversation import Conversation, Transcript
 from rft.conversations.turns import is_turn, items_of, read_each, read_turns, say_turn
 from rft.data.readers.cells import CellError
-from rft.data.readers.locomo import read_conversation
+from rft.data.readers.locomo_conversations import read_conversation
 from rft.data.readers.sessions import date_session
 
 

@@ -59,9 +59,10 @@ class Tally:
     notes: list[str] = field(default_factory=list)
     """One line per odd context."""
 
-    def warn(self) -> None:
+    def warn(self, file: str = "manifest.json") -> None:
+        """Says the first note, and in which file all of them are."""
         if self.notes:
-            more = f" (and {len(self.notes) - 1} more, see manifest.json)" if len(self.notes) > 1 else ""
+            more = f" (and {len(self.notes) - 1} more, see {file})" if len(self.notes) > 1 else ""
             warnings.warn(f"{self.notes[0]}{more}", stacklevel=3)
 
 

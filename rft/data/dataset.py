@@ -130,6 +130,13 @@ def shuffled_options(question: Question, seed: str | int) -> tuple[int, ...]:
     return tuple(order)
 
 
+def order_by_content(question: Question) -> tuple[int, ...]:
+    """An order of the options that a row has in every process, and wherever it stands in a file: drawn from the user,
+    the query and the right answer. The Agent Memory Leaderboard draws its own from the user and the query, but with a
+    hash that differs from process to process."""
+    return shuffled_options(question, "\0".join((question.cluster, question.query, question.correct_answer)))
+
+
 def permuted_option_order(seed: int, epoch: int, question: Question) -> tuple[int, ...]:
     """A fresh order for every (seed, epoch, question), the same in every process."""
     return shuffled_options(question, f"{seed}/{epoch}/{question.question_id}")

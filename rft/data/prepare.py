@@ -47,7 +47,7 @@ from rft.data.prepared_tables import (
 from rft.data.prompts import Wording, shown_order, wording_text
 from rft.records import Prompt, Question
 
-CACHE_VERSION = 6
+CACHE_VERSION = 7
 """Raised by whoever changes what is written for the same data, settings, tokenizer and wording."""
 
 # ---------------------------------------------------------------------------------------------------- what comes out

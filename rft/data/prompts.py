@@ -196,7 +196,7 @@ def shown_order(wording: Wording, question: Question, option_order: Sequence[int
     return tuple(option_order) if all(option in asked for option in options_of(question, option_order)) else ()
 
 
-def letters_of(option_order: Sequence[int]) -> tuple[str, ...]:
+def offered_letters(option_order: Sequence[int]) -> tuple[str, ...]:
     """The letters offered, in order."""
     return LETTERS[: len(option_order)]
 

@@ -20,7 +20,7 @@ from rft.eval.systems import System
 from rft.jsonl import keep_whole_lines, whole_lines
 from rft.records import Question
 
-SETTINGS_VERSION = 5
+SETTINGS_VERSION = 6
 """Raised by whoever changes what is asked, or how it is read, for the same settings."""
 
 QUESTION_SETTINGS = (

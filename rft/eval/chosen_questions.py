@@ -55,13 +55,14 @@ def choose_questions(config: Config, dataset: Dataset) -> ChosenQuestions:
     chosen = [pool[index] for index in stratified_subset(pool, config.eval.num_questions, dataset.strata)]
     if not skips:
         with_usable_context(dataset, "error", chosen, tally)
-    tally.warn()
+    tally.warn("results.json")
     manifest = {
         "split": name,
         "num_questions": len(pool),
         **split.manifest,
         "rows_skipped": rows_skipped(split, tally),
         "odd_contexts": dict(sorted(tally.odd_contexts.items())),
+        "notes": tally.notes,
     }
     fingerprint = content_fingerprint(split.questions, ())
     return ChosenQuestions(split=name, questions=tuple(chosen), fingerprint=fingerprint, manifest=manifest)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rft.data.closing import Asking, closing_text
-from rft.data.prompts import LeaderboardWording, McqWording, Wording, gold_letter, letters_of, shown_order
+from rft.data.dataset import order_by_content
+from rft.data.prompts import LeaderboardWording, McqWording, Wording, gold_letter, offered_letters, shown_order
 from rft.eval.config import ComparisonConfig
 from rft.records import Attempt, Question, Score
 from rft.reward.final_answer import score_final_answer
@@ -52,8 +53,10 @@ def make_question_form(config: ComparisonConfig, task: Task) -> QuestionForm:
         return QuestionForm(wording=wording, score=TaskScorer(leave_to_judge), order_of=lambda question: ())
     if protocol == "boxed":
         return QuestionForm(wording=task.wording, score=task.score, order_of=order_of)
-    wording = LeaderboardWording() if protocol == "leaderboard" else McqWording("final_answer")
-    return QuestionForm(wording=wording, score=make_scorer(config.reward, final_answer_scores), order_of=order_of)
+    score = make_scorer(config.reward, final_answer_scores)
+    if protocol == "leaderboard":
+        return QuestionForm(wording=LeaderboardWording(), score=score, order_of=order_by_content)
+    return QuestionForm(wording=McqWording("final_answer"), score=score, order_of=order_of)
 
 
 def final_answer_scores(attempts: Sequence[Attempt]) -> list[Score]:
@@ -61,7 +64,7 @@ def final_answer_scores(attempts: Sequence[Attempt]) -> list[Score]:
     return [
         score_final_answer(
             attempt.text,
-            letters_of(attempt.option_order),
+            offered_letters(attempt.option_order),
             gold_letter(attempt.option_order),
             thought_open=attempt.thought_open,
         )

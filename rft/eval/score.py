@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from rft.data.prompts import letters_of
+from rft.data.prompts import offered_letters
 from rft.eval.memory import MemoryResult, summarize_memories
 from rft.eval.predictions import Prediction
 
@@ -115,7 +115,7 @@ def summarize(predictions: Sequence[Prediction], breakdowns: Sequence[str]) -> E
         truncation_rate=statistics.fmean(prediction.finish_reason == "length" for prediction in predictions),
         num_unrated=len(predictions) - len(rated),
         failures=counted(prediction.failure for prediction in predictions),
-        letters=counted(p.parsed for p in shown if p.parsed in letters_of(p.option_order)),
+        letters=counted(p.parsed for p in shown if p.parsed in offered_letters(p.option_order)),
         gold_letters=counted(prediction.reference for prediction in shown),
         chance=statistics.fmean(1 / len(prediction.option_order) for prediction in shown) if all_shown else None,
         rewards=mean_parts(predictions),

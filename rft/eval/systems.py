@@ -157,7 +157,7 @@ def most_frequent_letter(questions: Sequence[Question], order_of: Callable[[Ques
 def majority_rule(material: Material) -> Rule:
     """Always the letter that is right most often; where fewer options are shown, the last of them."""
     with_options = [question for question in material.questions_to_fit if question.incorrect_answers]
-    letter = most_frequent_letter(with_options or material.questions, material.dataset.option_order)
+    letter = most_frequent_letter(with_options or material.questions, material.form.order_of)
     return lambda shown: min(letter, len(shown) - 1)
 
 

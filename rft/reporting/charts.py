@@ -12,8 +12,15 @@ from html import escape
 
 from markupsafe import Markup
 
+from rft.reporting.text_width import shortened, text_width
+
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 60, 14, 14, 34
+"""Around a plot. Where the numbers beside it need more room on the left, they get it."""
+TICK_SIZE, NAME_SIZE = 12.0, 12.5
+"""Of the fonts, as in charts.html.j2."""
+NAMES = (250, 340)
+"""Least and most room for the names beside intervals."""
 MAX_COLUMNS = 60
 """Of a column chart; more steps are averaged."""
 MAX_POINTS = 1200
@@ -60,27 +67,36 @@ class Frame:
 
     x: tuple[float, float]
     y: tuple[float, float]
+    percent: bool = False
     parts: list[str] = field(default_factory=list)
+    ticks: list[tuple[float, str]] = field(init=False)
+    left: float = field(init=False)
+    """Where the plot begins."""
+
+    def __post_init__(self) -> None:
+        values = round_ticks(*self.y)
+        digits = max(0, math.ceil(-math.log10((self.y[1] - self.y[0]) * 100)) + 1) if self.percent else 0
+        texts = [f"{value:.{digits}%}" for value in values] if self.percent else tick_texts(values)
+        self.ticks = list(zip(values, texts, strict=True))
+        self.left = max(LEFT, math.ceil(max((text_width(text, TICK_SIZE) for text in texts), default=0)) + 8)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+        width, height = WIDTH - self.left - RIGHT, HEIGHT - TOP - BOTTOM
         return (
-            LEFT + width * (x - self.x[0]) / (self.x[1] - self.x[0]),
+            self.left + width * (x - self.x[0]) / (self.x[1] - self.x[0]),
             TOP + height * (1 - (y - self.y[0]) / (self.y[1] - self.y[0])),
         )
 
-    def axes(self, percent: bool) -> None:
-        digits = max(0, math.ceil(-math.log10((self.y[1] - self.y[0]) * 100)) + 1) if percent else 0
-        for value in round_ticks(*self.y):
+    def axes(self) -> None:
+        for value, text in self.ticks:
             _, y = self.at(self.x[0], value)
-            self.parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            text = f"{value:.{digits}%}" if percent else short_number(value)
-            self.parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-        for value in round_ticks(*self.x, 7):
-            x, _ = self.at(value, self.y[0])
+            self.parts.append(f'<line class="grid" x1="{self.left}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            self.parts.append(f'<text class="tick" x="{self.left - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+        values = round_ticks(*self.x, 7)
+        for value, text in zip(values, tick_texts(values), strict=True):
+            x = min(self.at(value, self.y[0])[0], WIDTH - text_width(text, TICK_SIZE) / 2)
             self.parts.append(
-                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
-                f"{short_number(value)}</text>"
+                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{text}</text>'
             )
         self.parts.append(
             f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">optimizer step</text>'
@@ -94,8 +110,8 @@ def line_chart(title: str, series: Sequence[Series], *, percent: bool = False, z
         return Markup("")
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points] + [y for one in series for _, *ends in one.band for y in ends]
-    frame = Frame(padded_range(xs), padded_range([*ys, 0.0] if zero else ys))
-    frame.axes(percent)
+    frame = Frame(padded_range(xs), padded_range([*ys, 0.0] if zero else ys), percent)
+    frame.axes()
     for one in series:
         if one.band:
             there = [frame.at(x, high) for x, _, high in one.band]
@@ -127,7 +143,7 @@ def column_chart(title: str, steps: Sequence[float], parts: Mapping[str, Sequenc
     }
     totals = [sum(values[column] for values in heights.values()) for column in range(len(starts))]
     frame = Frame((steps[0] - 0.5, steps[-1] + 0.5), (0.0, max(totals) * 1.05 or 1.0))
-    frame.axes(percent=False)
+    frame.axes()
     below = [0.0] * len(starts)
     for colour, (label, values) in enumerate(heights.items()):
         for column, start in enumerate(starts):
@@ -148,9 +164,11 @@ def interval_chart(title: str, bars: Sequence[Bar], *, chance: float | None = No
     """A dot and its 95% interval per row, on a scale from 0 to 1."""
     if not bars:
         return Markup("")
-    row, label_width = 24, 250
+    widest = max(text_width(bar.label, NAME_SIZE) for bar in bars)
+    row, label_width = 24, min(max(NAMES[0], math.ceil(widest) + 10), NAMES[1])
     height = TOP + row * len(bars) + 24
-    width = WIDTH - label_width - RIGHT - 50
+    values = [f"{bar.value:.1%}" for bar in bars]
+    width = WIDTH - label_width - RIGHT - max(50.0, max(text_width(text, TICK_SIZE) for text in values))
 
     def at(value: float) -> float:
         # Rewards of one's own may be outside; their numbers stand beside the mark.
@@ -165,16 +183,16 @@ def interval_chart(title: str, bars: Sequence[Bar], *, chance: float | None = No
             f'<line class="chance" x1="{at(chance):.1f}" x2="{at(chance):.1f}" y1="{TOP}" y2="{height - 24}">'
             f"<title>chance, {chance:.0%}</title></line>"
         )
-    for place, bar in enumerate(bars):
+    for place, (bar, shown) in enumerate(zip(bars, values, strict=True)):
         y = TOP + row * (place + 0.5)
         text = f"{bar.label}: {bar.value:.1%}, 95% interval {bar.low:.1%} to {bar.high:.1%}"
         parts.append(
             f'<g tabindex="0"><title>{escape(text)}{", " + escape(bar.note) if bar.note else ""}</title>'
             f'<text class="name" x="{label_width - 8}" y="{y + 4:.1f}" text-anchor="end">'
-            f"{escape(shortened_label(bar.label))}</text>"
+            f"{escape(shortened(bar.label, label_width - 8, NAME_SIZE))}</text>"
             f'<line class="line c{bar.colour}" x1="{at(bar.low):.1f}" x2="{at(bar.high):.1f}" y1="{y}" y2="{y}"/>'
             f'<circle class="dot c{bar.colour}" cx="{at(bar.value):.1f}" cy="{y}" r="5"/>'
-            f'<text class="tick" x="{WIDTH - 4}" y="{y + 4:.1f}" text-anchor="end">{bar.value:.1%}</text></g>'
+            f'<text class="tick" x="{WIDTH - 4}" y="{y + 4:.1f}" text-anchor="end">{shown}</text></g>'
         )
     return figure_markup(title, parts, "", height)
 
@@ -255,6 +273,16 @@ def round_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def tick_texts(values: Sequence[float]) -> list[str]:
+    """Ticks as short as they can be told apart."""
+    texts = [short_number(value) for value in values]
+    for digits in range(5, 16):
+        if len(set(texts)) == len(texts):
+            break
+        texts = [f"{value:.{digits}g}" for value in values]
+    return texts
+
+
 def short_number(value: float) -> str:
     if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
@@ -263,7 +291,3 @@ def short_number(value: float) -> str:
 
 def value_text(value: float, percent: bool) -> str:
     return f"{value:.1%}" if percent else f"{value:.4g}"
-
-
-def shortened_label(text: str, length: int = 36) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -5,7 +5,8 @@ form it asked for, after the thought: text before it may weigh other letters. Na
 boxed protocol: `no_box` where there is no such line, `unreadable_box` where it holds no single letter.
 
 - The form stands at the beginning of a line or a sentence: `Final Answer: B`, `**Final Answer**: B`, `final answer is
-  b`, `FINAL ANSWER - B`, or `### Final answer` with the letter on the next line. The last of them counts.
+  b`, `FINAL ANSWER - B`, or `### Final answer` with the letter on the next line. The last of them counts; two with
+  different letters on one line are hedging. Behind the mark of an option, `A. Final Answer: ...`, an option is quoted.
 - Where there is none, the last prose that names a letter counts: `So the final answer is (B)`. Beside the form, prose
   changes nothing.
 - Around the letter may stand brackets, Markdown, HTML, LaTeX as in a box, and words such as `Option`.
@@ -35,6 +36,9 @@ LOOK_BACK = 40
 BEGINNING = re.compile(
     r"[\n.!?:;。！？](?:</?[A-Za-z]{1,8}\d?>|\\[A-Za-z]{1,16}\{|\d{1,2}[.)]|[^\w\n])*\Z",
 )
+
+QUOTED_OPTION = re.compile(r"\n[^\w\n]*[A-Za-z][.):][^\w\n]*\Z")
+"""What stands before a label in the text of an option: the option's letter begins the line."""
 
 TOKEN = re.compile(
     r"(?P<word>[A-Za-z0-9\u00c0-\u024f\u0300-\u036f]+(?:['’][A-Za-z\u00c0-\u024f]+)*)"
@@ -122,19 +126,28 @@ def letters_named(answer: str) -> list[str] | None:
     """The letters, lower case, that the last line of the form names, or else the last prose that names any; None where
     neither is there."""
     in_prose: list[str] | None = None
+    in_form: list[str] | None = None
+    line = len(answer)
     for label in reversed(list(LABEL.finditer(answer))):
+        if in_form is not None and label.start() < line:
+            break
         begins = begins_line_or_sentence(answer, label.start())
         has_colon, found = read_window(tokens_of(answer, label.end()), begins)
         if begins and (found or has_colon):
-            return found
-        if found and in_prose is None:
+            if in_form is None:
+                in_form, line = [], answer.rfind("\n", 0, label.start())
+                if not found:
+                    break
+            in_form += found
+        elif found and in_prose is None:
             in_prose = found
-    return in_prose
+    return in_prose if in_form is None else in_form
 
 
 def begins_line_or_sentence(text: str, start: int) -> bool:
     before = text[max(0, start - LOOK_BACK) : start]
-    return BEGINNING.search(before if start > LOOK_BACK else "\n" + before) is not None
+    before = before if start > LOOK_BACK else "\n" + before
+    return BEGINNING.search(before) is not None and QUOTED_OPTION.search(before) is None
 
 
 def tokens_of(text: str, start: int) -> list[Token]:

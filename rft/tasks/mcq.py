@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rft.config import Config
 from rft.data.dataset import Dataset
-from rft.data.prompts import McqWording, gold_letter, letters_of
+from rft.data.prompts import McqWording, gold_letter, offered_letters
 from rft.records import Attempt, Rollout, Score
 from rft.reward.mcq import score_boxed_letter
 from rft.tasks.single_turn import SingleTurnTask
@@ -35,7 +35,7 @@ class McqTask(SingleTurnTask):
         return [
             score_boxed_letter(
                 attempt.text,
-                letters_of(attempt.option_order),
+                offered_letters(attempt.option_order),
                 gold_letter(attempt.option_order),
                 rule=self.config.reward.rule,
                 thought_open=attempt.thought_open,

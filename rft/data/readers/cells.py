@@ -118,6 +118,16 @@ def text_of(item: Mapping[str, Any], key: str) -> str:
     return encodable(str(value))
 
 
+def whole_number(value: Any) -> int | None:
+    """The whole number that a JSON value is or spells: 5, 5.0 and "5"; None for anything else, such as true."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return parse_count(str(value))
+    except CellError:
+        return None
+
+
 def check_levels(value: Any) -> None:
     """Raises CellError for a parsed JSON value whose nesting code that walks it could not follow."""
     level = [value]

@@ -77,7 +77,10 @@ class SourceFolder:
         """Why a file below the folder may not be read; None where it may."""
         if self.follow_links:
             return None
-        target = path.resolve()
+        try:
+            target = path.resolve()
+        except (OSError, RuntimeError):
+            return "cannot be read (its links lead in a circle); copy the file into the folder"
         if target.is_relative_to(self.root):
             return None
         return (

@@ -5,8 +5,7 @@
                                            "session_1": [{"speaker", "dia_id", "text"[, "blip_caption"]}, ...], ...},
                           "qa": [{"question", "answer" or "adversarial_answer", "evidence", "category"}, ...]}, ...]
 
-The sessions of a conversation, in the order of their numbers, become one context: speaker_a is shown as the user and
-speaker_b as the assistant, each with the name before the text; the caption of an image stands behind it in brackets.
+The sessions of a conversation, in the order of their numbers, become one context (locomo_conversations.py).
 
 Categories are numbered as the release's own evaluation treats them (task_eval/evaluation.py): 1 has several answers
 that are split at commas, 2 is asked for with a date, 3 needs knowledge of the world, 4 is plain, 5 has no answer.
@@ -16,9 +15,7 @@ that are split at commas, 2 is asked for with a date, 3 needs knowledge of the w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,34 +23,16 @@ from typing import Any, ClassVar
 from rft.config import DataConfig
 from rft.data.dataset import Dataset, RecordError, Split, files_fingerprint
 from rft.data.prompts import LETTERS
-from rft.data.readers.cells import CellError, encodable, text_of
+from rft.data.readers.cells import CellError, text_of, whole_number
 from rft.data.readers.format_options import check_options
 from rft.data.readers.json_release import find_release, read_list, release_name
+from rft.data.readers.locomo_conversations import Conversation, ConversationReader, TurnKey, turn_keys
 from rft.data.readers.locomo_options import NOT_MENTIONED, with_options
-from rft.data.readers.rows import read_rows
-from rft.data.readers.sessions import date_session
+from rft.data.readers.rows import read_usable_rows
 from rft.data.readers.tags import yes_or_no
-from rft.records import Context, Message, Question, Role
+from rft.records import Context, Question
 
 CATEGORIES = {1: "multi_hop", 2: "temporal", 3: "open_domain", 4: "single_hop", 5: "adversarial"}
-
-TurnKey = tuple[int, int]
-"""Session and turn, both from 1: (3, 11) for `D3:11`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """One conversation.
-
-    Example:
-        Conversation(context=Context(...), turns={(1, 1): Message(...)}, qa=[{"question": ..., ...}])
-    """
-
-    context: Context
-    turns: Mapping[TurnKey, Message]
-    """The messages of the context by what evidence calls them."""
-    qa: list[Any]
-    """Its questions, not checked yet."""
 
 
 class Locomo(Dataset):
@@ -80,9 +59,7 @@ class Locomo(Dataset):
         conversations, bad_conversations = self._conversations
         reader = QuestionReader(self.path)
         rows = [row for conversation in conversations for row in numbered_questions(conversation)]
-        questions, bad_questions = read_rows(rows, reader.read, self.config.bad_rows)
-        if not questions:
-            raise ValueError(f"{self.path} holds no usable question; fetch it again")
+        questions, bad_questions = read_usable_rows(rows, reader.read, self.config.bad_rows, self.path, "question")
         if self.num_options is not None:
             questions = with_options(questions, self.num_options)
         manifest = {
@@ -105,7 +82,8 @@ class Locomo(Dataset):
     def _conversations(self) -> tuple[list[Conversation], dict[str, int]]:
         """The conversations, and how many were skipped, by reason."""
         samples = enumerate(read_list(self.path, "conversations"))
-        return read_rows(samples, ConversationReader(self.path).read, self.config.bad_rows)
+        reader = ConversationReader(self.path)
+        return read_usable_rows(samples, reader.read, self.config.bad_rows, self.path, "conversation")
 
 
 def num_options_of(options: Mapping[str, Any]) -> int | None:
@@ -116,96 +94,6 @@ def num_options_of(options: Mapping[str, Any]) -> int | None:
     if not isinstance(found, int) or isinstance(found, bool) or not 2 <= found <= len(LETTERS):
         raise ValueError(f"data.options.num_options must be a whole number from 2 to {len(LETTERS)}, not {found!r}")
     return found
-
-
-# ---------------------------------------------------------------------------------------------------- conversations
-
-
-class ConversationReader:
-    """Turns the samples of the list into conversations, remembering their ids so that repeats are found."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.seen: dict[str, int] = {}
-
-    def read(self, numbered: tuple[int, Any]) -> Conversation:
-        """Raises RecordError when the sample cannot be used."""
-        number, sample = numbered
-        place = f"{self.path} conversation {number} (counted from 0)"
-        try:
-            conversation = read_conversation(sample)
-        except CellError as error:
-            raise RecordError("conversation_format", f"{place} {error}") from None
-        sample_id = conversation.context.context_id
-        first = self.seen.setdefault(sample_id, number)
-        if first != number:
-            raise RecordError("duplicate", f"{place} repeats sample_id {sample_id} of conversation {first}")
-        return conversation
-
-
-def read_conversation(sample: Any) -> Conversation:
-    """One sample, its questions as they are.
-
-    Raises:
-        CellError: a key that is absent or holds something else.
-    """
-    if not isinstance(sample, dict):
-        raise CellError("is no object")
-    sample_id = text_of(sample, "sample_id")
-    stored, qa = sample.get("conversation"), sample.get("qa")
-    if not isinstance(stored, dict):
-        raise CellError("has no object under conversation")
-    if not isinstance(qa, list):
-        raise CellError("has no list under qa")
-    roles: dict[str, Role] = {text_of(stored, "speaker_a"): "user", text_of(stored, "speaker_b"): "assistant"}
-    if len(roles) < 2:
-        raise CellError("has the same name for speaker_a and speaker_b")
-    messages: list[Message] = []
-    turns: dict[TurnKey, Message] = {}
-    for name, date, session in sessions_of(stored):
-        try:
-            shown = date_session(date, [read_turn(turn, roles) for turn in session])
-            keys = [turn_keys(text_of(turn, "dia_id")) for turn in session]
-        except CellError as error:
-            raise CellError(f"{name}: {error}") from None
-        messages += [message for message in shown if message]
-        turns |= {found[0]: message for message, found in zip(shown, keys, strict=True) if message and found}
-    if not messages:
-        raise CellError("has no message with text")
-    context = Context(context_id=sample_id, cluster=sample_id, messages=tuple(messages))
-    return Conversation(context=context, turns=turns, qa=qa)
-
-
-def sessions_of(stored: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Any]]]:
-    """Name, date and turns of each session, in the order of their numbers. Dates of sessions that are not there are
-    left out."""
-    numbers = sorted(int(key.removeprefix("session_")) for key in stored if re.fullmatch(r"session_[0-9]{1,9}", key))
-    for number in numbers:
-        name = f"session_{number}"
-        if not isinstance(stored.get(name), list):
-            raise CellError(f"has no list under {name}")
-        yield name, text_of(stored, f"{name}_date_time"), stored[name]
-
-
-def read_turn(turn: Any, roles: Mapping[str, Role]) -> Message | None:
-    """One turn with its speaker's name; None where it has neither text nor the caption of an image."""
-    if not isinstance(turn, dict):
-        raise CellError("a turn is no object")
-    speaker = text_of(turn, "speaker")
-    if speaker not in roles:
-        raise CellError(f"a turn is spoken by {speaker!r}, but the speakers are {' and '.join(roles)}")
-    parts = [turn.get("text") or "", turn.get("blip_caption") or ""]
-    if not all(isinstance(part, str) for part in parts):
-        raise CellError("a turn's text or blip_caption is not text")
-    text, caption = (encodable(part).strip() for part in parts)
-    shown = [text] if text else []
-    shown += [f"[image: {caption}]"] if caption else []
-    return Message(role=roles[speaker], content=f"{speaker}: {' '.join(shown)}") if shown else None
-
-
-def turn_keys(text: str) -> list[TurnKey]:
-    """The turns that a text names: `D3:11`, and as the release also has it `D8:6; D9:17`, `D:11:26`, `D30:05`."""
-    return [(int(session), int(turn)) for session, turn in re.findall(r"D:?([0-9]{1,9}):([0-9]{1,9})", text)]
 
 
 # -------------------------------------------------------------------------------------------------------- questions
@@ -222,19 +110,19 @@ class QuestionReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.evidence_not_found = 0
-        """Turns that evidence names and the conversation does not have, or not with text."""
+        """Turns that evidence names and the conversation does not have, or not with text; texts that name no turn."""
 
     def read(self, row: tuple[Conversation, int, Any]) -> Question:
         """Raises RecordError when the question cannot be used."""
         conversation, number, item = row
         sample_id = conversation.context.context_id
         try:
-            keys = evidence_keys(item)
+            keys, num_unreadable = evidence_keys(item)
             question = read_question(conversation, number, item, keys)
         except CellError as error:
             place = f"{self.path} conversation {sample_id}, question {number} (counted from 0)"
             raise RecordError("question_format", f"{place} {error}") from None
-        self.evidence_not_found += sum(key not in conversation.turns for key in keys)
+        self.evidence_not_found += num_unreadable + sum(key not in conversation.turns for key in keys)
         return question
 
 
@@ -245,11 +133,12 @@ def read_question(conversation: Conversation, number: int, item: Mapping[str, An
         CellError: a key that is absent or holds something else.
     """
     sample_id = conversation.context.context_id
-    category = CATEGORIES.get(item["category"]) if isinstance(item.get("category"), int) else None
+    category = CATEGORIES.get(whole_number(item.get("category")) or 0)
     if category is None:
-        raise CellError(f"has the category {item.get('category')!r} instead of one from 1 to 5")
+        raise CellError(f"has the category {str(item.get('category'))[:40]!r} instead of one from 1 to 5")
     adversarial = category == "adversarial"
-    tempting = text_of(item, "adversarial_answer") if adversarial and item.get("adversarial_answer") else None
+    has_tempting = adversarial and item.get("adversarial_answer") not in (None, "")
+    tempting = text_of(item, "adversarial_answer") if has_tempting else None
     return Question(
         question_id=f"locomo/{sample_id}/{number}",
         context_id=sample_id,
@@ -262,11 +151,12 @@ def read_question(conversation: Conversation, number: int, item: Mapping[str, An
     )
 
 
-def evidence_keys(item: Any) -> list[TurnKey]:
-    """The turns that a question's evidence names, each once."""
+def evidence_keys(item: Any) -> tuple[list[TurnKey], int]:
+    """The turns that a question's evidence names, each once, and how many of its texts name none."""
     if not isinstance(item, dict):
         raise CellError("is no object")
-    found = item.get("evidence") or []
+    found = [] if item.get("evidence") is None else item["evidence"]
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise CellError("has an evidence that is not a list of texts")
-    return list(dict.fromkeys(key for text in found for key in turn_keys(text)))
+    named = [turn_keys(text) for text in found]
+    return list(dict.fromkeys(key for keys in named for key in keys)), named.count([])

@@ -11,14 +11,16 @@ as what is known of the user, and reads whether the reply shows it.
 As in the release's `unified_input.py` and `build_conv.py`: item i goes into conversation i modulo their number, A is
 speaker_a, the trigger is said 7 days after the last session, and the cue `time_gap` before the trigger, with months of
 30 and years of 365 days, or no days where the text names no number. Differently: days are read too; a literal backslash
-and n before `B:`, which some cues have for a line end, is read as one; sessions keep their dates.
+and n before `B:`, which some cues have for a line end, is read as one; sessions keep their dates. A number that is part
+of another, as in `twenty-one days` or `1.5 years`, is not taken for the whole of it. Where a conversation of LoCoMo
+cannot be used, the items that go into it cannot either: the others stay where they are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -30,8 +32,8 @@ from rft.data.readers.cells import CellError, text_of
 from rft.data.readers.data_files import SourceFolder
 from rft.data.readers.format_options import check_options
 from rft.data.readers.json_release import find_release, read_list, release_name
-from rft.data.readers.locomo import ConversationReader, read_turn, sessions_of
-from rft.data.readers.rows import read_rows
+from rft.data.readers.locomo_conversations import ConversationReader, read_session, sessions_of
+from rft.data.readers.rows import read_usable_rows
 from rft.data.readers.sessions import date_session
 from rft.records import Context, Message, Question, Role
 
@@ -46,7 +48,8 @@ DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
 NUMBERS = {word: number for number, word in enumerate(
     ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"), start=1
 )} | {"a": 1, "an": 1}  # fmt: skip
-TIME_GAP = re.compile(rf"\b([0-9]{{1,3}}|{'|'.join(NUMBERS)})\s*({'|'.join(DAYS)})s?\b")
+TIME_GAP = re.compile(rf"(?<![\w.,/-])(?<!ty )([0-9]{{1,3}}|{'|'.join(NUMBERS)})\s*({'|'.join(DAYS)})s?\b")
+"""`twenty one days` names no number either: `ty ` stands before it."""
 
 SPEAKER = re.compile(r"(?:^|\\n|\n)\s*([AB]):")
 
@@ -76,6 +79,8 @@ class Haystack:
     """Of the speakers, by what cues call them."""
     sessions: tuple[Session, ...]
     """By time."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Of the conversation (`Context.notes`)."""
 
 
 class LocomoPlus(Dataset):
@@ -118,18 +123,17 @@ class LocomoPlus(Dataset):
     @cached_property
     def _pairs(self) -> tuple[list[tuple[Question, Context]], dict[str, Any]]:
         """Each question with its context, and what was read and left out."""
-        samples = enumerate(read_list(self.conversations_path, "conversations"))
-        haystacks, bad_conversations = read_rows(
-            samples, HaystackReader(self.conversations_path).read, self.config.bad_rows
+        samples = read_list(self.conversations_path, "conversations")
+        reader = HaystackReader(self.conversations_path)
+        numbered, bad_conversations = read_usable_rows(
+            enumerate(samples), reader.read, self.config.bad_rows, self.conversations_path, "conversation"
         )
-        if not haystacks:
-            raise ValueError(f"{self.conversations_path} holds no usable conversation; fetch it again")
-        reader = ItemReader(self.path, haystacks)
-        pairs, bad_items = read_rows(enumerate(read_list(self.path, "items")), reader.read, self.config.bad_rows)
-        if not pairs:
-            raise ValueError(f"{self.path} holds no usable item; fetch it again")
+        items = ItemReader(self.path, dict(numbered), len(samples))
+        pairs, bad_items = read_usable_rows(
+            enumerate(read_list(self.path, "items")), items.read, self.config.bad_rows, self.path, "item"
+        )
         skipped = bad_conversations | bad_items
-        return pairs, {"time_gaps_without_a_number": reader.time_gaps_without_a_number, "rows_skipped": skipped}
+        return pairs, {"time_gaps_without_a_number": items.time_gaps_without_a_number, "rows_skipped": skipped}
 
     @cached_property
     def _contexts(self) -> dict[str, Context]:
@@ -146,19 +150,19 @@ class HaystackReader:
         self.path = path
         self.conversations = ConversationReader(path)
 
-    def read(self, numbered: tuple[int, Any]) -> Haystack:
-        """Raises RecordError when the sample cannot be used."""
+    def read(self, numbered: tuple[int, Any]) -> tuple[int, Haystack]:
+        """The sample with its number. Raises RecordError when it cannot be used."""
         number, sample = numbered
-        sample_id = self.conversations.read(numbered).context.context_id
+        context = self.conversations.read(numbered).context
         try:
-            return read_haystack(sample_id, sample["conversation"])
+            return number, read_haystack(context, sample["conversation"])
         except CellError as error:
             place = f"{self.path} conversation {number} (counted from 0)"
             raise RecordError("conversation_format", f"{place} {error}") from None
 
 
-def read_haystack(sample_id: str, stored: Mapping[str, Any]) -> Haystack:
-    """The sessions of a conversation that `locomo.read_conversation` has accepted.
+def read_haystack(context: Context, stored: Mapping[str, Any]) -> Haystack:
+    """The sessions of a conversation that `read_conversation` has made `context` of.
 
     Raises:
         CellError: the time of a session is written in another way.
@@ -167,36 +171,48 @@ def read_haystack(sample_id: str, stored: Mapping[str, Any]) -> Haystack:
     roles: dict[str, Role] = {names["A"]: "user", names["B"]: "assistant"}
     sessions = []
     for name, date, turns in sessions_of(stored):
-        shown = date_session(date, [read_turn(turn, roles) for turn in turns])
+        shown = [message for _, message in read_session(name, date, turns, roles)]
         try:
             time = datetime.strptime(date.strip(), SESSION_TIME)
         except ValueError:
             raise CellError(f"{name}_date_time is {date[:40]!r}, not like 1:56 pm on 8 May, 2023") from None
         sessions.append(Session(time=time, messages=tuple(message for message in shown if message)))
-    return Haystack(sample_id=sample_id, names=names, sessions=tuple(sorted(sessions, key=lambda one: one.time)))
+    sessions.sort(key=lambda session: session.time)
+    return Haystack(sample_id=context.context_id, names=names, sessions=tuple(sessions), notes=context.notes)
 
 
 # ------------------------------------------------------------------------------------------------------------ items
 
 
 class ItemReader:
-    """Turns cues and triggers into questions with contexts, counting time gaps that name no number."""
+    """Turns cues and triggers into questions with contexts, counting time gaps that name no number.
 
-    def __init__(self, path: Path, haystacks: Sequence[Haystack]) -> None:
+    Args:
+        haystacks: by their numbers, those that can be used.
+        num_conversations: of the release, those that cannot be used included.
+    """
+
+    def __init__(self, path: Path, haystacks: Mapping[int, Haystack], num_conversations: int) -> None:
         self.path = path
         self.haystacks = haystacks
+        self.num_conversations = num_conversations
         self.time_gaps_without_a_number = 0
 
     def read(self, numbered: tuple[int, Any]) -> tuple[Question, Context]:
         """Raises RecordError when the item cannot be used."""
         number, item = numbered
+        place = f"{self.path} item {number} (counted from 0)"
+        conversation = number % self.num_conversations
+        if conversation not in self.haystacks:
+            raise RecordError(
+                "conversation_absent", f"{place} goes into conversation {conversation}, which is left out"
+            )
         try:
             if not isinstance(item, dict):
                 raise CellError("is no object")
             days = days_of(text_of(item, "time_gap"))
-            pair = read_item(number, item, self.haystacks[number % len(self.haystacks)], days or 0)
+            pair = read_item(number, item, self.haystacks[conversation], days or 0)
         except CellError as error:
-            place = f"{self.path} item {number} (counted from 0)"
             raise RecordError("item_format", f"{place} {error}") from None
         self.time_gaps_without_a_number += days is None
         return pair
@@ -235,7 +251,8 @@ def read_item(number: int, item: Mapping[str, Any], haystack: Haystack, days: in
         columns={"preference": known},
     )
     messages = tuple(message for session in sessions for message in session.messages)
-    return question, Context(context_id=context_id, cluster=haystack.sample_id, messages=messages)
+    context = Context(context_id=context_id, cluster=haystack.sample_id, messages=messages, notes=haystack.notes)
+    return question, context
 
 
 def turns_of(text: str, key: str, names: Mapping[str, str]) -> list[Message]:

@@ -7,9 +7,9 @@ r"""PERMA (Liu et al., arXiv 2603.23231, Apache-2.0) as released: what users sai
                                                 {"task_id", "question", "question_date": "2023-10-10", "task_type": 3,
                                                  "options": "A: ...\nB: ...", "gold_label": "E"}
 
-A question's context is every session of the timeline up to the day of the question, so contexts of one user begin
-alike. A session of the same day counts as one before the question: the release gives questions no time of day. What it
-says besides (preferences, descriptions, goals) is about the answers and is not read.
+A question's context is every session of the timeline up to the day of the question, by day, so contexts of one user
+begin alike. A session of the same day counts as one before the question: the release gives questions no time of day.
+What it says besides (preferences, descriptions, goals) is about the answers and is not read.
 
 `data.options.dialogues` chooses c (clean, the default), n (noisy) or s (style).
 """
@@ -17,8 +17,7 @@ says besides (preferences, descriptions, goals) is about the answers and is not 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from itertools import pairwise
@@ -28,32 +27,22 @@ from typing import Any, ClassVar
 from rft.config import DataConfig
 from rft.data.dataset import Dataset, RecordError, Split, files_fingerprint
 from rft.data.prompts import LETTERS
-from rft.data.readers.cells import CellError, parse_json, text_of, to_messages
-from rft.data.readers.data_files import SourceFolder, check_text_file, looked_in, source_path
+from rft.data.readers.cells import CellError, text_of, whole_number
+from rft.data.readers.data_files import SourceFolder, looked_in, source_path
 from rft.data.readers.format_options import check_options
-from rft.data.readers.json_release import read_list
-from rft.data.readers.rows import read_rows
-from rft.data.readers.sessions import date_session
-from rft.records import Context, Message, Question
+from rft.data.readers.json_release import read_json, read_list
+from rft.data.readers.perma_histories import History, day_of, history_of
+from rft.data.readers.rows import read_usable_rows
+from rft.data.readers.sessions import places_note
+from rft.records import Context, Question
 
 DIALOGUES = ("c", "n", "s")
 QUESTIONS = "evaluation/*/meta/overall/*.json"
-DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\b")
+LABEL = re.compile(r"\s*([A-H]):")
+"""How a line begins that seems to be an option: the release has up to eight."""
 KINDS = {"SD": "single_domain", "MD": "multi_domain"}
 STAGES = {1: "before", 2: "in_time", 3: "afterwards"}
 """By `task_type`: when a question is asked, compared with the sessions that matter for it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One conversation of a user.
-
-    Example:
-        Session(day=date(2023, 1, 15), messages=(Message(role="user", content="[2023-01-15 Morning] Hi ..."), ...))
-    """
-
-    day: date
-    messages: tuple[Message, ...]
 
 
 class Perma(Dataset):
@@ -83,17 +72,35 @@ class Perma(Dataset):
 
     def split(self, name: str) -> Split:
         self.check_split(name)
-        questions, skipped = read_rows(self.files, self.read_question, self.config.bad_rows)
-        if not questions:
-            raise ValueError(f"{self.path} holds no usable question; fetch it again")
+        questions, skipped = read_usable_rows(
+            self.files, self.read_question, self.config.bad_rows, self.path, "question"
+        )
         questions.sort(key=lambda question: (question.cluster, question.context_id))
-        return Split(name=name, questions=tuple(questions), manifest={"rows_skipped": skipped})
+        users = {question.cluster for question in questions}
+        unused = sum(self.history(user).num_unused for user in users)
+        manifest = {"users": len(users), "dialogues_not_in_the_timeline": unused, "rows_skipped": skipped}
+        return Split(name=name, questions=tuple(questions), manifest=manifest)
 
     def context(self, context_id: str) -> Context:
         user, _, day = context_id.partition("/")
-        until = date.fromisoformat(day)
-        messages = tuple(m for session in self.sessions(user) if session.day <= until for m in session.messages)
-        return Context(context_id=context_id, cluster=user, messages=messages)
+        history, until = self.history(user), date.fromisoformat(day)
+        shown = [session for session in history.sessions if session.day <= until]
+        told = {
+            "messages_without_text": (
+                "sessions and messages without text are left out",
+                [place for session in shown for place in session.silent],
+            ),
+            "sessions_out_of_order": (
+                "sessions are put in the order of their days",
+                [session.task for session in shown if session.task in history.moved],
+            ),
+        }
+        return Context(
+            context_id=context_id,
+            cluster=user,
+            messages=tuple(message for session in shown for message in session.messages),
+            notes={name: places_note(context_id, *note) for name, note in told.items() if note[1]},
+        )
 
     def fingerprint(self) -> str:
         read = [*self.files, *self.path.glob("tasks/*/*.json")]
@@ -103,52 +110,41 @@ class Perma(Dataset):
         """Raises RecordError when the question, or the user's sessions, cannot be used."""
         user = path.parents[2].name
         try:
-            question = question_of(user, path.stem, self.read_object(path))
+            self.folder.check(path)
+            item = read_json(path)
+        except ValueError as error:
+            raise RecordError("question_file", str(error)) from None
+        try:
+            question = question_of(user, path.stem, item)
         except CellError as error:
             raise RecordError("question_format", f"{path} {error}") from None
-        self.sessions(user)
+        self.history(user)
         return question
 
-    def sessions(self, user: str) -> Sequence[Session]:
-        """The sessions of a user, in order.
+    def history(self, user: str) -> History:
+        """The sessions of a user.
 
         Raises:
             RecordError: they are absent or cannot be used.
         """
-        if user not in self._sessions:
+        if user not in self._histories:
             timeline = self.path / "tasks" / user / "interleaved_timeline.json"
             dialogues = timeline.with_name(f"raw_dialogues_{self.dialogues}.json")
             try:
-                self._sessions[user] = sessions_of(*(self.read_list(file) for file in (timeline, dialogues)))
+                for path in (timeline, dialogues):
+                    self.folder.check(path)
+                found = [read_list(path, what) for path, what in ((timeline, "events"), (dialogues, "topics"))]
+            except ValueError as error:
+                raise RecordError("context_file", str(error)) from None
+            try:
+                self._histories[user] = history_of(*found)
             except CellError as error:
                 raise RecordError("context_format", f"{timeline.parent} {error}") from None
-        return self._sessions[user]
+        return self._histories[user]
 
     @cached_property
-    def _sessions(self) -> dict[str, Sequence[Session]]:
+    def _histories(self) -> dict[str, History]:
         return {}
-
-    def read_object(self, path: Path) -> Mapping[str, Any]:
-        self.folder.check(path)
-        try:
-            found = parse_json(path.read_text(encoding="utf-8-sig"))
-        except UnicodeDecodeError:
-            raise CellError("is not UTF-8") from None
-        if not isinstance(found, dict):
-            raise CellError("is no object")
-        return found
-
-    def read_list(self, path: Path) -> list[Any]:
-        """A list of a user's folder.
-
-        Raises:
-            CellError: it is absent or cannot be read.
-        """
-        try:
-            check_text_file(path, self.folder)
-            return read_list(path, "sessions")
-        except ValueError as error:
-            raise CellError(f"cannot be used: {error}") from None
 
 
 def dialogues_of(options: Mapping[str, Any]) -> str:
@@ -162,7 +158,7 @@ def dialogues_of(options: Mapping[str, Any]) -> str:
 # -------------------------------------------------------------------------------------------------------- questions
 
 
-def question_of(user: str, name: str, item: Mapping[str, Any]) -> Question:
+def question_of(user: str, name: str, item: Any) -> Question:
     """One question.
 
     Args:
@@ -173,13 +169,14 @@ def question_of(user: str, name: str, item: Mapping[str, Any]) -> Question:
     Raises:
         CellError: a key that is absent or holds something else.
     """
+    if not isinstance(item, dict):
+        raise CellError("is no object")
     day = day_of(text_of(item, "question_date"), "question_date")
     options = options_of(text_of(item, "options"))
     label = text_of(item, "gold_label").strip()
     if label not in options:
         raise CellError(f"gold_label is {label[:40]!r}, and the options are {', '.join(options)}")
-    task_type = item.get("task_type")
-    stage = STAGES.get(task_type) if isinstance(task_type, int) else None
+    stage = STAGES.get(whole_number(item.get("task_type")) or 0)
     kind = KINDS.get(text_of(item, "task_id").partition("-")[0])
     if stage is None or kind is None:
         raise CellError("has a task_type other than 1, 2 or 3, or a task_id that begins with neither SD- nor MD-")
@@ -200,7 +197,7 @@ def options_of(text: str) -> dict[str, str]:
     begins at the first line that begins with the next letter and a colon.
 
     Raises:
-        CellError: fewer than two options, one without text, or two alike.
+        CellError: fewer than two options, one without text, or two alike; a letter that is left out or used again.
     """
     body, begins = f"\n{text.strip()}", [-1]
     for letter in LETTERS:
@@ -218,49 +215,10 @@ def options_of(text: str) -> dict[str, str]:
         raise CellError(f"option {next(letter for letter, said in found.items() if not said)} has no text")
     if len(set(found.values())) < len(found):
         raise CellError("options holds the same option twice")
+    for letter, said in found.items():
+        further = next(filter(None, map(LABEL.match, said.split("\n")[1:])), None)
+        if further is not None:
+            raise CellError(
+                f"option {letter} has a line that begins with {further[1]}:, so that letters are not in order"
+            )
     return found
-
-
-# --------------------------------------------------------------------------------------------------------- sessions
-
-
-def sessions_of(timeline: Sequence[Any], topics: Sequence[Any]) -> tuple[Session, ...]:
-    """The sessions that a timeline names, in its order.
-
-    Raises:
-        CellError: a key that is absent or holds something else; a session that is named and not there.
-    """
-    conversations = dict(conversations_of(topics))
-    sessions = []
-    for number, event in enumerate(timeline):
-        place = f"timeline event {number} (counted from 0)"
-        if not isinstance(event, dict):
-            raise CellError(f"{place} is no object")
-        task, written = text_of(event, "task_id"), text_of(event, "date")
-        if task not in conversations:
-            raise CellError(f"{place} is {task[:60]!r}, of which there is no dialogue")
-        try:
-            messages = date_session(written, list(to_messages(conversations[task])))
-        except CellError as error:
-            raise CellError(f"dialogue {task[:60]!r} {error}") from None
-        sessions.append(Session(day=day_of(written, place), messages=tuple(m for m in messages if m)))
-    return tuple(sessions)
-
-
-def conversations_of(topics: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Each dialogue's id and messages, not checked yet."""
-    for topic in topics:
-        dialogs = topic.get("dialogs") if isinstance(topic, dict) else None
-        if not isinstance(dialogs, list) or not all(isinstance(dialog, dict) for dialog in dialogs):
-            raise CellError("a topic has no list of objects under dialogs")
-        for dialog in dialogs:
-            yield text_of(dialog, "task_id"), dialog.get("conversation")
-
-
-def day_of(text: str, what: str) -> date:
-    """The day that a text such as `2023-01-15 Morning` begins with."""
-    found = DAY.match(text.strip())
-    try:
-        return date.fromisoformat(found[0] if found else "")
-    except ValueError:
-        raise CellError(f"{what} is {text[:40]!r}, which does not begin with a date like 2023-01-15") from None

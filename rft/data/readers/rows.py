@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from rft.data.dataset import RecordError
@@ -30,3 +31,31 @@ def read_rows(
                 raise
             skipped[error.reason] += 1
     return items, dict(skipped)
+
+
+def read_usable_rows(
+    rows: Iterable[Row], read: Callable[[Row], Item], bad_rows: Literal["error", "skip"], path: Path, what: str
+) -> tuple[list[Item], dict[str, int]]:
+    """The same for rows of which at least one must be usable.
+
+    Args:
+        path: of the file or folder that holds the rows, for messages.
+        what: one row, for messages.
+
+    Raises:
+        ValueError: none is; what is wrong with the first one is said.
+    """
+    problems: list[str] = []
+
+    def read_and_remember(row: Row) -> Item:
+        try:
+            return read(row)
+        except RecordError as error:
+            problems.append(error.problem)
+            raise
+
+    items, skipped = read_rows(rows, read_and_remember, bad_rows)
+    if not items:
+        why = f" ({len(problems)} cannot be used, the first: {problems[0]})" if problems else ""
+        raise ValueError(f"{path} holds no usable {what}{why}; correct it, or fetch it again")
+    return items, skipped

@@ -21,7 +21,7 @@ from rft.config import DataConfig, MemoryConfig
 from rft.data.chunks import turn_that_reads
 from rft.data.formats import open_dataset
 from rft.data.memory_split import MemorySplit
-from rft.data.prompts import gold_letter, letters_of
+from rft.data.prompts import gold_letter, offered_letters
 from rft.reward.mcq import score_boxed_letter
 from rft.sft import load_memories
 from rft.synthetic.generator import write_dataset
@@ -68,7 +68,7 @@ def test_a_right_memory_answers_every_question(split: MemorySplit):
             question, order = split.questions[index], split.eval_order(index)
             prompt = split.prompt(index, order)
             reply = memory_traces.answer_from(question, order, notes)
-            score = score_boxed_letter(reply, letters_of(order), gold_letter(order), rule="strict")
+            score = score_boxed_letter(reply, offered_letters(order), gold_letter(order), rule="strict")
             assert score.reward == 1.0, reply
             assert prompt.evidence_turn is not None
             seen.add((question.tags["pref_type"], question.tags["who"]))

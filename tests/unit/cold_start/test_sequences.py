@@ -11,7 +11,7 @@ from rft.cold_start import traces
 from rft.cold_start.config import TargetConfig
 from rft.cold_start.sequences import IGNORED, McqSequences, check_target
 from rft.data.dataset import Dataset
-from rft.data.prompts import McqWording, context_messages, gold_letter, letters_of
+from rft.data.prompts import McqWording, context_messages, gold_letter, offered_letters
 from rft.records import Question
 from rft.reward.mcq import score_boxed_letter
 
@@ -35,7 +35,7 @@ def test_loss_is_on_the_replies_alone(sequences: McqSequences) -> None:
         order = sequences.split.eval_order(index)
         question = sequences.split.questions[index]
         right = traces.demonstrates_right(question, 0.5, seed=0)
-        score = score_boxed_letter(reply, letters_of(order), gold_letter(order), rule="strict")
+        score = score_boxed_letter(reply, offered_letters(order), gold_letter(order), rule="strict")
         assert score.reward == float(right)
 
 

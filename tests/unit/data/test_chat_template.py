@@ -89,6 +89,25 @@ REFUSING = {
     ),
     "leaves out": "{% for m in messages %}{% if m.role != 'system' or loop.first %}" + BODY + "{% endif %}{% endfor %}"
     + ASSISTANT,
+    "refuses a second one": (
+        "{% if messages | selectattr('role', 'equalto', 'system') | list | length > 1 %}"
+        "{{ raise_exception('Only one system message is supported') }}{% endif %}"
+        "{% for m in messages %}" + BODY + "{% endfor %}" + ASSISTANT
+    ),
+    "leaves out every one": (
+        "{% for m in messages if m.role != 'system' %}" + BODY + "{% endfor %}" + ASSISTANT
+    ),
+    "writes it twice": (
+        "{% for m in messages %}" + BODY + "{% endfor %}{% if messages[-1].role == 'system' %}" + OPENED
+        + "system\n{{ messages[-1].content }}" + ENDED + "{% endif %}" + ASSISTANT
+    ),
+    "cuts it": "{% for m in messages %}" + OPENED + "{{ m.role }}\n"
+    + "{{ m.content[:20] if m.role == 'system' else m.content }}" + ENDED + "{% endfor %}" + ASSISTANT,
+    "adds it to the system message at the beginning": (
+        "{% set said = messages | selectattr('role', 'equalto', 'system') | map(attribute='content') | join(' ') %}"
+        + OPENED + "system\n{{ said }}" + ENDED
+        + "{% for m in messages if m.role != 'system' %}" + BODY + "{% endfor %}" + ASSISTANT
+    ),
     "opens no reply": "{% for m in messages %}" + BODY + "{% endfor %}{% if messages[-1].role == 'user' %}" + OPENED
     + "assistant\n{% endif %}",
 }  # fmt: skip

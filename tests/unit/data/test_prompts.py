@@ -60,7 +60,7 @@ def test_the_leaderboard_s_open_question_is_the_query_with_its_request_to_recall
 
 def test_fewer_options_offer_fewer_letters() -> None:
     assert McqWording().ask(question(), (1, 0)).endswith("\\boxed{a} or \\boxed{b}.")
-    assert (prompts.letters_of((1, 0, 2)), prompts.gold_letter((1, 0, 2))) == (("a", "b", "c"), "b")
+    assert (prompts.offered_letters((1, 0, 2)), prompts.gold_letter((1, 0, 2))) == (("a", "b", "c"), "b")
 
 
 def test_a_plain_question_is_the_query() -> None:

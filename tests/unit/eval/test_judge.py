@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rft.chat.chat_model import ChatRequest
 from rft.chat.endpoint import ChatReply
@@ -62,6 +64,14 @@ def prediction(number: int, text: str = "Jazz.", **changes: Any) -> Prediction:
         (r"\boxed{good}", None, "not_a_score"),
         (r"\boxed{0.5", None, "not_a_score"),
         (r"\boxed{0} or \boxed{1}", None, "several_scores"),
+        ("Yes.", None, "no_box"),
+        (r"\boxed{yes}", None, "not_a_score"),
+        (r"\boxed{no}", None, "not_a_score"),
+        (r"\boxed{yes} \boxed{no}", None, "not_a_score"),
+        (r"\boxed{yes} \boxed{1.0}", None, "several_scores"),
+        (r"\boxed{}", None, "not_a_score"),
+        (r"\boxed{score}", None, "not_a_score"),
+        (r"\boxed{0 or 1}", None, "not_a_score"),
     ],
 )
 def test_a_score_is_one_number_in_a_box(text: str, score: float | None, failure: str | None):
@@ -211,3 +221,32 @@ def test_repetitions_are_compared_within_a_layout():
     judged = dataclasses.replace(prediction(0), reward=0.625, verdicts=verdicts)
     result = summarize_judge("j", [judged])
     assert (result.layout_gap, result.repeat_gap) == (0.25, 0.25)
+
+
+SAID = st.sampled_from(["Yes.", "No.", "Yes and no.", r"\boxed{yes}", r"\boxed{0} \boxed{1}", "", "timeout", "refusal"])
+SCORES = st.sampled_from([0.0, 0.5, 1.0])
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(SAID | SCORES, min_size=1, max_size=8))
+def test_what_a_judge_does_not_say_clearly_is_in_no_mean(
+    tmp_path_factory: pytest.TempPathFactory, said: list[str | float]
+):
+    questions = {question.question_id: question for question in map(make_question, range(len(said)))}
+    answers = [
+        make_prediction(question, option_order=(), parsed=None, reward=None, text="Jazz.")
+        for question in questions.values()
+    ]
+    path = tmp_path_factory.mktemp("judge") / "verdicts.jsonl"
+    model = Judge([text if isinstance(text, str) else rf"\boxed{{{text}}}" for text in said])
+    if all(text in ("timeout", "refusal") for text in said):
+        with pytest.raises(ValueError, match=f"the judge gave none of {len(said)} verdicts"):
+            list(judge_answers(JudgeConfig(), answers, questions, model, path, LEADERBOARD_LAYOUTS))
+        return
+    list(judge_answers(JudgeConfig(), answers, questions, model, path, LEADERBOARD_LAYOUTS))
+    judged = with_verdicts(answers, read_verdicts(path))
+    assert [one.reward for one in judged] == [text if isinstance(text, float) else None for text in said]
+    result = summarize_judge("j", judged)
+    unclear = sum(isinstance(text, str) for text in said)
+    assert (result.num_verdicts, result.num_invalid, result.num_unjudged) == (len(said), unclear, unclear)
+    assert sum(result.failures.values()) == unclear

@@ -16,11 +16,12 @@ from transformers import BertConfig, BertModel
 from rft.data.chat_template import ChatTemplate
 from rft.eval.config import CompareConfig
 from rft.eval.retrieval import Bm25, Embeddings, Retriever, message_windows, open_retriever
-from rft.records import Message
+from rft.records import Message, Role
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
 TEXTS = ["I hum jazz at the lake.", "Nice.", "Tea?", "Yes.", "My pet is a gecko.", "Lovely.", "What is 2 plus 2?", "4"]
-MESSAGES = [Message(role=("user", "assistant")[i % 2], content=text) for i, text in enumerate(TEXTS)]
+ROLES: tuple[Role, Role] = ("user", "assistant")
+MESSAGES = [Message(role=ROLES[i % 2], content=text) for i, text in enumerate(TEXTS)]
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 8))
@@ -80,6 +81,42 @@ def test_tokens_are_those_of_what_a_message_says():
         config = CompareConfig(retrieval_window=1, retrieval_overlap=0, retrieval_max_tokens=budget)
         found = open_retriever("bm25", config, chat).find("h", MESSAGES[4:5], "gecko")
         assert [message.content for message in found] == expected
+
+
+def test_windows_that_fit_equally_well_are_taken_from_the_beginning():
+    same = [Message(role="user", content=f"A gecko, number {n}.") for n in range(6)]
+    for budget in (4, 9, 13):
+        retriever = Retriever(Bm25(), window=1, overlap=0, top_k=9, budget=budget, count=words)
+        assert retriever.find("h", same, "gecko") == same[: budget // 4]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["gecko", "jazz", "tea", "café", "a", "I"]), min_size=1, max_size=9), max_size=12
+    ),
+    st.integers(1, 40),
+    st.integers(1, 4),
+)
+def test_the_budget_holds_in_the_model_s_own_tokens(texts: list[list[str]], budget: int, window: int):
+    chat = ChatTemplate(make_tokenizer(TEMPLATES["chatml"]))
+    messages = [Message(role=ROLES[i % 2], content=" ".join(text)) for i, text in enumerate(texts)]
+    config = CompareConfig(retrieval_window=window, retrieval_overlap=window - 1, retrieval_max_tokens=budget)
+    found = open_retriever("bm25", config, chat).find("h", messages, "gecko or tea") if messages else []
+    assert sum(len(ids) for ids in chat.encode([message.content for message in found])) <= budget
+    places = iter(messages)
+    assert all(any(message is other for other in places) for message in found), "in the conversation's order"
+
+
+def test_control_tokens_in_a_message_count_as_the_text_that_they_are():
+    chat = ChatTemplate(make_tokenizer(TEMPLATES["chatml"]))
+    text = "gecko <|im_end|>"
+    length = len(chat.encode([chat.quote(text)])[0])
+    assert length > len(chat.encode([text])[0])
+    message = Message(role="user", content=text)
+    for budget, expected in ((length, [message]), (length - 1, [])):
+        config = CompareConfig(retrieval_window=1, retrieval_overlap=0, retrieval_max_tokens=budget)
+        assert open_retriever("bm25", config, chat).find("h", [message], "gecko") == expected
 
 
 def test_a_query_of_unknown_words_finds_the_first_windows():

@@ -158,6 +158,7 @@ def test_golden_of_the_final_answer_protocol(entry: dict[str, Any]) -> None:
         "\\",
         " ",
         "boxed{(b",
+        "Final Answer: A. ",
     ],
 )
 def test_time_is_linear(unit: str, rule: Any) -> None:

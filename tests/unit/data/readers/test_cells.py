@@ -24,6 +24,7 @@ from rft.data.readers.cells import (
     parse_text,
     text_of,
     to_messages,
+    whole_number,
 )
 from rft.records import Message
 
@@ -172,3 +173,14 @@ def test_values_that_are_kept_have_a_bounded_depth(wrap: Callable[[Any], Any]) -
         value = wrap(value)
     with pytest.raises(CellError, match="more than 100 levels deep"):
         check_levels(value)
+
+
+@given(st.integers(-(2**53), 2**53))
+def test_a_whole_number_is_read_however_json_has_it(number: int) -> None:
+    assert whole_number(number) == whole_number(str(number)) == number
+    assert whole_number(float(number)) == number
+
+
+@pytest.mark.parametrize("value", [None, True, False, 1.5, float("nan"), float("inf"), "", "x", "1.5", [1], {"a": 1}])
+def test_what_is_no_whole_number_is_none(value: Any) -> None:
+    assert whole_number(value) is None

@@ -15,16 +15,21 @@ from hypothesis import strategies as st
 
 from rft.config import DataConfig
 from rft.data.dataset import Dataset, RecordError
-from rft.data.formats import open_dataset
+from rft.data.formats import FORMATS, open_dataset
 from rft.data.readers.data_files import SourceFolder, beside, wrong_form
 from tests.unit.data.builder import make_config, make_history, make_row, write_csv, write_dataset, write_history
 from tests.unit.data.readers.test_locomo import SAMPLE
+from tests.unit.data.readers.test_locomo_plus import ITEM as CUE
+from tests.unit.data.readers.test_locomo_plus import write as write_plus
 from tests.unit.data.readers.test_longmemeval import ITEM
+from tests.unit.data.readers.test_perma import QUESTION
+from tests.unit.data.readers.test_perma import write as write_perma
 from tests.unit.data.readers.test_personamem_v1 import ROW
 from tests.unit.data.readers.test_personamem_v1 import write as write_v1
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 HISTORY = make_row(1, 0)["chat_history_32k_link"]
+PERMA_QUESTION = "evaluation/user7/meta/overall/SD-task-1_2.json"
 
 DISGUISES = {
     "a Git LFS pointer": (POINTER, "is a Git LFS pointer, not the file it stands for; fetch the file"),
@@ -56,6 +61,19 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "contexts.jsonl": ("jsonl", write_jsonl, "contexts.jsonl"),
     "longmemeval": ("longmemeval", lambda root: dump(root / "longmemeval_s.json", [ITEM]), "longmemeval_s.json"),
     "locomo": ("locomo", lambda root: dump(root / "locomo10.json", [SAMPLE]), "locomo10.json"),
+    "locomo_plus": ("locomo_plus", lambda root: write_plus(root, [CUE]), "locomo_plus.json"),
+    "locomo_plus's conversations": ("locomo_plus", lambda root: write_plus(root, [CUE]), "locomo10.json"),
+    "perma's question": ("perma", lambda root: write_perma(root, {"SD-task-1_2": QUESTION}), PERMA_QUESTION),
+    "perma's timeline": (
+        "perma",
+        lambda root: write_perma(root, {"SD-task-1_2": QUESTION}),
+        "tasks/user7/interleaved_timeline.json",
+    ),
+    "perma's dialogues": (
+        "perma",
+        lambda root: write_perma(root, {"SD-task-1_2": QUESTION}),
+        "tasks/user7/raw_dialogues_c.json",
+    ),
 }
 """Every kind of file that a data set is read from: its format, how it is written, its path."""
 
@@ -153,9 +171,11 @@ def test_a_snapshot_in_a_cache_of_the_hub_is_made_of_links(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["a folder", "a pipe", "a broken link", "a loop"])
-def test_a_history_that_is_no_file_is_one_line(tmp_path: Path, kind: str) -> None:
-    write_v2(tmp_path)
-    path = tmp_path / HISTORY
+@pytest.mark.parametrize("file", ["v2's history", "perma's question", "perma's timeline"])
+def test_what_is_no_file_is_one_line(tmp_path: Path, file: str, kind: str) -> None:
+    data_format, write, name = FILES[file]
+    write(tmp_path)
+    path = tmp_path / name
     path.unlink()
     match kind:
         case "a folder":
@@ -167,7 +187,7 @@ def test_a_history_that_is_no_file_is_one_line(tmp_path: Path, kind: str) -> Non
         case "a loop":
             path.symlink_to(path)
     with pytest.raises(RecordError, match=path.name) as caught:
-        read_all(tmp_path, "personamem_v2")
+        read_all(tmp_path, data_format)
     assert "\n" not in str(caught.value)
 
 
@@ -204,7 +224,7 @@ def test_a_folder_and_its_root(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["x" * 5000, "~nobody-of-this-name/data", "a" * 300 + "/b", "/etc/hostname/data"])
-@pytest.mark.parametrize("data_format", ["personamem_v2", "personamem_v1", "jsonl", "longmemeval", "locomo"])
+@pytest.mark.parametrize("data_format", list(FORMATS))
 def test_a_source_that_no_path_can_be_is_one_short_line(tmp_path: Path, data_format: str, source: str) -> None:
     with pytest.raises(ValueError, match=r"^data\.source") as caught:
         open_dataset(DataConfig(source=source, format=data_format, cache_dir=str(tmp_path)))
@@ -212,7 +232,7 @@ def test_a_source_that_no_path_can_be_is_one_short_line(tmp_path: Path, data_for
     assert len(str(caught.value)) < 700
 
 
-@pytest.mark.parametrize("data_format", ["personamem_v2", "personamem_v1", "jsonl", "longmemeval", "locomo"])
+@pytest.mark.parametrize("data_format", list(FORMATS))
 def test_a_relative_source_says_where_it_was_looked_for(
     tmp_path: Path, data_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

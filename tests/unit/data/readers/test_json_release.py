@@ -52,6 +52,18 @@ def test_a_file_of_another_ending_is_told(tmp_path: Path) -> None:
         find_release(str(tmp_path), "longmemeval")
 
 
+def test_a_folder_of_that_name_is_told(tmp_path: Path) -> None:
+    (tmp_path / "longmemeval_s.json").mkdir()
+    with pytest.raises(ValueError, match=r"holds no longmemeval\*\.json, but longmemeval_s\.json \(a folder\); fetch"):
+        find_release(str(tmp_path), "longmemeval")
+
+
+def test_carriage_returns_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b'[\r\n{"a": 1}\r\n]\r\n')
+    assert read_list(path, "questions") == [{"a": 1}]
+
+
 def test_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no longmemeval\*\.json"):
         find_release(str(tmp_path), "longmemeval")
@@ -78,6 +90,12 @@ def test_a_byte_order_mark_is_fine(tmp_path: Path, mark: bytes) -> None:
         (b"[]", "not a list of questions, or an empty one"),
         (b'{"a": 1}', "not a list of questions"),
         ("[1]".encode("utf-16"), "not UTF-8"),
+        (b'{"a": 1}\n{"a": 2}\n', "holds one JSON value per line; put them into one list"),
+        (b'{"a": 1}\r\n{"a": 2', "holds one JSON value per line"),
+        (b'{"a": 1} {"a": 2}', "not complete JSON .Extra data"),
+        (b'[{"a": 1}]\n[{"a": 2}]', "not complete JSON .Extra data"),
+        (b"PAR1" + bytes(30), "is a Parquet file; fetch the JSON file of the release, or export the table as JSON"),
+        (b"9" * 5000, "not complete JSON"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, message: str) -> None:

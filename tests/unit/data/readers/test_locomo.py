@@ -15,7 +15,8 @@ from rft.config import DataConfig
 from rft.data.dataset import RecordError
 from rft.data.prompts import gold_letter, options_of
 from rft.data.readers.cells import CellError
-from rft.data.readers.locomo import CATEGORIES, Locomo, evidence_keys, read_conversation, turn_keys
+from rft.data.readers.locomo import CATEGORIES, Locomo, evidence_keys
+from rft.data.readers.locomo_conversations import read_conversation, turn_keys
 from rft.data.readers.locomo_options import NOT_MENTIONED
 from rft.records import Message
 
@@ -53,6 +54,7 @@ SAMPLE: dict[str, Any] = {
     "observation": {},
     "session_summary": {},
 }
+SESSION = [{"speaker": "Mia", "dia_id": "D3:1", "text": "I moved to Rome."}]
 
 
 def write(folder: Path, samples: Any, **data: Any) -> Locomo:
@@ -105,6 +107,11 @@ def test_sessions_become_one_context_in_the_order_of_their_numbers(tmp_path: Pat
         ),
         (("conversation", "session_2", 0, "dia_id"), ..., "session_2: lacks dia_id"),
         (("conversation", "session_2", 0, "text"), ["x"], "text or blip_caption is not text"),
+        (("conversation", "session_2", 0, "text"), [], "text or blip_caption is not text"),
+        (("conversation", "session_2", 0, "text"), 0, "text or blip_caption is not text"),
+        (("conversation", "session_2", 1, "blip_caption"), False, "text or blip_caption is not text"),
+        (("conversation", "session_02"), [], "has both session_2 and session_02"),
+        (("conversation", "Session_3"), SESSION, "has turns under 'Session_3', which is not like session_1"),
         (("conversation", "session_2", 0, "text"), "\ud83d", "half of a surrogate pair"),
     ],
 )
@@ -119,6 +126,39 @@ def test_a_conversation_that_cannot_be_used_is_named_or_skipped(
     split = write(tmp_path, samples, bad_rows="skip").split("benchmark")
     assert {question.context_id for question in split.questions} == {"conv-2"}
     assert split.manifest["rows_skipped"] == {"conversation_format": 1}
+
+
+def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
+    context = write(tmp_path, [SAMPLE]).context("conv-1")
+    left_out = "conv-1: sessions without turns, and turns without text or caption, are left out"
+    assert context.notes == {"messages_without_text": f"{left_out}, 1 of them (D2:4)"}
+    sample = changed(("conversation", "session_2", 0, "text"), "\u200b")
+    sample["conversation"] |= {"session_4": [], "session_4_date_time": "2:00 pm on 9 May, 2023"}
+    context = write(tmp_path, [sample]).context("conv-1")
+    assert context.notes["messages_without_text"] == f"{left_out}, 3 of them (D2:1, D2:4, session_4)"
+    assert [message.content[:9] for message in context.messages] == ["[1:56 pm ", "Mia: [ima", "[9:00 am "]
+
+
+def test_turns_that_share_an_id_are_noted_and_evidence_means_the_first(tmp_path: Path) -> None:
+    dataset = write(tmp_path, [changed(("conversation", "session_2", 2, "dia_id"), "D2:1")])
+    context = dataset.context("conv-1")
+    assert context.notes["turn_ids_repeated"] == "conv-1: turns have the dia_id of an earlier one, 1 of them (D2:1)"
+    assert dataset.split("benchmark").questions[0].evidence == context.messages[:1]
+
+
+def test_numbers_of_sessions_may_have_zeros_before_them(tmp_path: Path) -> None:
+    sample = copy.deepcopy(SAMPLE)
+    for key in ("session_2", "session_2_date_time"):
+        sample["conversation"][key.replace("2", "02")] = sample["conversation"].pop(key)
+    assert write(tmp_path, [sample]).context("conv-1") == write(tmp_path, [SAMPLE]).context("conv-1")
+
+
+def test_where_all_conversations_are_left_out_the_first_says_why(tmp_path: Path) -> None:
+    bad = [changed(("qa",), {}), changed(("conversation",), [])]
+    with pytest.raises(ValueError, match="holds no usable conversation .2 cannot be used, the first: .* no list under"):
+        write(tmp_path, bad, bad_rows="skip").split("benchmark")
+    with pytest.raises(ValueError, match="holds no usable question; correct it, or fetch it again"):
+        write(tmp_path, [changed(("qa",), [])]).split("benchmark")
 
 
 def test_repeated_conversations_and_those_without_text_are_named(tmp_path: Path) -> None:
@@ -147,7 +187,7 @@ def test_questions_stay_open_with_their_category_and_evidence(tmp_path: Path) ->
     assert all(question.cluster == question.context_id == "conv-1" for question in split.questions)
     assert all(not question.incorrect_answers for question in split.questions)
     assert dataset.option_order(single) == ()
-    assert split.manifest == {"conversations": 1, "evidence_not_found": 1, "rows_skipped": {}}
+    assert split.manifest == {"conversations": 1, "evidence_not_found": 2, "rows_skipped": {}}, "D9:9 and D"
 
 
 def test_the_category_decides_where_both_answers_are_given(tmp_path: Path) -> None:
@@ -163,14 +203,20 @@ def test_the_category_decides_where_both_answers_are_given(tmp_path: Path) -> No
     ("path", "value", "message"),
     [
         (("qa", 0), "x", "is no object"),
-        (("qa", 0, "category"), 6, "has the category 6 instead of one from 1 to 5"),
+        (("qa", 0, "category"), 6, "has the category '6' instead of one from 1 to 5"),
         (("qa", 0, "category"), ["x"], "has the category"),
-        (("qa", 0, "category"), ..., "has the category None"),
+        (("qa", 0, "category"), ..., "has the category 'None'"),
+        (("qa", 0, "category"), True, "has the category 'True'"),
+        (("qa", 0, "category"), 4.5, "has the category '4.5'"),
         (("qa", 0, "answer"), ..., "lacks answer"),
         (("qa", 0, "answer"), ["jazz"], "answer is neither text nor a number"),
         (("qa", 0, "question"), " ", "question is empty"),
         (("qa", 0, "evidence"), "D1:1", "evidence that is not a list of texts"),
         (("qa", 0, "evidence"), [1], "evidence that is not a list of texts"),
+        (("qa", 0, "evidence"), {}, "evidence that is not a list of texts"),
+        (("qa", 0, "evidence"), 0, "evidence that is not a list of texts"),
+        (("qa", 0, "answer"), None, "answer is neither text nor a number"),
+        (("qa", 0, "answer"), float("nan"), "answer is nan"),
     ],
 )
 def test_a_question_that_cannot_be_used_is_named_or_skipped(
@@ -183,6 +229,18 @@ def test_a_question_that_cannot_be_used_is_named_or_skipped(
     split = write(tmp_path, [sample], bad_rows="skip").split("benchmark")
     assert len(split.questions) == 4
     assert split.manifest["rows_skipped"] == {"question_format": 1}
+
+
+@pytest.mark.parametrize("value", [4, 4.0, "4", " 4 "])
+def test_a_category_is_a_number_however_it_is_written(tmp_path: Path, value: Any) -> None:
+    question = write(tmp_path, [changed(("qa", 0, "category"), value)]).split("benchmark").questions[0]
+    assert question.tags["category"] == "single_hop"
+
+
+@pytest.mark.parametrize(("value", "found"), [("", None), (None, None), (0, "0"), (2023, "2023"), ("jazz", "jazz")])
+def test_a_tempting_answer_is_a_text_a_number_or_not_there(tmp_path: Path, value: Any, found: str | None) -> None:
+    question = write(tmp_path, [changed(("qa", 1, "adversarial_answer"), value)]).split("benchmark").questions[1]
+    assert question.columns == {"adversarial_answer": found}
 
 
 @given(st.integers(0, 10**9 - 1), st.integers(0, 10**9 - 1))

@@ -166,8 +166,13 @@ def test_a_conversation_that_cannot_be_used_is_named_or_skipped(tmp_path: Path) 
     with pytest.raises(RecordError, match="session_1_date_time is '8 May 2023'") as caught:
         write(tmp_path, [ITEM], [bad, CONVERSATION]).split("benchmark")
     assert "locomo10.json conversation 0 (counted from 0)" in str(caught.value)
-    split = write(tmp_path, [ITEM], [bad, CONVERSATION], bad_rows="skip").split("benchmark")
-    assert split.questions[0].context_id == "conv-1/0"
+    split = write(tmp_path, [ITEM, ITEM, ITEM], [bad, CONVERSATION], bad_rows="skip").split("benchmark")
+    assert [question.context_id for question in split.questions] == ["conv-1/1"], "none goes into another conversation"
+    assert split.manifest["rows_skipped"] == {"conversation_format": 1, "conversation_absent": 2}
+    with pytest.raises(
+        ValueError, match="holds no usable item .1 cannot be used, the first: .* goes into conversation 0"
+    ):
+        write(tmp_path, [ITEM], [bad, CONVERSATION], bad_rows="skip").split("benchmark")
     with pytest.raises(ValueError, match="holds no usable conversation"):
         write(tmp_path, [ITEM], [bad], bad_rows="skip").split("benchmark")
 
@@ -177,6 +182,12 @@ def test_the_conversations_must_lie_beside_the_cues(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no locomo10.json") as caught:
         open_dataset(DataConfig(source=str(tmp_path / "locomo_plus.json"), format="locomo_plus"))
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_conversation_leaves_out_is_noted_with_each_cue(tmp_path: Path) -> None:
+    stored = CONVERSATION["conversation"] | {"session_2": [{"speaker": "Tom", "dia_id": "D2:1", "text": ""}]}
+    dataset = write(tmp_path, [ITEM], [CONVERSATION | {"conversation": stored}])
+    assert "1 of them (D2:1)" in dataset.context("conv-1/0").notes["messages_without_text"]
 
 
 def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -225,6 +236,14 @@ def test_any_text_is_turns_or_a_problem_in_one_line(text: str) -> None:
         ("a week later", 7),
         ("about an year later", 365),
         ("three days later", 3),
+        ("2 weeks later", 14),
+        ("two-week", None),
+        ("twenty-one days later", None),
+        ("thirty two days later", None),
+        ("1.5 years later", None),
+        ("1,000 days later", None),
+        ("1/2 year", None),
+        ("-3 days", None),
         ("some months later", None),
         ("later", None),
         ("banana months", None),

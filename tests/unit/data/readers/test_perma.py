@@ -156,6 +156,17 @@ def test_dialogues_that_there_are_none_of_are_refused(tmp_path: Path, value: Any
         ({"gold_label": "D"}, "gold_label is 'D', and the options are A, B, C"),
         ({"task_type": 4}, "has a task_type other than 1, 2 or 3"),
         ({"task_type": [2]}, "has a task_type other than 1, 2 or 3"),
+        ({"task_type": True}, "has a task_type other than 1, 2 or 3"),
+        ({"task_type": None}, "has a task_type other than 1, 2 or 3"),
+        ({"gold_label": "b"}, "gold_label is 'b', and the options are A, B, C"),
+        ({"gold_label": ["B"]}, "gold_label is neither text nor a number"),
+        ({"options": ["One.", "Two."]}, "options is neither text nor a number"),
+        ({"options": {"A": "One.", "B": "Two."}}, "options is neither text nor a number"),
+        ({"options": "A: One.\nB: Two.\nD: Four."}, "option B has a line that begins with D:"),
+        ({"options": "A: One.\nB: Two.\nB: Three."}, "option B has a line that begins with B:"),
+        ({"options": "A: One.\n B: Two.\nB: Three."}, "option A has a line that begins with B:"),
+        ({"question_date": "2023/02/10"}, "question_date is '2023/02/10', which does not begin with a date"),
+        ({"question_date": 20230210}, "question_date is '20230210'"),
         ({"task_id": "XD-task-1"}, "begins with neither SD- nor MD-"),
     ],
 )
@@ -168,7 +179,8 @@ def test_a_question_that_cannot_be_used_is_named_or_skipped(
         write(tmp_path, files).split("benchmark")
     assert "SD-Books-task-1_2.json" in str(caught.value) and "\n" not in str(caught.value)
     split = write(tmp_path, files, bad_rows="skip").split("benchmark")
-    assert len(split.questions) == 1 and split.manifest == {"rows_skipped": {"question_format": 1}}
+    assert len(split.questions) == 1
+    assert split.manifest == {"users": 1, "dialogues_not_in_the_timeline": 0, "rows_skipped": {"question_format": 1}}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +197,11 @@ def test_a_question_that_cannot_be_used_is_named_or_skipped(
             [{"dialogs": [{"task_id": "event_1 (Books)"}]}],
             "dialogue 'event_1 .* is not a list of messages",
         ),
-        ({}, TOPICS, "is not a list of sessions"),
+        ({}, TOPICS, "interleaved_timeline.json is not a list of events"),
+        (TIMELINE, {}, "raw_dialogues_c.json is not a list of topics"),
+        (TIMELINE, [*TOPICS, TOPICS[1]], r"has two dialogues 'event_1 \(Travel\)'"),
+        ([*TIMELINE, TIMELINE[0]], TOPICS, r"timeline event 3 .* names 'event_1 \(Books\)' again"),
+        ([TIMELINE[0] | {"date": None}], TOPICS, "date is neither text nor a number"),
     ],
 )
 def test_sessions_that_cannot_be_used_are_named_or_skipped(
@@ -203,8 +219,44 @@ def test_files_that_are_no_questions_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="SD-Books-task-1_2.json is no object"):
         dataset.split("benchmark")
     (tmp_path / "evaluation" / "user7" / "meta" / "overall" / "SD-Books-task-1_2.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(RecordError, match="is not UTF-8"):
+    with pytest.raises(RecordError, match="is UTF-16, not UTF-8; save it as UTF-8") as caught:
         dataset.split("benchmark")
+    assert caught.value.reason == "question_file"
+
+
+def test_a_user_s_file_that_cannot_be_used_is_told_where_all_is_left_out(tmp_path: Path) -> None:
+    dataset = write(tmp_path, {"SD-Books-task-1_2": QUESTION}, bad_rows="skip")
+    path = tmp_path / "tasks" / "user7" / "raw_dialogues_c.json"
+    path.write_text("[")
+    with pytest.raises(ValueError, match="holds no usable question .1 cannot be used, the first: .* not complete JSON"):
+        dataset.split("benchmark")
+
+
+@pytest.mark.parametrize("value", [2, 2.0, "2"])
+def test_a_task_type_is_a_number_however_it_is_written(tmp_path: Path, value: Any) -> None:
+    (question,) = write(tmp_path, {"SD-Books-task-1_2": QUESTION | {"task_type": value}}).split("benchmark").questions
+    assert question.tags["stage"] == "in_time"
+
+
+def test_a_timeline_that_is_not_in_order_is_put_in_order_and_noted(tmp_path: Path) -> None:
+    later = {"SD-Books-task-1_3": QUESTION | {"task_type": 3, "question_date": "2023-04-01"}}
+    dataset = write(tmp_path, later, TIMELINE[::-1])
+    (question,) = dataset.split("benchmark").questions
+    context = dataset.context(question.context_id)
+    assert [message.content[:12] for message in context.messages if message.content.startswith("[")] == [
+        "[2023-01-15 ", "[2023-02-10 ", "[2023-03-01 ",
+    ]  # fmt: skip
+    assert context.notes["sessions_out_of_order"].endswith("2 of them (event_1 (Books), event_2 (Books))")
+
+
+def test_what_is_left_out_is_noted_or_counted(tmp_path: Path) -> None:
+    silent = [TOPICS[0], {"dialogs": [{"task_id": "event_1 (Travel)", "conversation": []}]}]
+    dataset = write(tmp_path, {"SD-Books-task-1_2": QUESTION}, TIMELINE[:2], silent)
+    split = dataset.split("benchmark")
+    assert split.manifest == {"users": 1, "dialogues_not_in_the_timeline": 1, "rows_skipped": {}}
+    notes = dataset.context(split.questions[0].context_id).notes
+    assert list(notes) == ["messages_without_text"]
+    assert notes["messages_without_text"].endswith("2 of them (event_1 (Books) message 1, event_1 (Travel))")
 
 
 def test_a_folder_without_questions_is_refused(tmp_path: Path) -> None:
