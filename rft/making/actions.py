@@ -13,7 +13,7 @@ import openai
 
 from rft.chat.gate import Gate
 from rft.config import to_dict
-from rft.eval.endpoints import open_endpoint
+from rft.eval.endpoints import key_problem, open_endpoint
 from rft.making.caller import Caller, Model
 from rft.making.calls import SENTENCES, Calls, settle_changes
 from rft.making.candidates import make_candidates
@@ -31,7 +31,7 @@ from rft.run_lock import RunLock
 
 STAGE_KEYS = {
     "personas": ("seed", "temperature"),
-    "preferences": ("kinds", "budget.candidates_per_persona"),
+    "preferences": ("kinds", "budget.candidates_per_persona", "preferences_per_request"),
     "conflicts": (),
     "conversations": ("conversation_words",),
     "questions": ("option_words",),
@@ -58,13 +58,15 @@ def check_config(config: MakingConfig) -> dict[PromptName, str]:
         ValueError: one line that names the keys and the fix.
     """
     named = models_of_stages(config)
-    used = [config.models[name] for name in named.values() if name in config.models]
+    used = {name: config.models[name] for name in named.values() if name in config.models}
+    has_price = any(source.price_in + source.price_out for source in used.values())
+    keys = [key_problem(source.endpoint, f"models.{name}.endpoint") for name, source in used.items()]
     problems = [
         (not config.stages.judges, "stages.judges: name at least one model"),
         (not wanted_cells(config), "splits: no questions are asked for; set splits.train.questions and .personas"),
         (not config.history.windows, "history.windows: name 32k or 128k with a number of tokens"),
         (
-            config.budget.max_cost is not None and not any(source.price_in + source.price_out for source in used),
+            config.budget.max_cost is not None and not has_price,
             "budget.max_cost: no model has a price; set models.*.price_in and price_out, or budget.max_tokens instead",
         ),
         *(
@@ -75,6 +77,7 @@ def check_config(config: MakingConfig) -> dict[PromptName, str]:
             (source.endpoint.model is None, f"models.{name}.endpoint.model: say by which name the endpoint knows it")
             for name, source in config.models.items()
         ),
+        *((problem is not None, str(problem)) for problem in keys),
         *(
             (
                 getattr(config.splits, split).personas < 1,

@@ -42,7 +42,7 @@ class QuestionText:
     """
     Example:
         QuestionText(query="Any idea for my evening?", topic="music", right="...", wrong=("...", "...", "..."),
-                     made_by="p3/s7/options")
+                     made_by=("p3/s7/question", "p3/s7/options"))
     """
 
     query: str
@@ -50,8 +50,8 @@ class QuestionText:
     right: str
     wrong: tuple[str, ...]
     """The first is what a careless reader of the history would pick."""
-    made_by: str
-    """The request that its options come from."""
+    made_by: tuple[str, ...]
+    """The requests that its options come from; the last one may have brought none."""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def question_text(row: CallRow) -> QuestionText:
     assert row.value is not None
     value = row.value
     return QuestionText(
-        query=value["query"], topic=value["topic"], right=value["right"], wrong=tuple(value["wrong"]), made_by=row.id
+        query=value["query"], topic=value["topic"], right=value["right"], wrong=tuple(value["wrong"]), made_by=(row.id,)
     )
 
 

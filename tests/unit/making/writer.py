@@ -104,7 +104,7 @@ class Writer:
             code = found(r"(x\d{9})", prompt)
             bearer = 1 if "assumes nothing" in prompt or "makes no use" in prompt else 0
             texts[bearer] += f" {code}"
-        query = f"Any idea about {sentence(rng, 6)}?"
+        query = f"Any idea about {sentence(rng, 6)[::-1]}?"  # of words that no option has
         if self.fault == "hints":
             query = f"As somebody who likes {pick(rng)} {rng.random()}, any idea?"
         return {"query": query, "topic": pick(rng), "right": texts[0], "wrong": texts[1:]}
