@@ -12,6 +12,7 @@ from typing import Any
 import openai
 
 from rft.chat.gate import Gate
+from rft.chat.reply_error import shortened
 from rft.config import to_dict
 from rft.eval.endpoints import key_problem, open_endpoint
 from rft.making.caller import Caller, Model
@@ -89,13 +90,13 @@ def check_config(config: MakingConfig) -> dict[PromptName, str]:
     for broken, message in problems:
         if broken:
             raise ValueError(message)
+    seed_sentences(config.seed_sentences, sum_personas(config), config.seed)  # before a plan for a billion personas
     if few := too_few_slots(config):
         cell, count = next(iter(few.items()))
         raise ValueError(
             f"budget.candidates_per_persona = {config.budget.candidates_per_persona} gives {count} candidates for "
             f"{cell}, fewer than there are to be questions; raise it, or splits.*.personas"
         )
-    seed_sentences(config.seed_sentences, sum_personas(config), config.seed)
     filler_of(config)
     return load_prompts(config.prompts)
 
@@ -204,11 +205,12 @@ def found_at(model: Model) -> str:
     Raises:
         ValueError: nobody answers there, or the key is refused.
     """
+    # A key that may ask a model need not be allowed to list them: 403 says nothing of the requests to come.
     endpoint = model.endpoint
     try:
         client = endpoint.client.with_options(timeout=20, max_retries=0)
         names = listed_models(client.models.with_raw_response.list(extra_headers=endpoint.headers).content)
-    except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
+    except (openai.AuthenticationError, openai.APIConnectionError) as error:
         raise endpoint.failed(str(error)) from None
     except openai.OpenAIError:
         names = []
@@ -216,7 +218,7 @@ def found_at(model: Model) -> str:
         return f"{endpoint.name} answers, and does not list its models"
     if endpoint.model in names:
         return f"{endpoint.name} is there"
-    return f"{endpoint.name} answers, and lists other models: {', '.join(names[:5])}"
+    return f"{endpoint.name} answers, and lists other models: {shortened(', '.join(names[:5]))}"
 
 
 def listed_models(body: bytes) -> list[str]:

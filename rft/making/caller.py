@@ -30,6 +30,8 @@ from rft.making.seeds import request_seed
 from rft.making.spending import Spending, Unfinished, charged_tokens, most_prompt_tokens
 from rft.records import Message
 
+NOT_OF_THE_REQUEST = (ReplyFailure.UNREACHABLE, ReplyFailure.OVERLOADED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -86,6 +88,8 @@ class Caller:
         for rows in calls.rows.values():
             for row in rows:
                 self.spending.add(row)
+                if not row.may_pass and row.model in models:
+                    models[row.model].endpoint.has_answered = True  # in a run before: it may be down for a while
 
     def run(self, stage: str, requests: Iterable[Request]) -> dict[str, CallRow]:
         """The last row of each request, by its id, in the order of the requests.
@@ -213,10 +217,12 @@ class Caller:
         )
 
     def _is_given_up(self, stage: str, row: CallRow) -> bool:
-        """Whether it got no answer in as many runs as there are attempts, or others were made without one: it is then
-        a failure like any other."""
-        num_runs = len(self.calls.of(stage, row.id, row.attempt))
-        return row.may_pass and (num_runs >= self.config.budget.attempts or row.id in self.calls.parents)
+        """Whether it broke the endpoint in as many runs as there are attempts, or others were made without it: it is
+        then a failure like any other. An endpoint that is down or overloaded says nothing of the request."""
+        if not row.may_pass or row.id in self.calls.parents:
+            return row.may_pass
+        broke = [one for one in self.calls.of(stage, row.id, row.attempt) if one.failure not in NOT_OF_THE_REQUEST]
+        return len(broke) >= self.config.budget.attempts
 
     def messages(self, request: Request) -> tuple[Message, ...]:
         source = self.models[request.model].source

@@ -134,7 +134,8 @@ def options_tokens(config: MakingConfig) -> float:
 def estimate_as_text(config: MakingConfig, prompts: Mapping[PromptName, str]) -> str:
     """Two estimates: where nothing fails, and where every candidate is tried."""
     first = estimate(config, prompts, candidates_of_first_round(config))
-    last = estimate(config, prompts, [slot for slot in plan_slots(config) if slot.split in wanted_cells(config)])
+    splits = set(wanted_cells(config))
+    last = estimate(config, prompts, [slot for slot in plan_slots(config) if slot.split in splits])
     lines = [f"{'stage':14} {'model':12} {'requests':>9} {'prompt tokens':>14} {'reply tokens':>13} {'cost':>10}"]
     lines += [
         f"{one.stage:14} {one.model:12} {one.requests:9,} {one.prompt_tokens:14,} {one.completion_tokens:13,} "

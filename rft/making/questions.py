@@ -115,7 +115,16 @@ def length_rank(options: Sequence[str]) -> int | None:
 
 def question_problem(subject: Subject, value: Mapping[str, Any]) -> str | None:
     """What is wrong with a question that a machine can see."""
+    if not letters_of(value["query"]):
+        return "query_without_words"
+    if subject.slot.cell.variant == "others" and names(subject.other_name, f"{value['query']} {value['right']}"):
+        return "other_person_named"
     return options_problem(subject, [value["right"], *value["wrong"]], value["query"])
+
+
+def names(name: str, text: str) -> bool:
+    """Whether a text has the name as a word of its own."""
+    return re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
 def rewriting_problem(subject: Subject, question: QuestionText, value: Mapping[str, Any]) -> str | None:
