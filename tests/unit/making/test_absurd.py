@@ -37,7 +37,7 @@ def with_options(change: Callable[[str], str]) -> Change:
     ("reply", "change", "reason"),
     [
         ("OptionsReply", with_options(lambda text: text + " word" * 3000), "question: wrong_form"),
-        ("OptionsReply", lambda value: value | {"right": "Go", "wrong": ["GO", "go", "gO"]}, "question: repeated_option"),
+        ("OptionsReply", lambda value: value | {"right": "A", "wrong": ["a", "A", "a."]}, "question: repeated_option"),
         ("OptionsReply", lambda value: value | {"query": "\u200b\u2060"}, "question: wrong_form"),
         ("OptionsReply", lambda value: value | {"query": "...?!"}, "question: query_without_words"),
         ("OptionsReply", lambda value: value | {"wrong": ["\u200b", "\u200c", "\u200d"]}, "question: wrong_form"),

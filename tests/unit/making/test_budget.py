@@ -61,8 +61,7 @@ class Greedy:
         return status, json.dumps(found)
 
 
-@pytest.mark.parametrize("usage", ["whole", "total alone"])
-@pytest.mark.parametrize("key", ["max_tokens", "max_cost"])
+@pytest.mark.parametrize(("key", "usage"), [("max_cost", "whole"), ("max_tokens", "total alone")])
 def test_no_request_goes_beyond_the_limit_with_many_in_flight(
     server: Server, writer: Writer, config_file: Make, capsys: pytest.CaptureFixture[str], usage: str, key: str
 ):
