@@ -106,11 +106,7 @@ def as_text(report: Mapping[str, Any]) -> str:
     for split, found in report["splits"].items():
         lines.append(f"{split}: {found['made']} of {found['wanted']} questions")
         lines += [f"  missing {count}: {cell}" for cell, count in found["missing"].items()]
-        lines += [
-            f"  {count} of {kind}: {name} did not judge them"
-            for name, counts in found["not_judged"].items()
-            for kind, count in counts.items()
-        ]
+        lines += not_judged_as_text(found["not_judged"])
         lines += [
             f"  out of balance: {row['group']}, {row['control']} is right in {row['share']:.1%} of {row['rows']} rows "
             f"(25% +- {row['allowed']:.1%} is allowed)"
@@ -132,6 +128,15 @@ def as_text(report: Mapping[str, Any]) -> str:
     requests = sum(stage["requests"] for stage in report["calls"].values())
     lines.append(f"{requests} requests, {report['tokens']:,} tokens, cost {report['cost']:.4f}")
     return "\n".join(lines)
+
+
+def not_judged_as_text(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """One line per kind and number; the filters that leave out a kind leave out all of it."""
+    names: dict[tuple[str, int], list[str]] = {}
+    for name, kinds_left_out in counts.items():
+        for key in kinds_left_out.items():
+            names.setdefault(key, []).append(name)
+    return [f"  {count} of {kind} not judged by {', '.join(found)}" for (kind, count), found in names.items()]
 
 
 def by_reason(counts: Mapping[str, int]) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from rft.assembly.filler import full_filler
 from rft.config_parser import parse_config
-from rft.make_data import main
+from rft.make_data import main, parse_data_arguments
 from rft.making.actions import STAGE_KEYS, STAGE_PROMPTS, check_config, listed_models, settings_of_stages, validate
 from rft.making.calls import STAGES
 from rft.making.config import BudgetConfig, MakingConfig, ModelSource
@@ -148,6 +148,24 @@ def test_a_preview_shows_a_few_candidates_and_is_not_paid_for_again(
     previewed = set(writer.seen)
     assert main(["llm", "create", str(config)]) == 0
     assert all(writer.seen[sent] == 1 for sent in previewed)
+
+
+@pytest.mark.parametrize(
+    ("words", "overrides"),
+    [
+        (["preview", "c.yaml", "--rows", "2", "seed=3", "domain=a bank"], ["seed=3", "domain=a bank"]),
+        (["preview", "c.yaml", "seed=3", "--rows", "2", "seed=4"], ["seed=3", "seed=4"]),
+        (["preview", "c.yaml", "--rows", "2", "seed"], None),
+        (["preview", "c.yaml", "--row=2", "--many=2"], None),
+    ],
+)  # fmt: skip
+def test_overrides_may_stand_on_both_sides_of_an_option(words: list[str], overrides: list[str] | None):
+    if overrides is None:
+        with pytest.raises(SystemExit):
+            parse_data_arguments(["llm", *words])
+        return
+    found = parse_data_arguments(["llm", *words])
+    assert (found.overrides, found.rows) == (overrides, 2)
 
 
 def test_the_page_shows_markup_of_a_model_as_text(writer: Writer, config_file: Make, tmp_path: Path):

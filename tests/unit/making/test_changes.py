@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rft.making.calls import STAGES
 from tests.unit.chat.endpoint_server import Response, Server, chat
 from tests.unit.making.conftest import Make
 from tests.unit.making.test_create import create, digest, report_of
@@ -70,3 +71,22 @@ def test_settings_that_were_paid_for_are_refused(
     said = capsys.readouterr().err
     assert f", on which {stage}" in said and override.partition("=")[0] in said and said.count("\n") == 1
     assert len(writer.seen) == asked
+
+
+def test_what_was_made_from_a_reply_that_is_gone_is_refused_and_the_remedy_helps(
+    writer: Writer, config_file: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    config = config_file(splits={"train": {"personas": 1, "questions": 1}})
+    assert create(config) == 0
+    calls = tmp_path / "made/calls"
+    (calls / "personas.jsonl").write_text("")  # as somebody does whom a damaged line was named to
+    plain = writer.PersonaReply
+    writer.PersonaReply = lambda *asked: plain(*asked) | {"job": "smith"}  # type: ignore[method-assign]
+    capsys.readouterr()
+    assert create(config) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {calls / 'preferences.jsonl'}: p0/") and said.count("\n") == 1
+    assert "delete this file and those of the stages after it" in said
+    for stage in STAGES[1:]:
+        (calls / f"{stage}.jsonl").unlink(missing_ok=True)
+    assert create(config) == 0

@@ -59,7 +59,10 @@ def test_a_careful_judge_leaves_the_secrets_in_and_they_count_in_no_control(
     plain = {row["id"].rpartition("/")[0] for row in rows_of(made, "conversations") if len(row["parents"]) == 2}
     assert asked_about(made, "blind") == asked_about(made, "options_only") <= plain
     said = capsys.readouterr().out
-    assert "  6 of sensitive_info: blind did not judge them" in said and "out of balance" not in said
+    assert (
+        "  6 of sensitive_info not judged by hint, evidence, reflects, blind, options_only\n" in said
+        and "out of balance" not in said
+    )
     json.loads((made / "report.json").read_text(), parse_constant=lambda name: pytest.fail(name))
 
 
