@@ -93,6 +93,16 @@ def check_keys(schema: type, tree: dict[Any, Any], prefix: str = "", root: type 
                     f"config key '{prefix}{key}' is a section; set one of its keys, such as {prefix}{key}.{example}=..."
                 )
             check_keys(types[key], value, f"{prefix}{key}.", root)
+        if (inner := section_by_name(types[key])) and isinstance(value, dict):
+            for name, part in value.items():
+                if isinstance(part, dict):
+                    check_keys(inner, part, f"{prefix}{key}.{name}.", root)
+
+
+def section_by_name(hint: Any) -> type | None:
+    """The section that a field holds several of, each by a name of the user's own; None for any other field."""
+    inner = get_args(hint)[1] if get_origin(hint) is dict else None
+    return inner if isinstance(inner, type) and dataclasses.is_dataclass(inner) else None
 
 
 def unknown_key(root: type, types: dict[str, Any], prefix: str, key: Any, value: Any) -> str:
@@ -159,7 +169,10 @@ def settle(value: Any, hint: Any, key: str = "") -> Any:
     """
     if isinstance(value, dict):
         types = get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
-        return {as_text(name, key): settle(part, types.get(name, Any), f"{key}.{name}") for name, part in value.items()}
+        other = section_by_name(hint) or Any
+        return {
+            as_text(name, key): settle(part, types.get(name, other), f"{key}.{name}") for name, part in value.items()
+        }
     if isinstance(value, list):
         inner = next((get_args(option)[0] for option in alternatives(hint) if get_origin(option) is list), Any)
         return [settle(part, inner, key) for part in value]
@@ -221,6 +234,9 @@ def key_of(schema: type, location: tuple[int | str, ...]) -> str:
         if dataclasses.is_dataclass(hint):
             parts.append(str(part))
             hint = get_type_hints(hint)[parts[-1]]
+        elif inner := section_by_name(hint):
+            parts.append(str(part))
+            hint = inner
     return ".".join(parts)
 
 

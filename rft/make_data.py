@@ -124,7 +124,13 @@ def parse_data_arguments(argv: list[str] | None) -> argparse.Namespace:
     lm_eval.add_argument("out", type=Path, help="file to write")
     lm_eval.add_argument("config", help="a yaml file, such as configs/qwen3_4b.yaml")
     lm_eval.add_argument("overrides", nargs="*", metavar="section.key=value")
-    return parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    # argparse takes no further override once an option such as --rows stands between them.
+    if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "overrides" not in arguments):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.overrides += rest
+    return arguments
 
 
 if __name__ == "__main__":

@@ -76,11 +76,12 @@ class Endpoint:
         requests_per_minute: replies that may be begun per minute; 0 is no limit.
         options: further fields of each request.
         api_key_header: the header that holds the key; None is `Authorization: Bearer`.
+        api_key_env: the environment variable that holds the key; None sends none.
         habits: what is known of the server beforehand.
         patience: failures in a row, the attempts of each used up, after which nothing more is asked.
         gate: what every attempt passes, the client's own further ones too.
 
-    The key is read from OPENAI_API_KEY; an endpoint of one's own needs none.
+    An endpoint of one's own needs no key: the variable may then be absent.
 
     Raises:
         ValueError: no key and no address, a key that no header can hold, an address that is none.
@@ -96,15 +97,16 @@ class Endpoint:
         requests_per_minute: int = 0,
         options: Mapping[str, Any] | None = None,
         api_key_header: str | None = None,
+        api_key_env: str | None = "OPENAI_API_KEY",
         habits: Habits | None = None,
         patience: int = 16,
         gate: Gate | None = None,
     ) -> None:
-        key = read_key()
+        key = read_key(api_key_env)
         if base_url is None:
             base_url = os.environ.get("OPENAI_BASE_URL", "").strip() or None  # where the client looks too
         if key is None and base_url is None:
-            raise ValueError("set OPENAI_API_KEY, or name the endpoint that needs no key")
+            raise ValueError(f"set {api_key_env or 'a key'}, or name the endpoint that needs no key")
         address = parse_address(base_url) if base_url is not None else None
         self.model = model
         self.name = f"{address.shown if address else 'the endpoint'}, model {model}"
@@ -264,17 +266,17 @@ def no_answer(failure: ReplyFailure, words: str) -> ReadReply:
     )
 
 
-def read_key() -> str | None:
+def read_key(variable: str | None) -> str | None:
     """The key of the environment, without the line end that a file leaves at it; None where there is none.
 
     Raises:
         ValueError: it cannot be sent.
     """
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    key = os.environ.get(variable, "").strip() if variable else ""
     if not key:
         return None
     if not (key.isascii() and key.isprintable() and " " not in key):
-        raise ValueError("OPENAI_API_KEY holds white space or a character that no key has; copy it anew")
+        raise ValueError(f"{variable} holds white space or a character that no key has; copy it anew")
     return key
 
 

@@ -76,13 +76,13 @@ def read_finish_reason(reason: Any) -> tuple[bool, ReplyFailure | None]:
 
 
 def read_usage(usage: Any) -> tuple[int, int]:
-    """Tokens of the prompt and of the reply."""
+    """Tokens of the prompt and of the reply; thoughts that a server counts in its total alone are the reply's."""
     if not isinstance(usage, Mapping):
         return 0, 0
-    return (
-        count_of(usage.get("prompt_tokens", usage.get("input_tokens"))),
-        count_of(usage.get("completion_tokens", usage.get("output_tokens"))),
-    )
+    prompt = count_of(usage.get("prompt_tokens", usage.get("input_tokens")))
+    reply = count_of(usage.get("completion_tokens", usage.get("output_tokens")))
+    total = count_of(usage.get("total_tokens"))
+    return prompt, max(reply, total - prompt) if prompt else reply
 
 
 def count_of(value: Any) -> int:

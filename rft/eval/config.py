@@ -11,7 +11,7 @@ from rft.config_schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, P
 
 @section
 class EndpointConfig:
-    """A model behind an OpenAI-compatible endpoint. Its key is read from OPENAI_API_KEY and from nowhere else.
+    """A model behind an OpenAI-compatible endpoint. Its key is read from an environment variable and never from a file.
 
     A failed answer stops nothing (rft/chat/failures.py). It is a wrong one where the model or the question is the
     reason, such as content_filter. Where it may pass, such as timeout, it is in no mean and asked again by the same
@@ -32,6 +32,9 @@ class EndpointConfig:
     """Further attempts after a timeout, a lost connection, a rate limit or a server error, each after a longer wait."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further fields of each request, such as reasoning_effort."""
+    api_key_env: Text | None = "OPENAI_API_KEY"
+    """The environment variable that holds the key; null sends none. One that is named here has to be set; with a
+    base_url, OPENAI_API_KEY need not be."""
     api_key_header: Text | None = None
     """The header that holds the key, such as api-key of Azure; None is Authorization: Bearer."""
     omit: list[Literal["temperature", "seed"]] = field(default_factory=list)

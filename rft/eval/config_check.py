@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from rft.eval.config import ComparisonConfig
+from rft.eval.endpoints import key_problem
 from rft.eval.results import RULES_LABEL
 from rft.eval.systems import choose_systems
 from rft.extras import need
@@ -116,12 +115,5 @@ def key_problems(config: ComparisonConfig) -> list[Problem]:
         "compare.endpoint": config.compare.endpoint,
         "compare.judge.endpoint": config.compare.judge.endpoint,
     }
-    has_address = bool(os.environ.get("OPENAI_BASE_URL", "").strip())
-    keyless = not os.environ.get("OPENAI_API_KEY", "").strip()
-    return [
-        (
-            keyless and endpoint.model is not None and endpoint.base_url is None and not has_address,
-            f"set OPENAI_API_KEY, or {key}.base_url for an endpoint that needs no key",
-        )
-        for key, endpoint in endpoints.items()
-    ]
+    found = [key_problem(endpoint, key) for key, endpoint in endpoints.items()]
+    return [(problem is not None, str(problem)) for problem in found]

@@ -12,8 +12,9 @@ from typing import Any
 import openai
 
 from rft.chat.gate import Gate
+from rft.chat.reply_error import shortened
 from rft.config import to_dict
-from rft.eval.endpoints import open_endpoint
+from rft.eval.endpoints import key_problem, open_endpoint
 from rft.making.caller import Caller, Model
 from rft.making.calls import SENTENCES, Calls, settle_changes
 from rft.making.candidates import make_candidates
@@ -31,7 +32,7 @@ from rft.run_lock import RunLock
 
 STAGE_KEYS = {
     "personas": ("seed", "temperature"),
-    "preferences": ("kinds", "budget.candidates_per_persona"),
+    "preferences": ("kinds", "budget.candidates_per_persona", "preferences_per_request"),
     "conflicts": (),
     "conversations": ("conversation_words",),
     "questions": ("option_words",),
@@ -58,13 +59,15 @@ def check_config(config: MakingConfig) -> dict[PromptName, str]:
         ValueError: one line that names the keys and the fix.
     """
     named = models_of_stages(config)
-    used = [config.models[name] for name in named.values() if name in config.models]
+    used = {name: config.models[name] for name in named.values() if name in config.models}
+    has_price = any(source.price_in + source.price_out for source in used.values())
+    keys = [key_problem(source.endpoint, f"models.{name}.endpoint") for name, source in used.items()]
     problems = [
         (not config.stages.judges, "stages.judges: name at least one model"),
         (not wanted_cells(config), "splits: no questions are asked for; set splits.train.questions and .personas"),
         (not config.history.windows, "history.windows: name 32k or 128k with a number of tokens"),
         (
-            config.budget.max_cost is not None and not any(source.price_in + source.price_out for source in used),
+            config.budget.max_cost is not None and not has_price,
             "budget.max_cost: no model has a price; set models.*.price_in and price_out, or budget.max_tokens instead",
         ),
         *(
@@ -75,6 +78,7 @@ def check_config(config: MakingConfig) -> dict[PromptName, str]:
             (source.endpoint.model is None, f"models.{name}.endpoint.model: say by which name the endpoint knows it")
             for name, source in config.models.items()
         ),
+        *((problem is not None, str(problem)) for problem in keys),
         *(
             (
                 getattr(config.splits, split).personas < 1,
@@ -86,13 +90,13 @@ def check_config(config: MakingConfig) -> dict[PromptName, str]:
     for broken, message in problems:
         if broken:
             raise ValueError(message)
+    seed_sentences(config.seed_sentences, sum_personas(config), config.seed)  # before a plan for a billion personas
     if few := too_few_slots(config):
         cell, count = next(iter(few.items()))
         raise ValueError(
             f"budget.candidates_per_persona = {config.budget.candidates_per_persona} gives {count} candidates for "
             f"{cell}, fewer than there are to be questions; raise it, or splits.*.personas"
         )
-    seed_sentences(config.seed_sentences, sum_personas(config), config.seed)
     filler_of(config)
     return load_prompts(config.prompts)
 
@@ -201,11 +205,12 @@ def found_at(model: Model) -> str:
     Raises:
         ValueError: nobody answers there, or the key is refused.
     """
+    # A key that may ask a model need not be allowed to list them: 403 says nothing of the requests to come.
     endpoint = model.endpoint
     try:
         client = endpoint.client.with_options(timeout=20, max_retries=0)
         names = listed_models(client.models.with_raw_response.list(extra_headers=endpoint.headers).content)
-    except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
+    except (openai.AuthenticationError, openai.APIConnectionError) as error:
         raise endpoint.failed(str(error)) from None
     except openai.OpenAIError:
         names = []
@@ -213,7 +218,7 @@ def found_at(model: Model) -> str:
         return f"{endpoint.name} answers, and does not list its models"
     if endpoint.model in names:
         return f"{endpoint.name} is there"
-    return f"{endpoint.name} answers, and lists other models: {', '.join(names[:5])}"
+    return f"{endpoint.name} answers, and lists other models: {shortened(', '.join(names[:5]))}"
 
 
 def listed_models(body: bytes) -> list[str]:

@@ -4,6 +4,8 @@ Three controls: the longest option is right, the shortest is, a model that sees 
 In each group (a split as a whole, each kind in it, `who = others`, updated preferences) each control's expected hits
 must be within 3 points of a quarter of the rows, or within one row of it where 3 points are less than one row.
 
+A question that no judge was asked about counts in no group of `options_only`; how many there are is said.
+
 Chosen is by local search: exactly as many candidates of each cell as are wanted, then two of one cell are exchanged
 while that brings the controls nearer to chance.
 """
@@ -39,14 +41,16 @@ class Reached:
     group: str
     control: Control
     num_rows: int
+    """Without those that were not judged."""
     hits: float
     """Expected number of right answers; a tie counts as a part."""
     allowed: float
     """Rows that the hits may be away from a quarter of all."""
+    not_judged: int = 0
 
     @property
-    def share(self) -> float:
-        return self.hits / self.num_rows
+    def share(self) -> float | None:
+        return self.hits / self.num_rows if self.num_rows else None
 
     @property
     def excess(self) -> float:
@@ -72,14 +76,17 @@ def groups_of(cell: Cell) -> list[str]:
     return groups
 
 
-def hits_of(candidate: Candidate, controls: Sequence[Control]) -> tuple[float, ...]:
-    """What each control expects to get right on a candidate, in [0, 1]."""
+Expected = tuple[float | None, ...]
+"""What each control expects to get right on a candidate, in [0, 1]; None where it was not judged."""
+
+
+def hits_of(candidate: Candidate, controls: Sequence[Control]) -> Expected:
     assert candidate.question is not None
     lengths = [len(option) for option in candidate.question.options]
-    hits: dict[Control, float] = {
+    hits: dict[Control, float | None] = {
         "longest": (lengths[0] == max(lengths)) / lengths.count(max(lengths)),
         "shortest": (lengths[0] == min(lengths)) / lengths.count(min(lengths)),
-        "options_only": CHANCE if candidate.options_only is None else candidate.options_only,
+        "options_only": candidate.options_only,
     }
     return tuple(hits[control] for control in controls)
 
@@ -103,8 +110,8 @@ def choose(
     return [candidates[place] for place in sorted(place for places in chosen.values() for place in places)]
 
 
-Hits = Mapping[int, tuple[float, ...]]
-"""What each control expects to get right on a candidate, by the candidate's place."""
+Hits = Mapping[int, Expected]
+"""By the candidate's place."""
 
 
 def exchange(chosen: dict[Cell, list[int]], spare: dict[Cell, list[int]], hits: Hits) -> None:
@@ -132,13 +139,17 @@ class Away:
     """
 
     def __init__(self, chosen: Mapping[Cell, Sequence[int]], hits: Hits) -> None:
-        self.sizes: dict[str, int] = {}
+        self.sizes: dict[str, list[int]] = {}
+        """Rows that each control judges."""
         self.rows: dict[str, list[float]] = {}
         for cell, places in chosen.items():
-            for group in groups_of(cell):
-                self.sizes[group] = self.sizes.get(group, 0) + len(places)
             for place in places:
-                self.take(cell, [value - CHANCE for value in hits[place]])
+                for group in groups_of(cell):
+                    before = self.sizes.get(group, [0] * len(hits[place]))
+                    self.sizes[group] = [
+                        size + (value is not None) for size, value in zip(before, hits[place], strict=True)
+                    ]
+                self.take(cell, change([CHANCE] * len(hits[place]), hits[place]))
 
     def take(self, cell: Cell, steps: Sequence[float]) -> None:
         """Hits of this cell change by `steps`, one per control."""
@@ -149,15 +160,15 @@ class Away:
     def gain(self, cell: Cell, steps: Sequence[float]) -> float:
         """By how much the penalties of all groups would become less."""
         return sum(
-            penalty(off, self.sizes[group]) - penalty(off + step, self.sizes[group])
+            penalty(off, size) - penalty(off + step, size)
             for group in groups_of(cell)
-            for off, step in zip(self.rows[group], steps, strict=True)
+            for off, size, step in zip(self.rows[group], self.sizes[group], steps, strict=True)
         )
 
-    def best_for(self, cell: Cell, mine: Sequence[float], spare: Sequence[int], hits: Hits) -> int | None:
+    def best_for(self, cell: Cell, mine: Expected, spare: Sequence[int], hits: Hits) -> int | None:
         """The number of the spare place that helps most in the place of one with the hits `mine`, None if none does."""
         best, best_gain = None, LEAST_GAIN
-        looked_at: set[tuple[float, ...]] = set()
+        looked_at: set[Expected] = set()
         for number, other in enumerate(spare):
             if hits[other] not in looked_at:
                 looked_at.add(hits[other])
@@ -170,27 +181,32 @@ class Away:
 def penalty(off: float, num_rows: int) -> float:
     """What it counts that a control is `off` rows away from a quarter: what is not allowed counts most. Without that, a
     group of one row, which cannot be at a quarter, would weigh as much as a large one."""
-    return PER_ROW_TOO_MUCH * max(0.0, abs(off) - allowed_rows(num_rows)) + off * off / num_rows
+    return PER_ROW_TOO_MUCH * max(0.0, abs(off) - allowed_rows(num_rows)) + off * off / max(1, num_rows)
 
 
-def change(mine: Sequence[float], other: Sequence[float]) -> list[float]:
-    return [theirs - own for own, theirs in zip(mine, other, strict=True)]
+def change(mine: Sequence[float | None], other: Sequence[float | None]) -> list[float]:
+    """Of one cell either all are judged or none, so where one is not, nothing changes."""
+    return [0.0 if own is None or theirs is None else theirs - own for own, theirs in zip(mine, other, strict=True)]
 
 
 def reached(chosen: Sequence[Candidate], controls: Sequence[Control]) -> list[Reached]:
     """Every control in every group that has rows."""
-    groups: dict[str, list[tuple[float, ...]]] = {}
+    groups: dict[str, list[Expected]] = {}
     for one in chosen:
         for group in groups_of(one.slot.cell):
             groups.setdefault(group, []).append(hits_of(one, controls))
-    return [
-        Reached(
-            group=group,
-            control=control,
-            num_rows=len(rows),
-            hits=sum(row[number] for row in rows),
-            allowed=allowed_rows(len(rows)),
-        )
-        for group, rows in sorted(groups.items())
-        for number, control in enumerate(controls)
-    ]
+    found = []
+    for group, rows in sorted(groups.items()):
+        for number, control in enumerate(controls):
+            judged = [hits for row in rows if (hits := row[number]) is not None]
+            found.append(
+                Reached(
+                    group=group,
+                    control=control,
+                    num_rows=len(judged),
+                    hits=sum(judged),
+                    allowed=allowed_rows(len(judged)),
+                    not_judged=len(rows) - len(judged),
+                )
+            )
+    return found

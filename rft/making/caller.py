@@ -1,8 +1,9 @@
 """Asks models for the pieces of a data set, within a budget, and keeps every reply.
 
 What was asked before is not asked again. A reply that cannot be used is kept with its reason, and the same thing is
-asked for once more with another seed, `budget.attempts` times in all. A request that got no answer ends the run after
-its stage, so that what is made depends on replies alone and not on when an endpoint was down.
+asked for once more with another seed, `budget.attempts` times in all, but no longer when something was made without
+it: that would then be another thing. A request that got no answer ends the run after its stage, so that what is made
+depends on replies alone and not on when an endpoint was down.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from tqdm import tqdm
@@ -27,6 +29,8 @@ from rft.making.schemas import Reply, form_in_words, read_reply, response_format
 from rft.making.seeds import request_seed
 from rft.making.spending import Spending, Unfinished, charged_tokens, most_prompt_tokens
 from rft.records import Message
+
+NOT_OF_THE_REQUEST = (ReplyFailure.UNREACHABLE, ReplyFailure.OVERLOADED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,8 @@ class Caller:
         for rows in calls.rows.values():
             for row in rows:
                 self.spending.add(row)
+                if not row.may_pass and row.model in models:
+                    models[row.model].endpoint.has_answered = True  # in a run before: it may be down for a while
 
     def run(self, stage: str, requests: Iterable[Request]) -> dict[str, CallRow]:
         """The last row of each request, by its id, in the order of the requests.
@@ -133,8 +139,12 @@ class Caller:
                 )
 
     def _last_row(self, stage: str, request: Request) -> CallRow:
+        """That of the last attempt. Rows that are there are used, whatever `budget.attempts` was in their time."""
         row: CallRow | None = None
-        for attempt in range(self.config.budget.attempts):
+        for attempt in count():
+            may_ask = attempt < self.config.budget.attempts and (row is None or request.id not in self.calls.parents)
+            if not may_ask and not self.calls.of(stage, request.id, attempt):
+                break
             row = self._row(stage, request, attempt)
             if row.failure is None or (row.may_pass and not self._is_given_up(stage, row)):
                 break
@@ -159,7 +169,8 @@ class Caller:
         if any(row.request != digest for row in known):
             raise ValueError(
                 f"{self.calls.path(stage)}: {request.id} was asked for in other words, by another version of this "
-                "program; choose another output_dir"
+                "program or before a reply that it was made from was asked for again; choose another output_dir, or "
+                "delete this file and those of the stages after it, whose requests are then made again"
             )
         if known and (not known[-1].may_pass or self._is_given_up(stage, known[-1])):
             return known[-1]
@@ -206,8 +217,12 @@ class Caller:
         )
 
     def _is_given_up(self, stage: str, row: CallRow) -> bool:
-        """Whether it got no answer in as many runs as there are attempts: it is then a failure like any other."""
-        return row.may_pass and len(self.calls.of(stage, row.id, row.attempt)) >= self.config.budget.attempts
+        """Whether it broke the endpoint in as many runs as there are attempts, or others were made without it: it is
+        then a failure like any other. An endpoint that is down or overloaded says nothing of the request."""
+        if not row.may_pass or row.id in self.calls.parents:
+            return row.may_pass
+        broke = [one for one in self.calls.of(stage, row.id, row.attempt) if one.failure not in NOT_OF_THE_REQUEST]
+        return len(broke) >= self.config.budget.attempts
 
     def messages(self, request: Request) -> tuple[Message, ...]:
         source = self.models[request.model].source

@@ -78,6 +78,8 @@ class Calls:
         self.lock = threading.Lock()
         self.rows: dict[str, list[CallRow]] = {stage: [] for stage in STAGES}
         self.found: dict[tuple[str, str, int], list[CallRow]] = {}
+        self.parents: set[str] = set()
+        """Requests that others were made from."""
         self.broken: OSError | None = None
         folder.mkdir(parents=True, exist_ok=True)
         for stage in STAGES:
@@ -114,6 +116,7 @@ class Calls:
 
     def _keep(self, stage: str, row: CallRow) -> None:
         self.rows[stage].append(row)
+        self.parents.update(row.parents)
         self.found.setdefault((stage, row.id, row.attempt), []).append(row)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rft.making.caller import Caller, Request
 from rft.making.calls import CallRow
-from rft.making.checks import answering_requests, reading_problem, reading_requests, share_right
+from rft.making.checks import ANSWERS, answering_requests, judged, reading_problem, reading_requests, share_right
 from rft.making.duplicates import near_duplicates
 from rft.making.people import Person
 from rft.making.plan import Slot
@@ -32,7 +32,7 @@ class Candidate:
     problem: str | None = None
     """Why it is not in the data set, by the first thing that was wrong."""
     blind: float | None = None
-    """Share of tries in which judges chose the right option from the question alone."""
+    """Share of tries in which judges chose the right option from the question alone; None where none was asked."""
     options_only: float | None = None
     """The same from the options alone."""
 
@@ -113,8 +113,10 @@ def with_lengths(caller: Caller, found: Sequence[Candidate]) -> list[Candidate]:
     written = []
     for one in found:
         row = rows.get(f"{one.slot.id}/options")
-        if row is not None and row.value is not None and one.question is not None:
-            text = replace(one.question, right=row.value["right"], wrong=tuple(row.value["wrong"]), made_by=row.id)
+        if row is not None and one.question is not None:
+            text = replace(one.question, made_by=(*one.question.made_by, row.id))
+            if row.value is not None:
+                text = replace(text, right=row.value["right"], wrong=tuple(row.value["wrong"]))
             one = replace(one, question=text)
         written.append(one)
     return written
@@ -163,14 +165,13 @@ def with_answers(caller: Caller, found: Sequence[Candidate]) -> list[Candidate]:
     for one in found:
         if one.passes and one.subject:
             shares = {
-                name: share_right(caller, one.subject, name, rows) if name in filters.use else None
-                for name in ("blind", "options_only")
+                name: share_right(caller, one.subject, name, rows) for name in judged(caller, one.subject, ANSWERS)
             }
-            unasked = [name for name in shares if name in filters.use and shares[name] is None]
-            blind = shares["blind"]
-            problem = f"no_verdict_{unasked[0]}" if unasked else None
+            unanswered = [name for name, share in shares.items() if share is None]
+            blind = shares.get("blind")
+            problem = f"no_verdict_{unanswered[0]}" if unanswered else None
             if blind is not None and blind > filters.most_blind_right:
                 problem = "answerable_without_history"
-            one = replace(one, blind=blind, options_only=shares["options_only"], problem=problem)
+            one = replace(one, blind=blind, options_only=shares.get("options_only"), problem=problem)
         answered.append(one)
     return answered

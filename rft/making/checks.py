@@ -12,7 +12,8 @@ from typing import Any
 
 from rft.making.caller import Caller, Request
 from rft.making.calls import CallRow
-from rft.making.config import Filter, PromptName
+from rft.making.config import FiltersConfig, PromptName
+from rft.making.plan import Cell
 from rft.making.questions import QuestionText
 from rft.making.schemas import AnswerReply, LettersReply, Reply, VerdictReply
 from rft.making.seeds import rng_of
@@ -21,47 +22,53 @@ from rft.making.talks import Subject, talk_ids
 LETTERS = "ABCD"
 MAX_TOKENS = 120
 
+READINGS: tuple[PromptName, ...] = ("hint", "evidence", "reflects")
+ANSWERS: tuple[PromptName, ...] = ("blind", "options_only")
+
 Messages = Sequence[Mapping[str, str]]
 
 
+def is_judged(filters: FiltersConfig, cell: Cell, name: PromptName) -> bool:
+    """Whether judges are asked for this filter about a question of this kind. Of a secret a machine sees all that
+    hint, evidence and reflects are for."""
+    if name not in filters.use or (cell.variant == "secret" and name in READINGS):
+        return False
+    return cell.pref_type not in getattr(filters.exempt, name)
+
+
 def reading_requests(caller: Caller, subject: Subject, question: QuestionText, evidence: Messages) -> list[Request]:
-    """For hint, evidence and reflects. A secret needs none of them: a machine sees all of it."""
-    if subject.secret:
-        return []
+    """For hint, evidence and reflects."""
     fields: dict[str, Any] = {
         "query": question.query,
         "preference": subject.preference,
         "about": subject.other_name if subject.slot.cell.variant == "others" else "the user",
         "conversation": "\n\n".join(f"{message['role']}: {message['content']}" for message in evidence),
     }
-    wanted: list[tuple[PromptName, type[Reply]]] = [
-        ("hint", VerdictReply), ("evidence", VerdictReply), ("reflects", LettersReply),
-    ]  # fmt: skip
     requests = []
     for number, judge in enumerate(caller.config.stages.judges):
-        for name, schema in wanted:
-            if name not in caller.config.filters.use:
-                continue
+        for name in judged(caller, subject, READINGS):
+            schema: type[Reply] = LettersReply if name == "reflects" else VerdictReply
             order = option_order(caller, subject, name, number, 0)
             shown = fields | {"options": lettered(question, order)}
-            parents = (question.made_by, *(talk_ids(subject.slot) if name == "evidence" else ()))
+            parents = (*question.made_by, *(talk_ids(subject.slot) if name == "evidence" else ()))
             requests.append(check_request(subject, name, f"{number}", parents, judge, shown, schema))
     return requests
 
 
+def judged(caller: Caller, subject: Subject, names: Sequence[PromptName]) -> list[PromptName]:
+    return [name for name in names if is_judged(caller.config.filters, subject.slot.cell, name)]
+
+
 def answering_requests(caller: Caller, subject: Subject, question: QuestionText) -> list[Request]:
     """For blind and options_only."""
-    wanted: list[PromptName] = ["blind", "options_only"]
     requests = []
     for number, judge in enumerate(caller.config.stages.judges):
-        for name in wanted:
-            if name not in caller.config.filters.use:
-                continue
+        for name in judged(caller, subject, ANSWERS):
             for turn in range(caller.config.filters.option_orders):
                 order = option_order(caller, subject, name, number, turn)
                 fields = {"query": question.query, "options": lettered(question, order)}
-                which, parents = f"{number}.{turn}", (question.made_by,)
-                requests.append(check_request(subject, name, which, parents, judge, fields, AnswerReply))
+                which = f"{number}.{turn}"
+                requests.append(check_request(subject, name, which, question.made_by, judge, fields, AnswerReply))
     return requests
 
 
@@ -104,21 +111,18 @@ def lettered(question: QuestionText, order: Sequence[int]) -> str:
 
 def reading_problem(caller: Caller, subject: Subject, rows: Mapping[str, CallRow]) -> str | None:
     """Why the question is dropped, or None."""
-    if subject.secret:
-        return None
-    reads: dict[Filter, Callable[[Mapping[str, Any], int], str | None]] = {
+    reads: dict[PromptName, Callable[[Mapping[str, Any], int], str | None]] = {
         "hint": lambda value, _: "query_gives_preference_away" if value["verdict"] == "yes" else None,
         "evidence": lambda value, _: "conversation_does_not_show_preference" if value["verdict"] == "no" else None,
         "reflects": lambda value, judge: reflects_problem(
             subject, {option_order(caller, subject, "reflects", judge, 0)[LETTERS.index(x)] for x in value["letters"]}
         ),
     }
-    for name, read in reads.items():
-        if name in caller.config.filters.use:
-            found = [rows[f"{subject.slot.id}/{name}{number}"] for number in range(len(caller.config.stages.judges))]
-            verdicts = [read(row.value, judge) for judge, row in enumerate(found) if row.value is not None]
-            if problem := majority(verdicts):
-                return problem
+    for name in judged(caller, subject, READINGS):
+        found = [rows[f"{subject.slot.id}/{name}{number}"] for number in range(len(caller.config.stages.judges))]
+        verdicts = [reads[name](row.value, judge) for judge, row in enumerate(found) if row.value is not None]
+        if problem := majority(verdicts):
+            return problem
     return None
 
 

@@ -42,6 +42,17 @@ PromptName = Literal[
 
 Filter = Literal["conflicts", "near_duplicate", "hint", "evidence", "reflects", "blind", "options_only", "lengths"]
 
+Kind = Literal[
+    "stereotypical_pref",
+    "anti_stereotypical_pref",
+    "neutral_preferences",
+    "health_and_medical_conditions",
+    "therapy_background",
+    "ask_to_forget",
+    "sensitive_info",
+]
+"""Of a question: the values of the column pref_type."""
+
 ALL_FILTERS: tuple[Filter, ...] = (
     "conflicts",
     "near_duplicate",
@@ -119,11 +130,24 @@ class KindsConfig:
 
 
 @section
+class ExemptConfig:
+    """Kinds of question that a filter does not judge; the report counts them."""
+
+    hint: list[Kind] = field(default_factory=list)
+    evidence: list[Kind] = field(default_factory=list)
+    reflects: list[Kind] = field(default_factory=list)
+    blind: list[Kind] = field(default_factory=lambda: ["sensitive_info"])
+    """A secret's right option leaves a blank, which is right with and without the history."""
+    options_only: list[Kind] = field(default_factory=lambda: ["sensitive_info"])
+
+
+@section
 class FiltersConfig:
     """What a question has to pass."""
 
     use: list[Filter] = field(default_factory=lambda: list(ALL_FILTERS))
     """Those that are applied (docs/making_data.md)."""
+    exempt: ExemptConfig = field(default_factory=ExemptConfig)
     option_orders: PositiveInt = 2
     """Of blind and options_only: orders of the options that each judge sees."""
     most_blind_right: ShareOrZero = 0.5
@@ -178,6 +202,8 @@ class MakingConfig:
     history: HistoryConfig = field(default_factory=HistoryConfig)
     prompts: dict[PromptName, Text] = field(default_factory=dict)
     """Files that replace prompts of rft/making/prompts.py."""
+    preferences_per_request: PositiveInt = 10
+    """How many preferences of a persona one request brings at most; those after it are told what is there already."""
     temperature: NonNegativeFloat | None = 1.0
     """Of what is written; checks are greedy. Null leaves it to the endpoint."""
     conversation_words: PositiveInt = 150

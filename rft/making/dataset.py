@@ -94,7 +94,8 @@ def persona_rows(
 
 def write_raw(path: Path, person: Person) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"persona": person.sentence, "expanded_persona": person.card, "preferences": dict(person.preferences)}
+    preferences = {kind: list(items.values()) for kind, items in person.preferences.items()}
+    whole = {"persona": person.sentence, "expanded_persona": person.card, "preferences": preferences}
     path.write_text(json.dumps(whole, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rft.assembly.blocks import count_tokens
+from rft.making.checks import ANSWERS, is_judged
 from rft.making.config import MakingConfig, PromptName
 from rft.making.plan import Slot, plan_slots
 from rft.making.rounds import candidates_of_first_round, wanted_cells, wanted_personas
+from rft.making.spending import cost_of
 from rft.making.talks import talk_ids
 
 TOKENS = 1.4
@@ -40,8 +42,7 @@ class Part:
     completion_tokens: int
 
     def cost(self, config: MakingConfig) -> float:
-        source = config.models[self.model]
-        return (source.price_in * self.prompt_tokens + source.price_out * self.completion_tokens) / 1e6
+        return cost_of(config.models[self.model], self.prompt_tokens, self.completion_tokens)
 
 
 def estimate(config: MakingConfig, prompts: Mapping[PromptName, str], slots: Sequence[Slot]) -> list[Part]:
@@ -77,10 +78,14 @@ def people_parts(config: MakingConfig, lengths: Mapping[PromptName, int]) -> lis
         (slot.persona, slot.source) for slot in plan_slots(config) if slot.source and slot.persona in numbers
     )
     items = sum(lists.values())
-    prompts = people * (lengths["personas"] + 30), len(lists) * (lengths["preferences"] + LINE_TOKENS)
+    told = [start for count in lists.values() for start in range(0, count, config.preferences_per_request)]
+    prompts = (
+        people * (lengths["personas"] + 30),
+        len(told) * (lengths["preferences"] + LINE_TOKENS) + STATEMENT_TOKENS * sum(told),
+    )
     parts = [
         part_of(config, "personas", stages.personas, people, prompts[0], PERSONA_TOKENS * people),
-        part_of(config, "preferences", stages.preferences, len(lists), prompts[1], PREFERENCE_TOKENS * items),
+        part_of(config, "preferences", stages.preferences, len(told), prompts[1], PREFERENCE_TOKENS * items),
     ]
     if "conflicts" in config.filters.use:
         prompt = people * lengths["conflicts"] + STATEMENT_TOKENS * items
@@ -115,11 +120,10 @@ def check_part(config: MakingConfig, lengths: Mapping[PromptName, int], slots: S
     }  # fmt: skip
     requests, prompt = 0, 0.0
     for name, tokens in shown.items():
-        if name in config.filters.use:
-            tries = config.filters.option_orders if name in ("blind", "options_only") else 1
-            read = len(slots) if name in ("blind", "options_only") else sum(slot.source is not None for slot in slots)
-            requests += tries * read
-            prompt += tries * read * (lengths[name] + tokens)
+        tries = config.filters.option_orders if name in ANSWERS else 1
+        read = tries * sum(is_judged(config.filters, slot.cell, name) for slot in slots)
+        requests += read
+        prompt += read * (lengths[name] + tokens)
     return part_of(config, "checks", judge, requests, prompt, SHORT_REPLY * requests)
 
 
@@ -130,7 +134,8 @@ def options_tokens(config: MakingConfig) -> float:
 def estimate_as_text(config: MakingConfig, prompts: Mapping[PromptName, str]) -> str:
     """Two estimates: where nothing fails, and where every candidate is tried."""
     first = estimate(config, prompts, candidates_of_first_round(config))
-    last = estimate(config, prompts, [slot for slot in plan_slots(config) if slot.split in wanted_cells(config)])
+    splits = set(wanted_cells(config))
+    last = estimate(config, prompts, [slot for slot in plan_slots(config) if slot.split in splits])
     lines = [f"{'stage':14} {'model':12} {'requests':>9} {'prompt tokens':>14} {'reply tokens':>13} {'cost':>10}"]
     lines += [
         f"{one.stage:14} {one.model:12} {one.requests:9,} {one.prompt_tokens:14,} {one.completion_tokens:13,} "

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rft.making.caller import Caller, Request
 from rft.making.duplicates import near_duplicates
 from rft.making.plan import Slot
-from rft.making.prompts import SORTS
+from rft.making.prompts import SAID, SORTS
 from rft.making.schemas import ConflictsReply, PersonaReply, preferences_reply
 from rft.making.seeds import rng_of
 
@@ -25,7 +25,7 @@ class Person:
 
     Example:
         Person(number=3, sentence="A baker ...", card={"name": "...", ...},
-               preferences={"neutral_preferences": [{"topic": "tea", "preference": "...", "opposite": "..."}]},
+               preferences={"neutral_preferences": {0: {"topic": "tea", "preference": "...", "opposite": "..."}}},
                problems={("neutral_preferences", 4): "conflicting_preference"})
     """
 
@@ -33,10 +33,10 @@ class Person:
     sentence: str
     card: dict[str, Any]
     """As `PersonaReply`."""
-    preferences: Mapping[str, Sequence[dict[str, Any]]]
-    """By kind, as `Preference`."""
+    preferences: Mapping[str, Mapping[int, dict[str, Any]]]
+    """By kind and place, as `Preference`; a place is empty where its request failed."""
     problems: Mapping[tuple[str, int], str]
-    """Preferences that cannot be used, by kind and place, and why."""
+    """Places that cannot be used, and why."""
 
     @property
     def line(self) -> str:
@@ -89,31 +89,67 @@ def persona_request(caller: Caller, number: int, sentence: str) -> Request:
 
 
 def add_preferences(caller: Caller, people: Mapping[int, Person], slots: Sequence[Slot]) -> dict[int, Person]:
-    """A list of preferences for each kind that a person's slots need."""
+    """A list of preferences for each kind that a person's slots need, a few with each request.
+
+    A request is told what those before it brought. One that fails leaves its own places empty, and no others.
+    """
     counts = Counter((slot.persona, slot.source) for slot in slots if slot.source and slot.persona in people)
-    requests = [
-        Request(
-            id=f"p{number}/{kind}",
-            parents=(f"p{number}",),
-            prompt="preferences",
-            fields={"persona": people[number].line, "count": count, "sort": SORTS[kind]},
-            schema=preferences_reply(count),
-            model=caller.config.stages.preferences,
-            max_tokens=300 + 150 * count,
-        )
-        for (number, kind), count in sorted(counts.items())
-    ]
-    rows = caller.run("preferences", requests)
-    lists: dict[int, dict[str, list[dict[str, Any]]]] = {number: {} for number in people}
-    for number, kind in counts:
-        row = rows[f"p{number}/{kind}"]
-        lists[number][kind] = row.value["items"] if row.value else []
+    wanted = sorted((number, str(kind), count) for (number, kind), count in counts.items())
+    lists: dict[int, dict[str, dict[int, dict[str, Any]]]] = {number: {} for number in people}
+    problems: dict[int, dict[tuple[str, int], str]] = {number: {} for number in people}
+    for number, kind, _ in wanted:
+        lists[number][kind] = {}
+    size = caller.config.preferences_per_request
+    for start in range(0, max(counts.values(), default=0), size):
+        parts = {
+            preferences_id(number, kind, start, size): (number, kind, range(start, min(count, start + size)))
+            for number, kind, count in wanted
+            if count > start
+        }
+        requests = [
+            preferences_request(caller, people[number], kind, places, lists[number][kind])
+            for number, kind, places in parts.values()
+        ]
+        for item, row in caller.run("preferences", requests).items():
+            number, kind, places = parts[item]
+            if row.value is None:
+                problems[number] |= {(kind, place): f"preferences: {row.failure}" for place in places}
+            else:
+                lists[number][kind] |= dict(zip(places, row.value["items"], strict=True))
     return {
-        number: Person(
-            number=number, sentence=one.sentence, card=one.card, preferences=lists[number], problems={}
-        )
-        for number, one in people.items()
-    }  # fmt: skip
+        number: replace(one, preferences=lists[number], problems=problems[number]) for number, one in people.items()
+    }
+
+
+def preferences_id(number: int, kind: str, place: int, size: int) -> str:
+    """The request that a persona's preference at this place comes from, `size` of them with each."""
+    return f"p{number}/{kind}/{place // size}"
+
+
+def preferences_request(
+    caller: Caller, person: Person, kind: str, places: range, said: Mapping[int, Mapping[str, Any]]
+) -> Request:
+    """
+    Args:
+        places: that it is to fill.
+        said: what the requests before it brought.
+    """
+    number, size, count = person.number, caller.config.preferences_per_request, len(places)
+    lines = "\n".join(f"- {one['topic']}: {one['preference']}" for one in said.values())
+    return Request(
+        id=preferences_id(number, kind, places.start, size),
+        parents=(f"p{number}", *(preferences_id(number, kind, place, size) for place in range(0, places.start, size))),
+        prompt="preferences",
+        fields={
+            "persona": person.line,
+            "count": count,
+            "sort": SORTS[kind],
+            "said": SAID.format(lines=lines) if said else "",
+        },
+        schema=preferences_reply(count),
+        model=caller.config.stages.preferences,
+        max_tokens=300 + 150 * count,
+    )
 
 
 def add_problems(caller: Caller, people: Mapping[int, Person]) -> dict[int, Person]:
@@ -136,9 +172,7 @@ def add_problems(caller: Caller, people: Mapping[int, Person]) -> dict[int, Pers
             first, second = sorted((pair["first"], pair["second"]))
             if 1 <= first < second <= len(keys):
                 problems.setdefault(keys[second - 1], "conflicting_preference")
-        checked[number] = Person(
-            number=number, sentence=one.sentence, card=one.card, preferences=one.preferences, problems=problems
-        )
+        checked[number] = replace(one, problems={**one.problems, **problems})
     return checked
 
 
@@ -146,15 +180,17 @@ def numbered_preferences(person: Person) -> list[tuple[tuple[str, int], str]]:
     return [
         ((kind, place), item["preference"])
         for kind, items in sorted(person.preferences.items())
-        for place, item in enumerate(items)
+        for place, item in sorted(items.items())
     ]
 
 
 def conflicts_request(caller: Caller, person: Person, found: Sequence[tuple[tuple[str, int], str]]) -> Request:
     statements = "\n".join(f"{place}. {text}" for place, (_, text) in enumerate(found, 1))
+    size = caller.config.preferences_per_request
+    places = [*(key for key, _ in found), *person.problems]
     return Request(
         id=f"p{person.number}/conflicts",
-        parents=tuple(f"p{person.number}/{kind}" for kind in sorted(person.preferences)),
+        parents=tuple(sorted({preferences_id(person.number, kind, place, size) for kind, place in places})),
         prompt="conflicts",
         fields={"statements": statements},
         schema=ConflictsReply,

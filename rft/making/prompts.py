@@ -28,7 +28,7 @@ job, education, location, family, personality (a few traits), values (what matte
 A person: {persona}
 
 List {count} things of this sort that are true of the person: {sort}
-
+{said}
 Each has the keys topic (one or two words), preference (one short sentence about the person, such as "Likes to ..."),
 and opposite (the same kind of sentence for somebody with the contrary preference on the same topic). No two may be
 about the same thing, contradict each other, or follow from the description above word by word.""",
@@ -185,6 +185,8 @@ SORTS = {
     "therapy_background": "worries, experiences and ways of coping that the person would talk about in therapy",
 }
 """What the prompt `preferences` asks for, by kind."""
+
+SAID = "These are listed already; add others that neither repeat nor contradict them:\n{lines}\n"
 
 SCENARIO_TASKS = {
     "personal_email": "the wording of an e-mail to a friend or relative, whose draft they give.",

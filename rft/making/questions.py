@@ -42,7 +42,7 @@ class QuestionText:
     """
     Example:
         QuestionText(query="Any idea for my evening?", topic="music", right="...", wrong=("...", "...", "..."),
-                     made_by="p3/s7/options")
+                     made_by=("p3/s7/question", "p3/s7/options"))
     """
 
     query: str
@@ -50,8 +50,8 @@ class QuestionText:
     right: str
     wrong: tuple[str, ...]
     """The first is what a careless reader of the history would pick."""
-    made_by: str
-    """The request that its options come from."""
+    made_by: tuple[str, ...]
+    """The requests that its options come from; the last one may have brought none."""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def question_text(row: CallRow) -> QuestionText:
     assert row.value is not None
     value = row.value
     return QuestionText(
-        query=value["query"], topic=value["topic"], right=value["right"], wrong=tuple(value["wrong"]), made_by=row.id
+        query=value["query"], topic=value["topic"], right=value["right"], wrong=tuple(value["wrong"]), made_by=(row.id,)
     )
 
 
@@ -115,7 +115,16 @@ def length_rank(options: Sequence[str]) -> int | None:
 
 def question_problem(subject: Subject, value: Mapping[str, Any]) -> str | None:
     """What is wrong with a question that a machine can see."""
+    if not letters_of(value["query"]):
+        return "query_without_words"
+    if subject.slot.cell.variant == "others" and names(subject.other_name, f"{value['query']} {value['right']}"):
+        return "other_person_named"
     return options_problem(subject, [value["right"], *value["wrong"]], value["query"])
+
+
+def names(name: str, text: str) -> bool:
+    """Whether a text has the name as a word of its own."""
+    return re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
 def rewriting_problem(subject: Subject, question: QuestionText, value: Mapping[str, Any]) -> str | None:

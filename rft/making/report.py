@@ -12,8 +12,10 @@ from typing import Any
 
 from rft.making.calls import STAGES, CallRow
 from rft.making.candidates import Candidate
+from rft.making.checks import ANSWERS, READINGS, is_judged
 from rft.making.config import MakingConfig
 from rft.making.rounds import Made
+from rft.making.spending import cost_of
 
 
 def make_report(config: MakingConfig, made: Made, rows: Mapping[str, Sequence[CallRow]]) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def make_report(config: MakingConfig, made: Made, rows: Mapping[str, Sequence[Ca
     return {
         "complete": made.is_complete,
         "stopped": made.stopped,
-        "splits": {split: split_report(made, split) for split in made.wanted},
+        "splits": {split: split_report(config, made, split) for split in made.wanted},
         "rounds": made.num_rounds,
         "personas": len(made.people),
         "personas_dropped": dict(sorted(Counter(made.failed_people.values()).items())),
@@ -33,31 +35,45 @@ def make_report(config: MakingConfig, made: Made, rows: Mapping[str, Sequence[Ca
         "filters": list(config.filters.use),
         "calls": {stage: stage_report(config, rows[stage]) for stage in STAGES if rows[stage]},
         "tokens": sum(row.prompt_tokens + row.completion_tokens for found in rows.values() for row in found),
-        "cost": cost_of(config, [row for found in rows.values() for row in found]),
+        "cost": cost_of_rows(config, [row for found in rows.values() for row in found]),
     }
 
 
-def split_report(made: Made, split: Any) -> dict[str, Any]:
+def split_report(config: MakingConfig, made: Made, split: Any) -> dict[str, Any]:
     chosen = made.chosen[split]
     blind = [one.blind for one in chosen if one.blind is not None]
     return {
         "wanted": sum(made.wanted[split].values()),
         "made": len(chosen),
         "missing": {str(cell): count for cell, count in made.missing(split).items()},
+        "not_judged": not_judged(config, chosen),
         "by_kind": {str(cell): count for cell, count in sorted(kinds(chosen).items(), key=lambda item: str(item[0]))},
         "controls": [
             {
                 "group": one.group,
                 "control": one.control,
                 "rows": one.num_rows,
-                "share": round(one.share, 4),
-                "allowed": round(one.allowed / one.num_rows, 4),
+                "not_judged": one.not_judged,
+                "share": None if one.share is None else round(one.share, 4),
+                "allowed": round(one.allowed / one.num_rows, 4) if one.num_rows else None,
                 "balanced": one.is_balanced,
             }
             for one in made.reached(split)
         ],
         "right_without_history": round(sum(blind) / len(blind), 4) if blind else None,
     }
+
+
+def not_judged(config: MakingConfig, chosen: Sequence[Candidate]) -> dict[str, dict[str, int]]:
+    """By filter and kind: questions that it was not asked about, though it is in use."""
+    found = {
+        name: Counter(
+            one.slot.cell.pref_type for one in chosen if not is_judged(config.filters, one.slot.cell, name)
+        )
+        for name in (*READINGS, *ANSWERS)
+        if name in config.filters.use
+    }  # fmt: skip
+    return {name: dict(sorted(counts.items())) for name, counts in found.items() if counts}
 
 
 def kinds(chosen: Sequence[Candidate]) -> Counter[Any]:
@@ -74,19 +90,14 @@ def stage_report(config: MakingConfig, rows: Sequence[CallRow]) -> dict[str, Any
         "failed": dict(sorted(Counter(row.failure for row in rows if row.failure is not None).items())),
         "prompt_tokens": sum(row.prompt_tokens for row in rows),
         "completion_tokens": sum(row.completion_tokens for row in rows),
-        "cost": cost_of(config, rows),
+        "cost": cost_of_rows(config, rows),
     }
 
 
-def cost_of(config: MakingConfig, rows: Sequence[CallRow]) -> float:
+def cost_of_rows(config: MakingConfig, rows: Sequence[CallRow]) -> float:
     """The same in whatever order the rows came."""
-    prices = {name: (source.price_in, source.price_out) for name, source in config.models.items()}
-    parts = [
-        price * count
-        for row in rows
-        for price, count in zip(prices[row.model], (row.prompt_tokens, row.completion_tokens), strict=True)
-    ]
-    return round(math.fsum(parts) / 1e6, 6)
+    parts = [cost_of(config.models[row.model], row.prompt_tokens, row.completion_tokens) for row in rows]
+    return round(math.fsum(parts), 6)
 
 
 def as_text(report: Mapping[str, Any]) -> str:
@@ -95,6 +106,7 @@ def as_text(report: Mapping[str, Any]) -> str:
     for split, found in report["splits"].items():
         lines.append(f"{split}: {found['made']} of {found['wanted']} questions")
         lines += [f"  missing {count}: {cell}" for cell, count in found["missing"].items()]
+        lines += not_judged_as_text(found["not_judged"])
         lines += [
             f"  out of balance: {row['group']}, {row['control']} is right in {row['share']:.1%} of {row['rows']} rows "
             f"(25% +- {row['allowed']:.1%} is allowed)"
@@ -116,6 +128,15 @@ def as_text(report: Mapping[str, Any]) -> str:
     requests = sum(stage["requests"] for stage in report["calls"].values())
     lines.append(f"{requests} requests, {report['tokens']:,} tokens, cost {report['cost']:.4f}")
     return "\n".join(lines)
+
+
+def not_judged_as_text(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """One line per kind and number; the filters that leave out a kind leave out all of it."""
+    names: dict[tuple[str, int], list[str]] = {}
+    for name, kinds_left_out in counts.items():
+        for key in kinds_left_out.items():
+            names.setdefault(key, []).append(name)
+    return [f"  {count} of {kind} not judged by {', '.join(found)}" for (kind, count), found in names.items()]
 
 
 def by_reason(counts: Mapping[str, int]) -> list[str]:

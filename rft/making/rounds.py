@@ -160,11 +160,16 @@ def by_turns(slots: Sequence[Slot]) -> list[Slot]:
     return sorted(slots, key=lambda slot: (slot.number, slot.persona))
 
 
+def by_cell(slots: Sequence[Slot]) -> dict[tuple[CsvName, Cell], list[Slot]]:
+    pools: dict[tuple[CsvName, Cell], list[Slot]] = {}
+    for slot in slots:
+        pools.setdefault((slot.split, slot.cell), []).append(slot)
+    return pools
+
+
 def next_batch(made: Made, untried: Sequence[Slot]) -> list[Slot]:
     """The slots of the next round: as many of each cell as its pass rate asks for."""
-    pools: dict[tuple[CsvName, Cell], list[Slot]] = {}
-    for slot in untried:
-        pools.setdefault((slot.split, slot.cell), []).append(slot)
+    pools = by_cell(untried)
     batch: list[Slot] = []
     for split, needs in needed(made).items():
         for cell, count in needs.items():
@@ -194,12 +199,11 @@ def needed(made: Made) -> dict[CsvName, dict[Cell, int]]:
 
 def candidates_of_first_round(config: MakingConfig) -> list[Slot]:
     """What is tried if nothing fails, for an estimate."""
-    slots = by_turns(plan_slots(config))
+    pools = by_cell(by_turns(plan_slots(config)))
     batch: list[Slot] = []
     for split, cells in wanted_cells(config).items():
         for cell, count in cells.items():
-            found = [slot for slot in slots if slot.split == split and slot.cell == cell]
-            batch += found[: math.ceil(EXTRA * count)]
+            batch += pools.get((split, cell), [])[: math.ceil(EXTRA * count)]
     return batch
 
 

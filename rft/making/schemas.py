@@ -2,7 +2,7 @@
 against.
 
 Texts are cleaned before they are checked: no white space around them, no control characters, nothing that no file can
-hold.
+hold. One that shows nothing is empty.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
-from rft.plain_text import without_control_sequences, without_half_surrogates
+from rft.chat.reply_error import shortened
+from rft.plain_text import has_text, without_control_sequences, without_half_surrogates
 from rft.reward.thoughts import split_thought
 
 CHARS_PER_WORD = 10
@@ -112,14 +113,15 @@ def read_reply(text: str, schema: type[Reply]) -> tuple[dict[str, Any] | None, s
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        return None, "wrong_form", f"{place}: {first['msg']}"
+        return None, "wrong_form", shortened(f"{place}: {first['msg']}")
     except (ValueError, RecursionError):
         return None, "not_json", ""
 
 
 def cleaned(value: Any) -> Any:
     if isinstance(value, str):
-        return without_control_sequences(without_half_surrogates(value)[0]).strip()
+        plain = without_control_sequences(without_half_surrogates(value)[0]).strip()
+        return plain if has_text(plain) else ""
     if isinstance(value, list):
         return [cleaned(part) for part in value]
     return {name: cleaned(part) for name, part in value.items()} if isinstance(value, dict) else value

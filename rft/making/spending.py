@@ -16,10 +16,15 @@ from rft.records import Message
 BYTES_PER_TOKEN = 2
 """Of a prompt in UTF-8, reckoned before it is sent: tokenizers of today make fewer tokens of any language's texts."""
 SCHEMA_BYTES_PER_TOKEN = 4
-
+TOKENS_PER_PRICE = 1e6
 
 NOT_CHARGED = PASSING_FAILURES | {ReplyFailure.REFUSED_REQUEST, ReplyFailure.OVER_CONTEXT_LENGTH}
 """Nothing was written."""
+
+
+def cost_of(source: ModelSource, prompt_tokens: int, completion_tokens: int) -> float:
+    """In the money of the model's prices."""
+    return (source.price_in * prompt_tokens + source.price_out * completion_tokens) / TOKENS_PER_PRICE
 
 
 class Unfinished(Exception):
@@ -43,17 +48,13 @@ class Spending:
         self.held_tokens = 0
         self.num_held = 0
 
-    def price(self, model: str, prompt_tokens: int, completion_tokens: int) -> float:
-        source = self.models[model]
-        return (source.price_in * prompt_tokens + source.price_out * completion_tokens) / 1e6
-
     def hold(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
         """Keeps what a request may cost at most; waits where requests on their way may turn out to cost less.
 
         Raises:
             Unfinished: there is not so much left.
         """
-        cost, tokens = self.price(model, prompt_tokens, completion_tokens), prompt_tokens + completion_tokens
+        cost, tokens = cost_of(self.models[model], prompt_tokens, completion_tokens), prompt_tokens + completion_tokens
         with self.changed:
             while problem := self._too_much(cost, tokens):
                 if not self.num_held:
@@ -80,7 +81,7 @@ class Spending:
         """The request is over: what was held for it is free, and what it cost is spent; tokens of prompt and reply."""
         with self.changed:
             self.num_held -= 1
-            self.held_cost -= self.price(model, *held)
+            self.held_cost -= cost_of(self.models[model], *held)
             self.held_tokens -= sum(held)
             self._add(model, spent)
             self.changed.notify_all()
@@ -90,7 +91,7 @@ class Spending:
             self._add(row.model, (row.prompt_tokens, row.completion_tokens))
 
     def _add(self, model: str, spent: tuple[int, int]) -> None:
-        self.cost += self.price(model, *spent)
+        self.cost += cost_of(self.models[model], *spent)
         self.tokens += sum(spent)
 
 

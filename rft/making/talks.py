@@ -10,7 +10,7 @@ from typing import Any
 from rft.making.caller import Caller, Request
 from rft.making.config import PromptName
 from rft.making.duplicates import letters_of
-from rft.making.people import Person
+from rft.making.people import Person, preferences_id
 from rft.making.plan import Slot, Variant
 from rft.making.private_data import draw_private
 from rft.making.prompts import REPEAT, SCENARIO_TASKS
@@ -77,12 +77,9 @@ def subject_of(seed: int, slot: Slot, person: Person) -> Subject | str:
     if slot.source is None:
         kind, secret, other = draw_private(rng)
         return Subject(slot=slot, person=person, topic=kind, secret=secret, other_secret=other)
-    items = person.preferences.get(slot.source, ())
-    if slot.ordinal >= len(items):
-        return "no_preference"
     if problem := person.problems.get((slot.source, slot.ordinal)):
         return problem
-    item = items[slot.ordinal]
+    item = person.preferences[slot.source][slot.ordinal]
     if slot.cell.variant == "updated" and letters_of(item["opposite"]) == letters_of(item["preference"]):
         return "opposite_repeats_preference"
     names = [name for name in OTHER_NAMES if name not in person.card["name"]]
@@ -112,7 +109,7 @@ def talk_requests(caller: Caller, subject: Subject) -> list[Request]:
         requests.append(
             Request(
                 id=item,
-                parents=parents_of(slot),
+                parents=parents_of(slot, config.preferences_per_request),
                 prompt=TALK_PROMPTS[variant],
                 fields=fields,
                 schema=conversation_reply(slot.num_turns, config.conversation_words, forget=variant == "forget"),
@@ -124,9 +121,13 @@ def talk_requests(caller: Caller, subject: Subject) -> list[Request]:
     return requests
 
 
-def parents_of(slot: Slot) -> tuple[str, ...]:
+def parents_of(slot: Slot, size: int) -> tuple[str, ...]:
+    """
+    Args:
+        size: preferences of each request.
+    """
     person = f"p{slot.persona}"
-    return (person, f"{person}/{slot.source}") if slot.source else (person,)
+    return (person, preferences_id(slot.persona, slot.source, slot.ordinal, size)) if slot.source else (person,)
 
 
 def talk_problem(subject: Subject, preference: str, value: Mapping[str, Any]) -> str | None:

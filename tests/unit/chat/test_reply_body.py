@@ -71,6 +71,11 @@ def test_older_and_odd_shapes():
         ({"prompt_tokens": "12", "completion_tokens": 4.0}, (12, 4)),
         ({"input_tokens": 12, "output_tokens": 4}, (12, 4)),
         ({"prompt_tokens": -1, "completion_tokens": "x"}, (0, 0)),
+        ({"prompt_tokens": 12, "completion_tokens": 4, "total_tokens": 316}, (12, 304)),
+        ({"prompt_tokens": 12, "total_tokens": 16}, (12, 4)),
+        ({"prompt_tokens": 12, "completion_tokens": 4, "total_tokens": 9}, (12, 4)),
+        ({"total_tokens": 16}, (0, 0)),
+        ({"prompt_tokens": 12, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 10}}, (12, 4)),
         ({"prompt_tokens": [1], "completion_tokens": {}}, (0, 0)),
     ],
 )

@@ -13,6 +13,7 @@ from rft.eval.config import ComparisonConfig, EndpointConfig, JudgeConfig
 from rft.eval.config_check import check_comparison
 
 ENDPOINT = EndpointConfig(model="m", base_url="http://localhost/v1")
+KEY_FOR_A_NAME = EndpointConfig(model="m", api_key_env="sk-a-key")
 EXACT = "tests.unit.eval.builder:exact"
 JUDGE = JudgeConfig(endpoint=ENDPOINT)
 
@@ -86,6 +87,22 @@ def test_what_can_work_is_let_through(changes: dict[str, Any]):
         (
             {"compare": Compare(answers="open", judge=JudgeConfig(endpoint=EndpointConfig(model="m")))},
             "set OPENAI_API_KEY, or compare.judge.endpoint.base_url",
+        ),
+        (
+            {"compare": Compare(endpoint=EndpointConfig(base_url="http://127.0.0.1:9/v1", model="m", api_key_env="K"))},
+            "compare.endpoint.api_key_env: K is not set; set it, or write null for an endpoint that needs no key",
+        ),
+        (
+            {"compare": Compare(endpoint=EndpointConfig(model="m", api_key_env=None))},
+            "set OPENAI_API_KEY, or compare.endpoint.base_url",
+        ),
+        (
+            {
+                "compare": Compare(
+                    answers="open", judge=JudgeConfig(endpoint=EndpointConfig(model="m", api_key_env="k"))
+                )
+            },
+            "compare.judge.endpoint.api_key_env names an environment variable",
         ),
         (
             {"system": "memory", "memory": MemoryConfig(query_aware=True), "compare": Compare(endpoint=ENDPOINT)},

@@ -12,7 +12,7 @@ import pytest
 
 from rft.assembly.filler import full_filler
 from rft.config_parser import parse_config
-from rft.make_data import main
+from rft.make_data import main, parse_data_arguments
 from rft.making.actions import STAGE_KEYS, STAGE_PROMPTS, check_config, listed_models, settings_of_stages, validate
 from rft.making.calls import STAGES
 from rft.making.config import BudgetConfig, MakingConfig, ModelSource
@@ -37,7 +37,8 @@ Load = Callable[..., MakingConfig]
         ("stages.questions=poet", "stages.questions: there is no models.poet; models has ['writer']"),
         ("stages.judges=[writer, judge]", "stages.judges[1]: there is no models.judge"),
         ("models.writer.endpoint.model=null", "models.writer.endpoint.model: say by which name"),
-        ("models.writer.endpoint.modle=x", "config key 'models': Unexpected keyword argument"),
+        ("models.writer.endpoint.modle=x", "unknown config key 'models.writer.endpoint.modle'; did you mean"),
+        ("models.writer.endpoint.concurrency=x", "config key 'models.writer.endpoint.concurrency': Input should be"),
         ("splits.train.personas=0", "splits.train.personas: 6 questions need at least one persona"),
         ("splits={train: {questions: 0}}", None),
         ("history.windows={}", None),
@@ -61,7 +62,8 @@ def test_a_mistake_is_one_line_and_costs_nothing(
     assert not writer.seen
 
 
-def test_the_example_config_is_whole():
+def test_the_example_config_is_whole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-key-of-the-test")
     config: MakingConfig = parse_config(MakingConfig, ROOT / "configs/making/people.yaml", [])
     assert check_config(config) == PROMPTS
     assert sum(part.requests for part in estimate(config, PROMPTS, candidates_of_first_round(config))) > 10_000
@@ -110,7 +112,7 @@ def test_the_estimate_counts_the_requests_of_a_first_round_in_which_nothing_fail
     assert parts["personas"].requests == 3 and parts["conflicts"].requests == 3
     assert parts["questions"].requests == len(slots)
     secrets = sum(slot.source is None for slot in slots)
-    assert parts["checks"].requests == 3 * (len(slots) - secrets) + 2 * 2 * len(slots)
+    assert secrets and parts["checks"].requests == (3 + 2 * 2) * (len(slots) - secrets), "nobody judges a secret"
     assert parts["questions"].cost(config) == pytest.approx(
         (parts["questions"].prompt_tokens + 2 * parts["questions"].completion_tokens) / 1e6
     )
@@ -127,7 +129,8 @@ def test_a_limit_of_money_needs_a_price(load: Load):
 
 
 def test_personas_of_a_split_without_questions_are_neither_made_nor_counted(load: Load):
-    config = load(splits={"train": {"personas": 9}, "val": {"personas": 1, "questions": 4}})
+    splits = {"train": {"personas": 9}, "val": {"personas": 1, "questions": 4}}
+    config = load("preferences_per_request=60", splits=splits)
     slots = candidates_of_first_round(config)
     parts = {part.stage: part for part in estimate(config, PROMPTS, slots)}
     assert parts["personas"].requests == parts["conflicts"].requests == 1
@@ -145,6 +148,24 @@ def test_a_preview_shows_a_few_candidates_and_is_not_paid_for_again(
     previewed = set(writer.seen)
     assert main(["llm", "create", str(config)]) == 0
     assert all(writer.seen[sent] == 1 for sent in previewed)
+
+
+@pytest.mark.parametrize(
+    ("words", "overrides"),
+    [
+        (["preview", "c.yaml", "--rows", "2", "seed=3", "domain=a bank"], ["seed=3", "domain=a bank"]),
+        (["preview", "c.yaml", "seed=3", "--rows", "2", "seed=4"], ["seed=3", "seed=4"]),
+        (["preview", "c.yaml", "--rows", "2", "seed"], None),
+        (["preview", "c.yaml", "--row=2", "--many=2"], None),
+    ],
+)  # fmt: skip
+def test_overrides_may_stand_on_both_sides_of_an_option(words: list[str], overrides: list[str] | None):
+    if overrides is None:
+        with pytest.raises(SystemExit):
+            parse_data_arguments(["llm", *words])
+        return
+    found = parse_data_arguments(["llm", *words])
+    assert (found.overrides, found.rows) == (overrides, 2)
 
 
 def test_the_page_shows_markup_of_a_model_as_text(writer: Writer, config_file: Make, tmp_path: Path):

@@ -29,7 +29,7 @@ def candidate(number: int, cell: Cell, lengths: tuple[int, int, int, int], optio
         scenario="translation", num_conversations=1, num_turns=1, rank=0,
     )  # fmt: skip
     return Candidate(
-        slot=slot, question=QuestionText(query="?", topic="t", right=right, wrong=tuple(wrong), made_by="q"),
+        slot=slot, question=QuestionText(query="?", topic="t", right=right, wrong=tuple(wrong), made_by=("q",)),
         options_only=options_only,
     )  # fmt: skip
 
@@ -81,7 +81,8 @@ def test_where_no_choice_can_help_it_is_said():
     longest, shortest, options_only = reached(choose(pool, {CELLS[0]: 20}, CONTROLS, 0), CONTROLS)[:3]
     assert longest.share == 1.0 and not longest.is_balanced and longest.excess == 14.0
     assert shortest.share == 0.0 and not shortest.is_balanced
-    assert options_only.share == 0.25 and options_only.is_balanced, "nobody was asked"
+    assert options_only.share is None and options_only.is_balanced, "nobody was asked"
+    assert (options_only.num_rows, options_only.not_judged) == (0, 20)
 
 
 def test_too_few_candidates_give_what_there_is():
@@ -93,7 +94,7 @@ def test_too_few_candidates_give_what_there_is():
 
 def test_ties_count_as_parts():
     assert hits_of(candidate(0, CELLS[0], (50, 50, 10, 10), 0.5), CONTROLS) == (0.5, 0.0, 0.5)
-    assert hits_of(candidate(0, CELLS[0], (10, 10, 10, 10), None), CONTROLS) == (0.25, 0.25, 0.25)
+    assert hits_of(candidate(0, CELLS[0], (10, 10, 10, 10), None), CONTROLS) == (0.25, 0.25, None)
 
 
 def test_small_groups_may_be_one_row_away_and_large_ones_three_points():

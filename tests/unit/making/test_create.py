@@ -144,8 +144,11 @@ def test_a_writer_whose_right_options_are_mostly_the_longest_is_balanced_by_choi
     assert {row["control"] for row in controls} == {"longest", "shortest", "options_only"}
     groups = {row["group"] for row in controls}
     assert {"all", "who=others", "pref_type=ask_to_forget", "pref_type=sensitive_info"} <= groups
+    secrets = [row for row in controls if row["group"] == "pref_type=sensitive_info"]
+    assert [(row["rows"], row["not_judged"]) for row in secrets] == [(2, 0), (2, 0), (0, 2)]
     for row in controls:
-        assert abs(row["share"] - 0.25) * row["rows"] <= max(0.03 * row["rows"], 1) + 1e-2
+        assert row["balanced"]
+        assert row["share"] is None or abs(row["share"] - 0.25) * row["rows"] <= max(0.03 * row["rows"], 1) + 1e-2
 
 
 def test_a_writer_that_always_leaks_is_reported_and_not_tried_for_ever(

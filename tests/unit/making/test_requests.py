@@ -42,7 +42,7 @@ def slot(variant: Variant = "plain", source: str | None = "neutral_preferences",
 def person(problems: dict[tuple[str, int], str] | None = None) -> Person:
     card = {"name": "Marta Vogel", "age": 40, "gender": "woman", "job": "baker", "location": "Bern",
             "personality": ["calm"], "speaking_style": "short"}  # fmt: skip
-    items = [{"topic": "tea", "preference": "Likes green tea.", "opposite": "Avoids green tea."}]
+    items = {0: {"topic": "tea", "preference": "Likes green tea.", "opposite": "Avoids green tea."}}
     return Person(
         number=0, sentence="A baker", card=card, preferences={"neutral_preferences": items}, problems=problems or {}
     )
@@ -150,7 +150,6 @@ def test_as_many_items_as_were_asked_for():
 def test_what_a_slot_is_about():
     found = subject_of(0, slot("others"), person())
     assert isinstance(found, Subject) and found.preference == "Likes green tea." and found.other_name != "Marta"
-    assert subject_of(0, slot(source="therapy_background"), person()) == "no_preference"
     assert subject_of(0, slot(), person({("neutral_preferences", 0): "conflicting_preference"})) == (
         "conflicting_preference"
     )

@@ -35,7 +35,8 @@ class Writer:
     fault: str | None = None
     """`leaks`: the right option is the longest, whatever is asked; `leans`: in six of ten questions it is; `hints`: the
     query says it all; `refuses`: the server marks every question as a refusal; `broken`: many questions are cut in the
-    middle; `guesses`: the judge takes the option that is made for the preference, and sees no history."""
+    middle; `guesses`: the judge takes the option that is made for the preference, and sees no history; `careful`: it
+    takes the one that leaves a blank for the secret."""
     seen: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -104,7 +105,7 @@ class Writer:
             code = found(r"(x\d{9})", prompt)
             bearer = 1 if "assumes nothing" in prompt or "makes no use" in prompt else 0
             texts[bearer] += f" {code}"
-        query = f"Any idea about {sentence(rng, 6)}?"
+        query = f"Any idea about {sentence(rng, 6)[::-1]}?"  # of words that no option has
         if self.fault == "hints":
             query = f"As somebody who likes {pick(rng)} {rng.random()}, any idea?"
         return {"query": query, "topic": pick(rng), "right": texts[0], "wrong": texts[1:]}
@@ -119,6 +120,9 @@ class Writer:
         return {"letters": [letter for letter, text in options(prompt) if code in text]}
 
     def AnswerReply(self, prompt: str, body: dict[str, Any], rng: random.Random) -> dict[str, Any]:  # noqa: N802
+        if self.fault == "careful":
+            blanks = [letter for letter, text in options(prompt) if re.match(r"\[(?!other)", text)]
+            return {"answer": blanks[0] if blanks else rng.choice("ABCD")}
         if self.fault == "guesses" and prompt.startswith("A user"):
             return {"answer": next((letter for letter, text in options(prompt) if re.search(r"x\d{9}", text)), "A")}
         return {"answer": rng.choice("ABCD")}
