@@ -57,6 +57,9 @@ CHECKS: dict[str, Check] = {
     "unknown_value": error(
         "Value that the column does not have", "Results by kind lose the row, or count it under a wrong kind."
     ),
+    "unknown_column": warning(
+        "Column that no reader takes", "What it holds is in no prompt and no result; its name may be misspelt."
+    ),
     "contradicting_columns": error(
         "Columns that contradict each other",
         "One of them is wrong, so the row is counted under a wrong kind, or its answer is wrong.",
@@ -73,6 +76,11 @@ CHECKS: dict[str, Check] = {
     # ---------------------------------------------------------------------------------------------- options and query
     "repeated_option": error(
         "Repeated option", "Two letters show the same answer, and only one of them is rewarded."
+    ),
+    "labelled_option": error(
+        "Option with a label of its own",
+        "Options are shuffled and get letters, which a label such as `B)` contradicts; `Correct:` gives the answer "
+        "away.",
     ),
     "empty_text": error(
         "Query or option that says nothing",
@@ -95,6 +103,11 @@ CHECKS: dict[str, Check] = {
     "word_leak": error(
         "The words of an option tell the right one",
         "The style of right options can be learned without any query or history, and GRPO will learn it.",
+    ),
+    "style_leak": error(
+        "The style of an option tells the right one",
+        "A mark that right options alone have, or alone lack, is learned sooner than reading: a full stop, digits, "
+        "line breaks, capitals.",
     ),
     "letter_imbalance": error(
         "One letter is right too often", "A policy earns reward by always answering the same letter."
@@ -141,7 +154,12 @@ CHECKS: dict[str, Check] = {
     ),
     "stray_keys": error(
         "Stray keys beside role and content",
-        "Text under them is lost to every reader that takes `content` alone; ours puts it together.",
+        "Text under them is lost to every reader that takes `content` alone; that of PersonaMem-v2 puts it together.",
+    ),
+    "dropped_text": error(
+        "Text that no reader takes",
+        "It stands beside the messages or under a key that describes one, so it is in no prompt; what it tells is "
+        "lost.",
     ),
     "unknown_role": error(
         "Unknown role", "No chat template has it: the whole history cannot be used."
@@ -160,6 +178,11 @@ CHECKS: dict[str, Check] = {
     "odd_text": warning(
         "Text that looks like a leftover",
         "Tokens of a chat template, placeholders or broken characters teach the model to expect them.",
+    ),
+    "disguised_text": error(
+        "Text that is not what it looks like",
+        "Letters of another alphabet and characters without ink: the model reads other tokens than the person who "
+        "looked the data over.",
     ),
     "unused_history": warning(
         "History that no row links", "It is not trained on; a link may be wrong."

@@ -90,6 +90,7 @@ class HistoryReader:
         except RecordError as error:
             return HistoryFacts(file=file, cases=self.unusable(questions, error))
         cases = list(check_messages(file, stored.items))
+        cases += [Case(check="dropped_text", file=file, detail=found) for found in stored.lost]
         if stored.problem is not None and not any(case.check in REFUSED for case in cases):
             cases += self.unusable(questions, stored.problem)
         if stored.context is not None:
@@ -153,16 +154,22 @@ def check_owner(context: Context, questions: Sequence[Question]) -> Iterator[Cas
 
 def answers_told(file: str, texts: Sequence[str | None], questions: Sequence[Question]) -> Iterator[Case]:
     """Questions with options whose right one, and no other, is a part of the history."""
-    whole = "\n".join(text for text in texts if text)
+    whole = flat("\n".join(text for text in texts if text))
     for question in questions:
-        right, wrong = question.correct_answer.strip(), question.incorrect_answers
-        if len(right) >= FEWEST_CHARS and wrong and right in whole and not any(w.strip() in whole for w in wrong):
-            yield Case(check="answer_in_history", question=question.question_id, file=file, detail=repr(right[:80]))
+        right, *wrong = map(flat, (question.correct_answer, *question.incorrect_answers))
+        if len(right) >= FEWEST_CHARS and wrong and right in whole and not any(text in whole for text in wrong):
+            detail = repr(question.correct_answer.strip()[:80])
+            yield Case(check="answer_in_history", question=question.question_id, file=file, detail=detail)
+
+
+def flat(text: str) -> str:
+    """The text whatever its letters' case and its white space."""
+    return " ".join(text.casefold().split())
 
 
 def digests_of(texts: Sequence[str | None]) -> frozenset[int]:
     """A number for each text, the same one whatever its letters' case and its white space."""
-    said = (" ".join(text.casefold().split()).encode("utf-8", "surrogatepass") for text in texts if text)
+    said = (flat(text).encode("utf-8", "surrogatepass") for text in texts if text)
     return frozenset(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) for text in said)
 
 

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
+from rft.auditing.dropped import lost_from_message
 from rft.auditing.findings import Case
+from rft.auditing.lookalikes import as_read, disguises
 from rft.auditing.secrets import find_secrets
 from rft.data.readers.split_replies import put_together, stray_keys
-from rft.plain_text import as_seen, has_text
+from rft.plain_text import has_text
 from rft.records import Role
 
 ROLES = get_args(Role)
@@ -28,13 +30,14 @@ ODD_TEXT = {
         r"\{\{.{1,40}?\}\}|\{(?:topic|name|value|text|user|query|persona|preference)\}|lorem ipsum", re.IGNORECASE
     ),
     "the markup of a message": re.compile(r'\{\s*"(?:role|content)"\s*:|"(?:role|content)"\s*:\s*"'),
-    "broken characters": re.compile("\ufffd|â€|Ã[©¨¼¶¤]|[\x00-\x08\x0b\x0c\x0e-\x1f]"),
+    "broken characters": re.compile("[\ufffd\ue000-\uf8ff]|â€|Ã[©¨¼¶¤]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"),
     "a model's word about itself": re.compile(r"\bas an? (?:AI|large) language model\b", re.IGNORECASE),
 }
 """What looks like a leftover, by what it is called."""
 
 MAY_BE_ODD = re.compile(
-    r'[<\[{"\ufffdâÃ\x00-\x08\x0b\x0c\x0e-\x1f]|language model|lorem|^(?:assistant|user): ?$', re.I | re.M
+    r'[<\[{"\ufffd\ue000-\uf8ffâÃ\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|language model|lorem|^(?:assistant|user): ?$',
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
@@ -62,6 +65,7 @@ def problems_of(number: int, item: Any) -> Iterator[tuple[str, str]]:
         mended = put_together(item) is not item
         shown = ", ".join(repr(key[:40]) for key in keys[:MOST_KEYS])
         yield "stray_keys", f"{role}, {len(keys)} stray: {shown}{'; they hold text' if mended else ''}"
+    yield from (("dropped_text", f"{role}, {found}") for found in lost_from_message(item))
     text, content = text_of(item), item.get("content")
     if not isinstance(content, str | None):
         yield "message_format", f"{role}, the content is no text but {type(content).__name__}"
@@ -84,15 +88,16 @@ def text_of(item: Any) -> str | None:
 
 def stands_for_nothing(text: str) -> bool:
     """Whether a program wrote the text where a value was missing."""
-    return as_seen(text).strip().casefold() in NOTHING
+    return as_read(text).strip().casefold() in NOTHING
 
 
 def problems_of_text(text: str) -> Iterator[tuple[str, str]]:
-    """Leftovers and secrets in one text: the check, and what it finds."""
+    """Leftovers, disguises and secrets in one text: the check, and what it finds."""
     if MAY_BE_ODD.search(text):
         for name, pattern in ODD_TEXT.items():
             if match := pattern.search(text):
                 yield "odd_text", f"{name}: {match.group()[:40]!r}"
+    yield from (("disguised_text", found) for found in disguises(text))
     yield from find_secrets(text)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rft.auditing.findings import Case
-from rft.auditing.words import content_words, words_of
+from rft.auditing.labels import labels_of
+from rft.auditing.words import content_words, repeats, words_of
 from rft.records import Question
 
 TOLD = 0.8
@@ -24,27 +25,31 @@ def check_texts(questions: Sequence[Question]) -> Iterator[Case]:
 
 def problems_of(question: Question) -> Iterator[tuple[str, str]]:
     """Checks that find something, each with what it finds."""
-    plain = [
-        " ".join(words_of(text)) or text.strip() for text in (question.correct_answer, *question.incorrect_answers)
-    ]
-    repeated = [text for index, text in enumerate(plain) if text in plain[:index]]
-    if repeated:
-        of_right = " (the right one)" if repeated[0] == plain[0] else ""
-        yield "repeated_option", f"two options read {repeated[0][:60]!r}{of_right}"
-    if told := told_by_query(question, plain):
+    options = (question.correct_answer, *question.incorrect_answers)
+    if repeated := repeated_option(options):
+        of_right = " (the right one)" if repeats(options[0], repeated) else ""
+        yield "repeated_option", f"two options read {repeated[:60]!r}{of_right}"
+    yield from (("labelled_option", found) for found in labels_of(question))
+    if told := told_by_query(question, options):
         yield "query_tells_answer", f"the query holds {told[:80]!r}"
     content = content_words(str(question.columns.get("preference") or ""))
     if len(content) >= 2 and content <= set(words_of(question.query)):
         yield "query_tells_preference", f"preference {str(question.columns['preference'])[:80]!r}"
 
 
-def told_by_query(question: Question, plain: Sequence[str]) -> str | None:
+def repeated_option(options: Sequence[str]) -> str | None:
+    """The first option that reads as an earlier one does; None where all differ."""
+    return next((later for at, later in enumerate(options) if any(repeats(one, later) for one in options[:at])), None)
+
+
+def told_by_query(question: Question, options: Sequence[str]) -> str | None:
     """What of the right answer stands in the query and tells it from the others; None where nothing does."""
     query = words_of(question.query)
     if question.incorrect_answers:
-        return option_told(query, [set(option.split()) for option in plain])
-    whole = len(plain[0].split()) >= FEWEST_WORDS and f" {plain[0]} " in f" {' '.join(query)} "
-    return plain[0] if whole else None
+        return option_told(query, [set(words_of(option)) for option in options])
+    right = words_of(question.correct_answer)
+    whole = len(right) >= FEWEST_WORDS and f" {' '.join(right)} " in f" {' '.join(query)} "
+    return " ".join(right) if whole else None
 
 
 def option_told(query: Sequence[str], options: Sequence[set[str]]) -> str | None:

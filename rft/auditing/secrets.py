@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from rft.plain_text import as_seen
+from rft.auditing.lookalikes import as_read
 
-APART = r"[\s._\u2010-\u2015-]{1,2}"
+APART = r"[\s._,/|\u00b7\u2010-\u2015-]{1,3}"
 """What stands between the groups of a card's digits."""
 
 PATTERNS = {
@@ -93,7 +93,7 @@ SHOWN = 4
 def find_secrets(text: str) -> Iterator[tuple[str, str]]:
     """The check that each find belongs to (`secret`, `real_domain`, `real_phone`), and what it is, without the secret
     itself."""
-    text = as_seen(text)
+    text = as_read(text)
     seen: list[tuple[int, int]] = []
     for kind, pattern in PATTERNS.items():
         for match in pattern.finditer(text):
