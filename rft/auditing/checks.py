@@ -57,6 +57,9 @@ CHECKS: dict[str, Check] = {
     "unknown_value": error(
         "Value that the column does not have", "Results by kind lose the row, or count it under a wrong kind."
     ),
+    "unreadable_cell": warning(
+        "Cell that cannot be read", "No question needs it, but whoever uses its column stops there."
+    ),
     "unknown_column": warning(
         "Column that no reader takes", "What it holds is in no prompt and no result; its name may be misspelt."
     ),
@@ -126,7 +129,7 @@ CHECKS: dict[str, Check] = {
         "Nothing in the prompt tells the answer: the reward of the row is noise, or teaches a guess.",
     ),
     "evidence_changed": warning(
-        "Evidence that differs from its history by a few words",
+        "Evidence that differs from its history by a few words, or by who says it",
         "The answer is in the history, but whatever looks evidence up by its text will not find it.",
     ),
     "no_evidence": warning(
@@ -183,6 +186,10 @@ CHECKS: dict[str, Check] = {
         "Text that is not what it looks like",
         "Letters of another alphabet and characters without ink: the model reads other tokens than the person who "
         "looked the data over.",
+    ),
+    "repeated_turns": warning(
+        "Turns that are in one history twice",
+        "A part of the chat was put in twice: it costs tokens, and tells nothing new.",
     ),
     "unused_history": warning(
         "History that no row links", "It is not trained on; a link may be wrong."

@@ -17,6 +17,7 @@ from rft.assembly.blocks import count_tokens
 from rft.auditing.config import AuditSettings
 from rft.auditing.evidence import EvidenceSearch
 from rft.auditing.findings import Case
+from rft.auditing.lookalikes import as_read
 from rft.auditing.messages import check_messages
 from rft.auditing.sources import Source, Stored, stored_history
 from rft.config import DataConfig, ModelConfig
@@ -38,6 +39,9 @@ FEWEST_CHARS = 25
 
 FAR_OFF = 1.5
 """Factor between the tokens that a file says it has and those that are counted, from which on it may be cut."""
+
+MOST_BYTES = 6
+"""Of a token, on the average of a text."""
 
 REFUSED = ("message_format", "unknown_role", "no_user")
 """Checks of messages that say why a reader refuses a history."""
@@ -98,7 +102,7 @@ class HistoryReader:
         num_tokens = self.count([text for text in stored.texts if text])
         cases += self.check_size(file, stored, num_tokens, questions)
         cases += answers_told(file, stored.shown, questions)
-        search = EvidenceSearch(file, stored.shown, self.job.settings.fuzzy_evidence)
+        search = EvidenceSearch(file, stored.shown, self.job.settings.fuzzy_evidence, stored.roles)
         if any(question.evidence for question in questions) or stored.metadata:
             cases += [case for question in questions for case in search.check(question)]
         return HistoryFacts(file=file, cases=cases, num_tokens=num_tokens, said=digests_of(stored.shown))
@@ -112,8 +116,9 @@ class HistoryReader:
 
     def check_size(self, file: str, stored: Stored, num_tokens: int, questions: Sequence[Question]) -> Iterator[Case]:
         limit, metadata, num_messages = self.job.limit, stored.metadata, len(stored.items)
-        if limit is not None and num_tokens > limit:
-            yield Case(check="over_budget", file=file, detail=f"{num_tokens:,} tokens, {limit:,} are allowed")
+        most = num_tokens if self.job.tokenizer else max(num_tokens, fewest_tokens(stored.texts))
+        if limit is not None and most > limit:
+            yield Case(check="over_budget", file=file, detail=f"{most:,} tokens, {limit:,} are allowed")
         recorded = metadata.get("total_messages", num_messages)
         if recorded != num_messages:
             yield Case(
@@ -135,6 +140,11 @@ class HistoryReader:
                     file=file,
                     detail=f"the row says {total} tokens, {num_tokens} are counted",
                 )
+
+
+def fewest_tokens(texts: Sequence[str | None]) -> int:
+    """Tokens that texts have at the least, whatever their words: some have no spaces."""
+    return sum(len(text.encode("utf-8", "replace")) for text in texts if text) // MOST_BYTES
 
 
 def is_far_off(says: Any, num_tokens: int) -> bool:
@@ -163,8 +173,8 @@ def answers_told(file: str, texts: Sequence[str | None], questions: Sequence[Que
 
 
 def flat(text: str) -> str:
-    """The text whatever its letters' case and its white space."""
-    return " ".join(text.casefold().split())
+    """The text whatever its letters' case, its white space and its disguises."""
+    return " ".join(as_read(text).casefold().split())
 
 
 def digests_of(texts: Sequence[str | None]) -> frozenset[int]:

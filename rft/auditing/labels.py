@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from rft.auditing.lookalikes import as_read
+from rft.plain_text import as_seen
 from rft.records import Question
 
 SURE = re.compile(
@@ -15,7 +16,10 @@ SURE = re.compile(
 )
 """A label that no sentence begins with, unless it begins a list."""
 
-LIKELY = re.compile(r"\s*[*_\"']*(?P<alone>[^\W_])[.):\u3001-]\s*(?=\S)")
+LIKELY = re.compile(
+    r"\s*[*_\"']*[(\[]?(?P<alone>[^\W_]|i{2,3}|iv)(?:[.):\]\u3001]|\s?[-\u2013]\s)(?:\s+(?=\S)|(?=[^\s\d]))",
+    re.IGNORECASE,
+)
 """A label, or the initial of a name, or the beginning of a list: a label where the other options have the next ones."""
 
 AT_END = re.compile(r"[(\[](?P<inside>[A-H])[)\]]\W*\Z")
@@ -31,6 +35,9 @@ VERDICT = re.compile(
 TICK = re.compile("\\s*[\u2611\u2705\u2713\u2714]|.*[\u2611\u2705\u2713\u2714]\ufe0f?\\s*\\Z", re.DOTALL)
 
 LISTED = re.compile(r"^\s*[(\[]?([A-H])[).:\]]\s", re.MULTILINE)
+
+ROMAN = {"ii": "j", "iii": "k", "iv": "l"}
+"""Letters that follow `i` as these numbers do."""
 
 FEWEST_LISTED = 3
 """Options that a query lists itself."""
@@ -70,7 +77,8 @@ def sure_label(option: str) -> str | None:
 
 def numbered_in_turn(options: Sequence[str]) -> dict[int, str]:
     """Labels, by the place of the option, that follow each other: of all options, or of all but one."""
-    found = {place: match for place, option in enumerate(options) if (match := LIKELY.match(as_read(option)))}
-    codes = {ord(match["alone"].casefold()[0]) for match in found.values()}
+    found = {place: match for place, option in enumerate(options) if (match := LIKELY.match(as_seen(option)))}
+    labels = [match["alone"].casefold() for match in found.values()]
+    codes = {ord(ROMAN.get(label, label)[0]) for label in labels}
     in_turn = len(codes) == len(found) >= max(2, len(options) - 1) and max(codes) - min(codes) < len(options)
     return {place: match.group().strip() for place, match in found.items()} if in_turn else {}

@@ -4,39 +4,54 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, get_args
 
 from rft.auditing.dropped import lost_from_message
 from rft.auditing.findings import Case
 from rft.auditing.lookalikes import as_read, disguises
 from rft.auditing.secrets import find_secrets
+from rft.auditing.words import PICTURES
 from rft.data.readers.split_replies import put_together, stray_keys
 from rft.plain_text import has_text
 from rft.records import Role
 
 ROLES = get_args(Role)
 
-NOTHING = frozenset(("none", "null", "nan", "undefined", "n/a", "[]", "{}", '""', "''"))
-"""What programs write where there is no text."""
+NOTHING = frozenset(
+    ("none", "null", "nan", "undefined", "n/a", "#n/a", "[]", "{}", '""', "''", "todo", "tbd", "fixme", "placeholder")
+)
+"""What programs and people write where there is no text."""
+
+SAYS_SOMETHING = re.compile(rf"[^\W_]|[$+=<>\u20ac\u00a3]|{PICTURES.pattern}")
+"""A letter, a digit, a sign or a picture: punctuation marks alone say nothing."""
 
 MOST_KEYS = 3
 """Stray keys that a case names."""
+
+FEWEST_CHARS = 80
+"""Of two messages that are there twice: greetings and thanks may well be."""
 
 ODD_TEXT = {
     "a token of a chat template": re.compile(
         r"<\|\w+\|>|\[/?INST\]|<</?SYS>>|</?think>|<(?:start|end)_of_turn>|^(?:assistant|user): ?$", re.MULTILINE
     ),
     "an unfilled placeholder": re.compile(
-        r"\{\{.{1,40}?\}\}|\{(?:topic|name|value|text|user|query|persona|preference)\}|lorem ipsum", re.IGNORECASE
+        r"\{\{.{1,40}?\}\}|\{(?:topic|name|value|text|user|query|persona|preference)\}|lorem ipsum"
+        r"|[\[<](?:insert|todo|placeholder)\b[^\]>\n]{0,40}[\]>]",
+        re.IGNORECASE,
     ),
     "the markup of a message": re.compile(r'\{\s*"(?:role|content)"\s*:|"(?:role|content)"\s*:\s*"'),
+    "markup of a web page": re.compile(
+        r"</?(?:p|br|div|span|b|i|u|li|ul|ol|strong|em|h[1-6]|table|tr|td)(?:\s[^<>]*)?/?>|&(?:amp|nbsp|quot|lt|gt|#\d+);"
+    ),
     "broken characters": re.compile("[\ufffd\ue000-\uf8ff]|â€|Ã[©¨¼¶¤]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"),
     "a model's word about itself": re.compile(r"\bas an? (?:AI|large) language model\b", re.IGNORECASE),
 }
 """What looks like a leftover, by what it is called."""
 
 MAY_BE_ODD = re.compile(
-    r'[<\[{"\ufffd\ue000-\uf8ffâÃ\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|language model|lorem|^(?:assistant|user): ?$',
+    r'[<\[{"&\ufffd\ue000-\uf8ffâÃ\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|language model|lorem|^(?:assistant|user): ?$',
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -49,6 +64,7 @@ def check_messages(file: str, items: Sequence[Any]) -> Iterator[Case]:
             yield Case(check=check, file=file, message=number, detail=detail)
         roles.append(str(item.get("role")) if isinstance(item, dict) else "")
     yield from check_roles(file, roles)
+    yield from check_repeats(file, roles, [text_of(item) for item in items])
 
 
 def problems_of(number: int, item: Any) -> Iterator[tuple[str, str]]:
@@ -75,6 +91,8 @@ def problems_of(number: int, item: Any) -> Iterator[tuple[str, str]]:
         # A person may well answer "none".
         check = "odd_text" if role == "user" else "empty_message"
         yield check, f"{role}, nothing but {text.strip()!r}"
+    elif role == "assistant" and not SAYS_SOMETHING.search(text):
+        yield "empty_message", f"{role}, nothing but {text.strip()[:40]!r}"
     else:
         yield from problems_of_text(text)
 
@@ -101,9 +119,24 @@ def problems_of_text(text: str) -> Iterator[tuple[str, str]]:
     yield from find_secrets(text)
 
 
+def check_repeats(file: str, roles: Sequence[str], texts: Sequence[str | None]) -> Iterator[Case]:
+    """Two messages behind each other that were behind each other before; one case, with how many such there are."""
+    said = [f"{role} {' '.join(text.split())}" if text else None for role, text in zip(roles, texts, strict=True)]
+    seen: set[tuple[str, str]] = set()
+    again: list[int] = []
+    for number, (first, second) in enumerate(pairwise(said)):
+        if first and second and len(first) + len(second) >= FEWEST_CHARS:
+            if (first, second) in seen:
+                again.append(number)
+            seen.add((first, second))
+    if again:
+        detail = f"it and the next one are there before, and {len(again) - 1} more such pairs"
+        yield Case(check="repeated_turns", file=file, message=again[0], detail=detail)
+
+
 def check_roles(file: str, roles: Sequence[str]) -> Iterator[Case]:
     """The order of roles. Two user messages in a row are usual: a request that nobody answers, such as to forget."""
-    if "user" not in roles:
+    if roles and "user" not in roles:
         yield Case(check="no_user", file=file, detail=f"{len(roles)} messages, none of a user")
     spoken = [(number, role) for number, role in enumerate(roles) if role != "system"]
     before = ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 from rft.auditing.findings import Case
 from rft.auditing.labels import labels_of
-from rft.auditing.words import content_words, repeats, words_of
+from rft.auditing.words import PICTURES, UNPARTED, content_words, said_by, words_of
 from rft.records import Question
 
 TOLD = 0.8
@@ -27,8 +28,9 @@ def problems_of(question: Question) -> Iterator[tuple[str, str]]:
     """Checks that find something, each with what it finds."""
     options = (question.correct_answer, *question.incorrect_answers)
     if repeated := repeated_option(options):
-        of_right = " (the right one)" if repeats(options[0], repeated) else ""
-        yield "repeated_option", f"two options read {repeated[:60]!r}{of_right}"
+        first, later = repeated
+        of_right = " (the right one)" if first == 0 else ""
+        yield "repeated_option", f"two options read {options[later][:60]!r}{of_right}"
     yield from (("labelled_option", found) for found in labels_of(question))
     if told := told_by_query(question, options):
         yield "query_tells_answer", f"the query holds {told[:80]!r}"
@@ -37,9 +39,16 @@ def problems_of(question: Question) -> Iterator[tuple[str, str]]:
         yield "query_tells_preference", f"preference {str(question.columns['preference'])[:80]!r}"
 
 
-def repeated_option(options: Sequence[str]) -> str | None:
-    """The first option that reads as an earlier one does; None where all differ."""
-    return next((later for at, later in enumerate(options) if any(repeats(one, later) for one in options[:at])), None)
+def repeated_option(options: Sequence[str]) -> tuple[int, int] | None:
+    """Places of the first two options that read the same, letters' case, punctuation marks and decoration aside; None
+    where all differ."""
+    said = list(map(said_by, options))
+    for first, later in combinations(range(len(options)), 2):
+        if said[first] == said[later]:
+            pictures = [PICTURES.findall(options[at]) for at in (first, later)]
+            if not all(pictures) or pictures[0] == pictures[1]:
+                return first, later
+    return None
 
 
 def told_by_query(question: Question, options: Sequence[str]) -> str | None:
@@ -57,7 +66,9 @@ def option_told(query: Sequence[str], options: Sequence[set[str]]) -> str | None
     shares = [share_told(options, index, set(query)) for index in range(len(options))]
     if shares[0] < TOLD or max(shares[1:]) >= shares[0]:
         return None
-    return " ".join(sorted((options[0] - set().union(*options[1:])) & set(query)))
+    told = sorted((options[0] - set().union(*options[1:])) & set(query))
+    # Two characters of writing without spaces are less than a word, and may be in a query by chance.
+    return None if len(told) == 1 and UNPARTED.fullmatch(told[0]) else " ".join(told)
 
 
 def share_told(sets: Sequence[set[str]], index: int, query: set[str]) -> float:

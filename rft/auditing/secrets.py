@@ -1,10 +1,10 @@
 """Secrets that look real: numbers and keys that pass their own checks, and none of those made for tests.
 
 Looked for: payment cards (an issuer's prefix, the Luhn digit), US social security numbers, IBANs (mod 97), private
-keys, keys of AWS, OpenAI, Anthropic, GitHub, GitLab, Hugging Face, Google, Slack, Stripe, SendGrid and npm, JSON web
-tokens, e-mail addresses of domains that are not reserved for examples (RFC 2606), and phone numbers outside of the
-555 block kept for fiction. Not looked for: addresses, passports, passwords: nothing tells a real one from an invented
-one.
+keys, passwords in addresses, keys of AWS, OpenAI, Anthropic, GitHub, GitLab, Hugging Face, Google, Slack, Stripe,
+SendGrid and npm, JSON web tokens, e-mail addresses of domains that are not reserved for examples (RFC 2606), and phone
+numbers outside of the 555 block kept for fiction. Not looked for: places where people live, passports, other passwords:
+nothing tells a real one from an invented one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from rft.auditing.lookalikes import as_read
+
+DASHES = "\\u2010-\\u2015\\u2212-"
 
 APART = r"[\s._,/|\u00b7\u2010-\u2015-]{1,3}"
 """What stands between the groups of a card's digits."""
@@ -23,8 +25,8 @@ PATTERNS = {
         rf"|[0-9]{{4}}{APART}[0-9]{{6}}{APART}[0-9]{{4,5}})(?![\w-])"
     ),
     "ssn": re.compile(
-        r"(?<![\w-])[0-9]{3}-[0-9]{2}-[0-9]{4}(?![\w-])"
-        r"|\b(?i:ssn|social security)[^\d\n]{0,20}[0-9]{3}[ -]?[0-9]{2}[ -]?[0-9]{4}(?![\w-])"
+        rf"(?<![\w-])[0-9]{{3}}[{DASHES}][0-9]{{2}}[{DASHES}][0-9]{{4}}(?![\w-])"
+        rf"|\b(?i:ssn|social security)[^\d\n]{{0,20}}[0-9]{{3}}[ .{DASHES}]?[0-9]{{2}}[ .{DASHES}]?[0-9]{{4}}(?![\w-])"
     ),
     "iban": re.compile(
         r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"
@@ -41,6 +43,7 @@ PATTERNS = {
         r"|\bbearer [\w/+.-]{20,}",
         re.IGNORECASE,
     ),
+    "password in an address": re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s:/@]+:[^\s:/@]{6,}@", re.IGNORECASE),
     "web token": re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
 }
 
@@ -80,6 +83,8 @@ INVENTED_SSN = frozenset(("078-05-1120", "219-09-9999", "123-45-6789", "111-11-1
 """Printed in advertisements, or made up by everybody."""
 
 INVENTED_KEY = re.compile(r"example|sample|fake|dummy|your|xxxx|placeholder|redacted|test[_-]", re.IGNORECASE)
+
+INVENTED_PASSWORD = re.compile(rf"{INVENTED_KEY.pattern}|password|secret|pass@|\*\*\*", re.IGNORECASE)
 
 RESERVED = re.compile(
     r"(?:.*\.)?(?:example(?:\.(?:com|net|org|edu))?|invalid|test|localhost|local)|(?:.*\.)?(?:email|domain|company)\.com"
@@ -174,5 +179,6 @@ LOOKS_REAL: dict[str, Callable[[str], bool]] = {
     "private key": lambda text: True,
     "api key": is_key,
     "named key": lambda text: is_key(text) and has_digits_and_letters(text),
+    "password in an address": lambda text: not INVENTED_PASSWORD.search(text),
     "web token": is_key,
 }

@@ -209,6 +209,11 @@ class Stored:
     """Why it does."""
 
     @property
+    def roles(self) -> list[str]:
+        """Of each message; empty for what is none."""
+        return [str(item.get("role")) if isinstance(item, dict) else "" for item in self.items]
+
+    @property
     def shown(self) -> list[str | None]:
         """As `texts`, with None for the user's description, which no prompt shows by default."""
         return [None, *self.texts[1:]] if self.begins_with_profile else self.texts

@@ -70,16 +70,16 @@ def style_rates(dataset: Dataset, questions: Sequence[Question], margin: float) 
         for rule, best in (("most", max), ("fewest", min)):
             picked = {at: picked_by(found, best(found)) for at, found in enumerate(counts) if len(set(found)) > 1}
             if picked:
-                yield from alone_rates(f"{rule} {mark}", shown, picked, kinds)
+                found = list(alone_rates(f"{rule} {mark}", shown, picked, kinds))
                 hits = [picked[at][0] if at in picked else chance_of(one) for at, one in enumerate(shown)]
                 rate = rate_of(f"{rule} {mark}", "all", shown, hits, margin, LEVEL_OF_KINDS)
-                yield from (rate,) if rate.is_leak else ()
+                yield from found if found or not rate.is_leak else (rate,)
 
 
 def alone_rates(
     rule: str, questions: Sequence[Question], picked: Picked, kinds: Mapping[str, Sequence[int]]
 ) -> Iterator[Rate]:
-    """Of each kind, over its questions in which the rule picks one option alone."""
+    """Over the questions in which the rule picks one option alone, of each kind where it is no leak in all of them."""
     for kind, members in kinds.items():
         alone = [at for at in members if at in picked and picked[at][1] == 1]
         if len(alone) < FEWEST_OF_KIND:
@@ -88,6 +88,8 @@ def alone_rates(
         rate = rate_of(rule, f"{kind}, where one option alone has them", among, hits, 0.0, LEVEL_OF_KINDS)
         rate = replace(rate, most=max(rate.chance, MOST_BY_A_MARK))
         yield from (rate,) if rate.is_leak else ()
+        if kind == "all" and rate.is_leak:
+            return
 
 
 def picked_by(counts: Sequence[int], best: int) -> tuple[float, int]:

@@ -6,16 +6,24 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 
 from rft.auditing.lookalikes import as_read
 
 MARKS = "".join(chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code)).startswith("M"))
 """Vowel signs and accents: parts of words that are no letters."""
 
+ASCII_WORD = re.compile(r"[a-z0-9]+")
+"""Most texts need no more, and it is ten times as quick."""
+
 WORD = re.compile(rf"[\w{MARKS}]+")
 
-UNPARTED = re.compile(rf"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff][{MARKS}]*")
-"""A character of writing that puts no space between words (Chinese, Japanese, Thai, Khmer, ...)."""
+UNPARTED = re.compile(
+    rf"(?:[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff][{MARKS}]*)+"
+)
+"""A run of writing that puts no space between words (Chinese, Japanese, Thai, Khmer, ...)."""
+
+CHARACTER = re.compile(rf".[{MARKS}]*")
 
 FILLERS = frozenset(
     (
@@ -36,9 +44,16 @@ PICTURES = re.compile("[\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001
 
 def words_of(text: str) -> list[str]:
     """The words and numbers of a text as a person reads it, in lower case, without punctuation marks. Where writing
-    puts no space between words, each character is one."""
-    read = as_read(text).casefold().replace("_", " ")
-    return WORD.findall(read if read.isascii() else UNPARTED.sub(r" \g<0> ", read))
+    puts no space between words, each two characters behind each other are one."""
+    read = as_read(text).casefold()
+    if read.isascii():
+        return ASCII_WORD.findall(read)
+    return WORD.findall(UNPARTED.sub(in_twos, read.replace("_", " ")))
+
+
+def in_twos(run: re.Match[str]) -> str:
+    characters = CHARACTER.findall(run.group())
+    return f" {' '.join(map(''.join, pairwise(characters))) or run.group()} "
 
 
 def said_by(text: str) -> str:
@@ -46,12 +61,6 @@ def said_by(text: str) -> str:
     all there is."""
     words = words_of(text)
     return " ".join((*words, *SYMBOLS.findall(as_read(text)))) if words else as_read(text).strip()
-
-
-def repeats(first: str, second: str) -> bool:
-    """Whether two options read the same: letters' case, punctuation marks and decoration aside."""
-    pictures = [PICTURES.findall(text) for text in (first, second)]
-    return said_by(first) == said_by(second) and (not all(pictures) or pictures[0] == pictures[1])
 
 
 def num_texts_with(texts: Iterable[str]) -> Counter[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from rft.auditing.likeness import earlier_alike, same_letters
-from rft.auditing.words import words_of
+from rft.auditing.lookalikes import as_read
 
 NUM_NEIGHBOURS = 8
 """Earlier texts that each one is compared with letter by letter: those that share most of its words."""
@@ -35,4 +36,4 @@ def near_duplicates(texts: Sequence[str], ratio: float) -> set[int]:
 
 def letters_of(text: str) -> str:
     """Letters and digits alone: what makes two texts differ, and what a secret is in whatever way it is written."""
-    return "".join(words_of(text))
+    return "".join(re.findall(r"[^\W_]+", as_read(text).casefold()))
