@@ -23,6 +23,8 @@ from tests.unit.auditing.builder import (
     write_table,
 )
 
+MESSAGE = {"role": "user", "content": "Hi."}
+
 
 @pytest.mark.parametrize(
     "extra",
@@ -55,9 +57,9 @@ def change_file(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("change", "detail"),
     [
-        (lambda payload: payload.update(conversation_2=[{"role": "user", "content": "Hi."}]), "'conversation_2' holds 1 messages"),
-        (lambda payload: payload.update(summary="The user likes opera and has two cats."), "'summary' holds 'The user likes"),
-        (lambda payload: payload["metadata"].update(old={"chat": [{"role": "user", "content": "Hi."}]}), "metadata.old holds 1"),
+        (lambda payload: payload.update(second=[MESSAGE]), "'second' holds 1 messages"),
+        (lambda payload: payload.update(summary="The user likes opera."), "'summary' holds 'The user likes opera.'"),
+        (lambda payload: payload["metadata"].update(old={"chat": [MESSAGE]}), "metadata.old holds 1 messages"),
     ],
 )  # fmt: skip
 def test_text_beside_the_messages(data: Path, change: Callable[[dict[str, Any]], object], detail: str) -> None:

@@ -24,7 +24,8 @@ def labelled(*labels: str) -> list[str]:
 @pytest.mark.parametrize(
     "labels",
     [
-        ("A) ", "B) ", "C) ", "D) "), ("(b) ", "(a) ", "(d) ", "(c) "), ("Option 1: ", "Option 2: ", "Option 3: ", "Option 4: "),
+        ("A) ", "B) ", "C) ", "D) "), ("(b) ", "(a) ", "(d) ", "(c) "),
+        ("Option 1: ", "Option 2: ", "Option 3: ", "Option 4: "),
         ("1. ", "2. ", "3. ", "4. "), ("A. ", "B. ", "C. ", "D. "), ("①", "②", "③", "④"), ("а) ", "б) ", "в) ", "г) "),
         ("١) ", "٢) ", "٣) ", "٤) "), ("**A)** ", "**B)** ", "**C)** ", "**D)** "), ("i) ", "ii) ", "iii) ", "iv) "),
         ("A - ", "B - ", "C - ", "D - "), ("Ａ）", "Ｂ）", "Ｃ）", "Ｄ）"), ("[A] ", "[B] ", "[C] ", "[D] "),
@@ -34,11 +35,9 @@ def test_every_option_is_labelled(labels: tuple[str, ...]) -> None:
     assert len(labelled(*labels)) == 4
 
 
-@pytest.mark.parametrize("labels", [
-    ("C) ", "", "", ""), ("Correct: ", "", "", ""), ("(Correct) ", "", "", ""), ("✅ ", "", "", ""), ("The right answer: ", "", "", ""),
-])  # fmt: skip
-def test_the_right_option_alone_is_labelled(labels: tuple[str, ...]) -> None:
-    (found,) = labelled(*labels)
+@pytest.mark.parametrize("label", ["C) ", "Correct: ", "(Correct) ", "\u2705 ", "The right answer: "])
+def test_the_right_option_alone_is_labelled(label: str) -> None:
+    (found,) = labelled(label, "", "", "")
     assert found.startswith("the right option has")
 
 

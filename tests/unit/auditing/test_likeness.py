@@ -37,15 +37,30 @@ def test_letters_decide_by_difflib() -> None:
     assert same_letters("harbour", "harbor", 0.9) and not same_letters("harbour", "airport", 0.9)
 
 
-@pytest.mark.parametrize("options", [
-    ("Ice-cream, please.", "ice cream PLEASE"), ("Go \U0001f44d", "go"), ("?", "?"), ("\u0441\u043er\u0435", "core"), ("\u0664\u0665 days", "45 days"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("Ice-cream, please.", "ice cream PLEASE"),
+        ("Go \U0001f44d", "go"),
+        ("?", "?"),
+        ("\u0441\u043er\u0435", "core"),
+        ("\u0664\u0665 days", "45 days"),
+    ],
+)
 def test_options_that_read_the_same(options: tuple[str, ...]) -> None:
     assert repeated_option(("Another one", *options)) == (1, 2)
 
 
-@pytest.mark.parametrize("options", [
-    ("-5", "5", "+5"), ("C", "C++", "C#"), ("1.5", "15"), ("I feel \U0001f600", "I feel \U0001f622"), ("+", "-", "*", "/"), ("दिन", "दान"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-5", "5", "+5", "5%", "$5"),
+        ("C", "C++", "C#"),
+        ("1.5", "15"),
+        ("I feel \U0001f600", "I feel \U0001f622"),
+        ("+", "-", "*", "/"),
+        ("\u0926\u093f\u0928", "\u0926\u093e\u0928"),
+    ],
+)
 def test_options_that_differ_by_a_sign(options: tuple[str, ...]) -> None:
     assert repeated_option(options) is None

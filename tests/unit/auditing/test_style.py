@@ -27,6 +27,14 @@ def right(change: Callable[[str], str], fits: Callable[[int, Row], bool] = lambd
     return change_row
 
 
+def sixth(number: int, row: Row) -> bool:
+    return number % 6 == 0
+
+
+def of_others(number: int, row: Row) -> bool:
+    return row["who"] == "others"
+
+
 def quote_two(number: int, row: Row) -> None:
     first, second, third = json.loads(row["incorrect_answers"])
     row["incorrect_answers"] = json.dumps([f'"{first}"', f'"{second}"', third])
@@ -41,8 +49,8 @@ def quote_two(number: int, row: Row) -> None:
         (right(lambda text: text.replace(" ", "\u00a0", 1)), "most spaces beyond ASCII, all"),
         (right(lambda text: text.replace(" ", "\n", 1)), "most line breaks, all"),
         (right(lambda text: f"**{text}**"), "most markdown, all"),
-        (right(lambda text: text.replace(".", "!"), lambda number, row: number % 6 == 0), "most an exclamation mark at its end, all"),
-        (right(lambda text: text.rstrip("."), lambda number, row: row["who"] == "others"), "fewest a full stop at its end, "),
+        (right(lambda text: text.replace(".", "!"), sixth), "most an exclamation mark at its end, all"),
+        (right(lambda text: text.rstrip("."), of_others), "fewest a full stop at its end, "),
         (quote_two, "fewest quotation marks, all"),
     ],
 )  # fmt: skip
