@@ -80,6 +80,9 @@ CHECKS: dict[str, Check] = {
     "repeated_option": error(
         "Repeated option", "Two letters show the same answer, and only one of them is rewarded."
     ),
+    "nearly_repeated_option": warning(
+        "Option that is another one with a word more", "Both are right or both are wrong, so chance decides the reward."
+    ),
     "labelled_option": error(
         "Option with a label of its own",
         "Options are shuffled and get letters, which a label such as `B)` contradicts; `Correct:` gives the answer "

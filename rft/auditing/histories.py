@@ -116,7 +116,9 @@ class HistoryReader:
 
     def check_size(self, file: str, stored: Stored, num_tokens: int, questions: Sequence[Question]) -> Iterator[Case]:
         limit, metadata, num_messages = self.job.limit, stored.metadata, len(stored.items)
-        most = num_tokens if self.job.tokenizer else max(num_tokens, fewest_tokens(stored.texts))
+        # Without a tokenizer two estimates hold what a tokenizer would count between them.
+        other = num_tokens if self.job.tokenizer else by_bytes(stored.texts)
+        least, most = sorted((num_tokens, other))
         if limit is not None and most > limit:
             yield Case(check="over_budget", file=file, detail=f"{most:,} tokens, {limit:,} are allowed")
         recorded = metadata.get("total_messages", num_messages)
@@ -124,7 +126,7 @@ class HistoryReader:
             yield Case(
                 check="recorded_totals", file=file, detail=f"total_messages is {recorded}, there are {num_messages}"
             )
-        if is_far_off(metadata.get("final_token_count"), num_tokens):
+        if is_far_off(metadata.get("final_token_count"), least, most):
             says = metadata["final_token_count"]
             yield Case(
                 check="recorded_totals", file=file, detail=f"final_token_count is {says}, {num_tokens} are counted"
@@ -132,7 +134,7 @@ class HistoryReader:
         told: set[Any] = set()
         for question in questions:
             total = question.columns.get("total_tokens")
-            if is_far_off(total, num_tokens) and total not in told:
+            if is_far_off(total, least, most) and total not in told:
                 told.add(total)
                 yield Case(
                     check="recorded_totals",
@@ -142,14 +144,14 @@ class HistoryReader:
                 )
 
 
-def fewest_tokens(texts: Sequence[str | None]) -> int:
-    """Tokens that texts have at the least, whatever their words: some have no spaces."""
+def by_bytes(texts: Sequence[str | None]) -> int:
+    """Tokens of texts whatever their words: some writing has no spaces."""
     return sum(len(text.encode("utf-8", "replace")) for text in texts if text) // MOST_BYTES
 
 
-def is_far_off(says: Any, num_tokens: int) -> bool:
+def is_far_off(says: Any, least: int, most: int) -> bool:
     """Whether a number of tokens is not the one that is counted, however tokenizers differ."""
-    return isinstance(says, int | float) and says > 0 and not says / FAR_OFF < num_tokens < says * FAR_OFF
+    return isinstance(says, int | float) and says > 0 and not (says / FAR_OFF < most and least < says * FAR_OFF)
 
 
 def check_owner(context: Context, questions: Sequence[Question]) -> Iterator[Case]:

@@ -47,11 +47,17 @@ ODD_TEXT = {
     ),
     "broken characters": re.compile("[\ufffd\ue000-\uf8ff]|â€|Ã[©¨¼¶¤]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"),
     "a model's word about itself": re.compile(r"\bas an? (?:AI|large) language model\b", re.IGNORECASE),
+    "a model's refusal": re.compile(
+        r"\bI(?:['\u2019]| a)m sorry, but I (?:can['\u2019]t|cannot) (?:assist|help) ", re.IGNORECASE
+    ),
+    "turns inside of one message": re.compile(r"^(?:Human|User): [^\n]*\n+(?:Assistant|AI|Bot): ", re.MULTILINE),
+    "an escape that was not undone": re.compile(r"\\u[0-9a-fA-F]{4}|[.!?,]\\n"),
 }
 """What looks like a leftover, by what it is called."""
 
 MAY_BE_ODD = re.compile(
-    r'[<\[{"&\ufffd\ue000-\uf8ffâÃ\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|language model|lorem|^(?:assistant|user): ?$',
+    r'[<\[{"&\\\ufffd\ue000-\uf8ffâÃ\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|language model|lorem|sorry, but'
+    r"|^(?:assistant|user): ?$|^(?:human|user): ",
     re.IGNORECASE | re.MULTILINE,
 )
 

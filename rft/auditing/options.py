@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 
 from rft.auditing.findings import Case
 from rft.auditing.labels import labels_of
@@ -12,6 +12,10 @@ from rft.records import Question
 
 TOLD = 0.8
 """Share of the words that only the right option has; a query with so many of them tells it."""
+
+FEWEST_SHARED, MOST_MORE = 6, 2
+"""Words of an option that another one repeats, and words that the other has more: a word more of a short text, as in
+"tea" and "green tea", is another answer."""
 
 FEWEST_WORDS = 3
 """Of an open answer that a query repeats: a short one may stand in it by chance."""
@@ -31,6 +35,8 @@ def problems_of(question: Question) -> Iterator[tuple[str, str]]:
         first, later = repeated
         of_right = " (the right one)" if first == 0 else ""
         yield "repeated_option", f"two options read {options[later][:60]!r}{of_right}"
+    elif longer := longer_option(options):
+        yield "nearly_repeated_option", f"{options[longer][:60]!r} holds the whole of another option"
     yield from (("labelled_option", found) for found in labels_of(question))
     if told := told_by_query(question, options):
         yield "query_tells_answer", f"the query holds {told[:80]!r}"
@@ -48,6 +54,17 @@ def repeated_option(options: Sequence[str]) -> tuple[int, int] | None:
             pictures = [PICTURES.findall(options[at]) for at in (first, later)]
             if not all(pictures) or pictures[0] == pictures[1]:
                 return first, later
+    return None
+
+
+def longer_option(options: Sequence[str]) -> int | None:
+    """The first option that is another one with few words before or behind it; None where there is none."""
+    words = list(map(words_of, options))
+    said = [f" {' '.join(found)} " for found in words]
+    for shorter, longer in permutations(range(len(options)), 2):
+        is_long, more = len(words[shorter]) >= FEWEST_SHARED, len(words[longer]) - len(words[shorter])
+        if is_long and 0 < more <= MOST_MORE and said[shorter] in said[longer]:
+            return longer
     return None
 
 

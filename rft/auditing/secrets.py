@@ -39,7 +39,8 @@ PATTERNS = {
         r"|[sr]k_live_[A-Za-z0-9]{16,}|SG\.[\w-]{16,}\.[\w-]{16,}|npm_[A-Za-z0-9]{36})(?![\w-])"
     ),
     "named key": re.compile(
-        r"\b(?:(?:api|access|account)[ _-]?key|secret|token|password)[\"']?(?: is|\s*[:=])\s*[\"']?[\w/+-]{20,}"
+        r"(?<![A-Za-z])(?:[a-z]+[_-])*(?:(?:api|access|account)[ _-]?key|secret|token|password)"
+        r"[\"']?(?: is|\s*[:=])\s*[\"']?[\w/+-]{20,}"
         r"|\bbearer [\w/+.-]{20,}",
         re.IGNORECASE,
     ),

@@ -39,6 +39,7 @@ from rft.making.private_data import draw_private
         ("\u0664\u0665\u0663\u0669148803436467", "card"),
         ("my SSN: \u096b\u0969\u096c\u201348\u20137219", "ssn"),
         ("4539, 1488, 0343, 6467", "card"),
+        ("aws_secret_access_key = wJa1rXUtnFEMI9K7MDENGbPxRfiCYzq8Lm2Xv9Rt", "named key"),
         ("4\ufe0f\u20e3539148803436467", "card"),
         ("\u0410KIAZQ3DRSTUVWXY2LMN", "api key"),
         ("at https://bob:Tr0ub4dor9x@db.example.com/x", "password in an address"),

@@ -317,6 +317,28 @@ def test_options_and_replies_of_punctuation_marks_alone(data: Path) -> None:
     assert [case.message for case in cases_of(report, "empty_message")] == [2]
 
 
+def test_an_option_that_is_another_one_with_a_word_more(data: Path) -> None:
+    change_row(data, 5, rewrite(lambda right, wrong: [f"Well, {right}", *wrong[1:]]))
+    report = audit_of(data)
+    assert [case.question for case in cases_of(report, "nearly_repeated_option")] == ["train/5"]
+    assert report.is_fit
+
+
+def test_what_programs_leave_in_a_reply(data: Path) -> None:
+    left = [
+        "I'm sorry, but I can't help with that.",
+        "Human: hello there\n\nAssistant: hello to you",
+        "First line.\\nSecond line.",
+        "caf\\u00e9 is nice",
+        "<p>One</p>",
+        "Dear [INSERT NAME], hello",
+        "\ue000 is nobody's character",
+    ]
+    planted = plant_each(data, [lambda items, t=text: items[2].update(content=t) for text in left])
+    cases = cases_of(audit_of(data), "odd_text")
+    assert {(case.file, case.message) for case in cases} == {(link, 2) for link in planted}
+
+
 def test_turns_that_are_in_a_history_twice(data: Path) -> None:
     change_history(data, link_of(data), lambda items: items.extend(items[-4:]))
     (case,) = cases_of(audit_of(data), "repeated_turns")
