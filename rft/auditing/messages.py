@@ -29,8 +29,8 @@ SAYS_SOMETHING = re.compile(rf"[^\W_]|[$+=<>\u20ac\u00a3]|{PICTURES.pattern}")
 MOST_KEYS = 3
 """Stray keys that a case names."""
 
-FEWEST_CHARS = 80
-"""Of two messages that are there twice: greetings and thanks may well be."""
+FEWEST_REPEATED = 5
+"""Messages behind each other: fewer, such as a short exchange of everyday use, may well be there twice."""
 
 ODD_TEXT = {
     "a token of a chat template": re.compile(
@@ -126,18 +126,18 @@ def problems_of_text(text: str) -> Iterator[tuple[str, str]]:
 
 
 def check_repeats(file: str, roles: Sequence[str], texts: Sequence[str | None]) -> Iterator[Case]:
-    """Two messages behind each other that were behind each other before; one case, with how many such there are."""
-    said = [f"{role} {' '.join(text.split())}" if text else None for role, text in zip(roles, texts, strict=True)]
+    """Several messages behind each other that were so before; one case, with the longest such part."""
+    said = [f"{role} {' '.join(text.split())}" if text else "" for role, text in zip(roles, texts, strict=True)]
     seen: set[tuple[str, str]] = set()
-    again: list[int] = []
-    for number, (first, second) in enumerate(pairwise(said)):
-        if first and second and len(first) + len(second) >= FEWEST_CHARS:
-            if (first, second) in seen:
-                again.append(number)
-            seen.add((first, second))
-    if again:
-        detail = f"it and the next one are there before, and {len(again) - 1} more such pairs"
-        yield Case(check="repeated_turns", file=file, message=again[0], detail=detail)
+    length = longest = end = 0
+    for number, pair in enumerate(pairwise(said), 1):
+        length = length + 1 if pair in seen else 0
+        seen.add(pair)
+        if length > longest:
+            longest, end = length, number
+    if longest + 1 >= FEWEST_REPEATED:
+        detail = f"{longest + 1} messages from here on are there before"
+        yield Case(check="repeated_turns", file=file, message=end - longest, detail=detail)
 
 
 def check_roles(file: str, roles: Sequence[str]) -> Iterator[Case]:
