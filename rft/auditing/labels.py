@@ -34,7 +34,7 @@ VERDICT = re.compile(
 
 TICK = re.compile("\\s*[\u2611\u2705\u2713\u2714]|.*[\u2611\u2705\u2713\u2714]\ufe0f?\\s*\\Z", re.DOTALL)
 
-LISTED = re.compile(r"^\s*[(\[]?([A-H])[).:\]]\s", re.MULTILINE)
+LISTED = re.compile(r"^[^\S\n]*[(\[]?([A-H])[).:\]]\s", re.MULTILINE)
 
 ROMAN = {"ii": "j", "iii": "k", "iv": "l"}
 """Letters that follow `i` as these numbers do."""

@@ -26,8 +26,8 @@ BACK = str.maketrans(CYRILLIC[1], CYRILLIC[0])
 LATIN = "A-Za-z\u00c0-\u024f"
 STRANGE = "".join(map(chr, FOLD))
 FOREIGN = re.compile(f"[{STRANGE}]")
-WORD = re.compile(rf"[{LATIN}{STRANGE}0-9]*[{STRANGE}][{LATIN}{STRANGE}0-9]*")
-"""May be a disguised word: what of it is a letter of another alphabet looks like a Latin one."""
+LETTERS = re.compile(rf"[{LATIN}{STRANGE}0-9]+")
+"""May be a disguised word, where some of it is `FOREIGN`: the others are Latin letters."""
 
 MATHEMATICAL = "\U0001d400-\U0001d7ff"
 FULL_WIDTH = "\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"
@@ -36,11 +36,10 @@ KEYCAP = "\u20e3"
 SUSPECT = re.compile(rf"[{STRANGE}{SHOWS_NOTHING}{MATHEMATICAL}{FULL_WIDTH}{KEYCAP}\u0400-\u052f]|(?![0-9])\d")
 """Without any of these a text is what it looks like; most texts end here."""
 
-CYRILLIC_LIKE = f"\u0400-\u052f{CYRILLIC[1]}"
-IN_CYRILLIC = re.compile(
-    rf"[{CYRILLIC_LIKE}]*(?:[\u0400-\u052f][{CYRILLIC[1]}]|[{CYRILLIC[1]}][\u0400-\u052f])[{CYRILLIC_LIKE}]*"
-)
-"""The other way round: may be a Cyrillic word with Latin letters in it."""
+CYRILLIC_LETTERS = re.compile(rf"[\u0400-\u052f{CYRILLIC[1]}]+")
+LATIN_IN_CYRILLIC = re.compile(rf"[\u0400-\u052f][{CYRILLIC[1]}]|[{CYRILLIC[1]}][\u0400-\u052f]")
+"""The other way round: such letters in a Cyrillic word. (Both are searched for in turn: as one pattern they would take
+a time that grows with the square of a text without spaces.)"""
 
 FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 WIDE = re.compile(f"[{FULL_WIDTH}]+")
@@ -67,26 +66,34 @@ def as_read(text: str) -> str:
     if text.isascii() or not SUSPECT.search(text):
         return as_seen(text)
     plain = FOREIGN_DIGIT.sub(lambda found: str(unicodedata.decimal(found.group())), as_seen(text).replace(KEYCAP, ""))
-    latin = WORD.sub(lambda found: looks_latin(plain, found) or found.group(), plain)
-    return IN_CYRILLIC.sub(lambda found: looks_cyrillic(latin, found) or found.group(), latin)
+    latin = LETTERS.sub(lambda found: looks_latin(plain, found) or found.group(), plain)
+    return CYRILLIC_LETTERS.sub(lambda found: looks_cyrillic(latin, found) or found.group(), latin)
 
 
 def looks_latin(text: str, found: re.Match[str]) -> str | None:
     """The word in Latin letters where the whole of it looks like one."""
+    if not FOREIGN.search(found.group()):
+        return None
     word = found.group().translate(FOLD)
     return word if stands_alone(text, found) and not FOREIGN.search(word) else None
 
 
 def looks_cyrillic(text: str, found: re.Match[str]) -> str | None:
     """The word in Cyrillic letters where it is one but for some; not a short form with an ending, such as "SMSки"."""
+    if not LATIN_IN_CYRILLIC.search(found.group()):
+        return None
     ending = re.fullmatch(r"[A-Z]{2,}[^A-Za-z]+", found.group())
     return found.group().translate(BACK) if stands_alone(text, found) and not ending else None
 
 
 def stands_alone(text: str, found: re.Match[str]) -> bool:
     """Whether no letter that looks like no Latin one is joined to a match."""
-    before, after = text[: found.start()][-1:], text[found.end() :][:1]
-    return not any(near and (near.isalpha() or unicodedata.category(near)[0] == "M") for near in (before, after))
+    return not any(near and (near.isalpha() or unicodedata.category(near)[0] == "M") for near in around(text, found))
+
+
+def around(text: str, found: re.Match[str]) -> tuple[str, str]:
+    """The characters before and behind a match; empty at the ends of the text."""
+    return text[max(0, found.start() - 1) : found.start()], text[found.end() : found.end() + 1]
 
 
 def disguises(text: str) -> Iterator[str]:
@@ -100,15 +107,15 @@ def disguises(text: str) -> Iterator[str]:
 def strange_letter(text: str) -> str | None:
     """A word that looks Latin and is not, or not wholly."""
     composed = unicodedata.normalize("NFC", text)
-    for found in WORD.finditer(composed):
-        word = found.group()
-        letters = [letter for letter in word if letter in STRANGE]
+    for found in LETTERS.finditer(composed):
         if (latin := looks_latin(composed, found)) is None:
             continue
+        word = found.group()
+        letters = FOREIGN.findall(word)
         if is_mixed(word) or is_alone_of_its_kind(composed, word, letters[0]):
             named = ", ".join(dict.fromkeys(unicodedata.name(letter).lower() for letter in letters[:3]))
             return f"{shown(word)} looks like {shown(latin)}, but holds {named}"
-    for found in IN_CYRILLIC.finditer(composed):
+    for found in CYRILLIC_LETTERS.finditer(composed):
         if cyrillic := looks_cyrillic(composed, found):
             return f"{shown(found.group())} looks like {shown(cyrillic)}, but holds Latin letters"
     return None
@@ -165,7 +172,7 @@ def hidden_character(text: str) -> str | None:
 
 def is_needed(text: str, found: re.Match[str]) -> bool:
     """Whether the writing around some characters without ink may need them."""
-    run, before, after = found.group(), text[: found.start()][-1:], text[found.end() :][:1]
+    run, (before, after) = found.group(), around(text, found)
     if TAGS.fullmatch(run):
         return before == BLACK_FLAG
     if len(run) > MOST_INVISIBLE or OVERRIDE.search(run) or len(VARIATION.findall(run)) > 1:

@@ -29,7 +29,7 @@ SAYS_SOMETHING = re.compile(rf"[^\W_]|[$+=<>\u20ac\u00a3]|{PICTURES.pattern}")
 MOST_KEYS = 3
 """Stray keys that a case names."""
 
-FEWEST_REPEATED = 5
+FEWEST_REPEATED = 8
 """Messages behind each other: fewer, such as a short exchange of everyday use, may well be there twice."""
 
 ODD_TEXT = {

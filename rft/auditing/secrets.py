@@ -39,12 +39,12 @@ PATTERNS = {
         r"|[sr]k_live_[A-Za-z0-9]{16,}|SG\.[\w-]{16,}\.[\w-]{16,}|npm_[A-Za-z0-9]{36})(?![\w-])"
     ),
     "named key": re.compile(
-        r"(?<![A-Za-z])(?:[a-z]+[_-])*(?:(?:api|access|account)[ _-]?key|secret|token|password)"
+        r"(?<![A-Za-z])(?:[a-z]+[_-]){0,3}(?:(?:api|access|account)[ _-]?key|secret|token|password)"
         r"[\"']?(?: is|\s*[:=])\s*[\"']?[\w/+-]{20,}"
         r"|\bbearer [\w/+.-]{20,}",
         re.IGNORECASE,
     ),
-    "password in an address": re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s:/@]+:[^\s:/@]{6,}@", re.IGNORECASE),
+    "password in an address": re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]{1,99}:[^\s:/@]{6,99}@", re.IGNORECASE),
     "web token": re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
 }
 
@@ -60,7 +60,7 @@ FICTION = ("447700900", "441632960", "442079460")
 RUN = re.compile(r"(\d)\1{4}|12345|23456|34567|45678|56789|98765")
 """In numbers that somebody made up."""
 
-EMAIL = re.compile(r"[\w.+-]+@(?P<domain>(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})")
+EMAIL = re.compile(r"[\w.+-]{1,64}@(?P<domain>(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})")
 
 CARD = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"

@@ -17,7 +17,7 @@ CLOSING = "[\"')\\]\u201d\u2019]*\\s*\\Z"
 MARKS = {
     "white space around it": re.compile(r"\A\s|\s\Z"),
     "double spaces": re.compile(r"(?<=\S)[ \u00a0]{2,}(?=\S)"),
-    "line breaks": re.compile(r"(?<=\S)\s*\n\s*(?=\S)"),
+    "line breaks": re.compile(r"(?<=\S)[^\S\n]*\n\s*(?=\S)"),
     "a capital letter at its beginning": re.compile(r"\A[\W_]*[A-Z\u00c0-\u00de\u0391-\u03a9\u0410-\u042f]"),
     "a quotation mark at its beginning": re.compile("\\A\\s*[\"'\u201c\u201e\u2018\u00ab]"),
     "a full stop at its end": re.compile(f"[.\u3002\u0964]{CLOSING}"),
@@ -34,7 +34,7 @@ MARKS = {
     "digits": re.compile(r"\d"),
     "words in capitals": re.compile(r"\b[A-Z]{2,}\b"),
     "words with a capital letter": re.compile(r"\b[A-Z\u00c0-\u00de\u0391-\u03a9\u0410-\u042f][^\W\d_]"),
-    "markdown": re.compile(r"\*\*|__|`|^\s*(?:[-*+\u2022]|\d+[.)]|#+)\s", re.MULTILINE),
+    "markdown": re.compile(r"\*\*|__|`|^[^\S\n]*(?:[-*+\u2022]|\d+[.)]|#+)\s", re.MULTILINE),
     "asterisks": re.compile(r"\*"),
     "pictures": PICTURES,
     "letters beyond ASCII": re.compile(r"[^\W\d_a-zA-Z]"),

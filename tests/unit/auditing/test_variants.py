@@ -341,10 +341,10 @@ def test_what_programs_leave_in_a_reply(data: Path) -> None:
 
 def test_turns_that_are_in_a_history_twice(data: Path) -> None:
     payload = json.loads((data / link_of(data)).read_text())
-    change_history(data, link_of(data), lambda items: items.extend(items[-6:]))
+    change_history(data, link_of(data), lambda items: items.extend(items[-10:]))
     (case,) = cases_of(audit_of(data), "repeated_turns")
     assert (case.file, case.message) == (link_of(data), len(payload["chat_history"]))
-    assert case.detail == "6 messages from here on are there before"
+    assert case.detail == "10 messages from here on are there before"
 
 
 def test_evidence_that_somebody_else_says(data: Path) -> None:
