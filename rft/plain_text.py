@@ -22,9 +22,9 @@ HALF_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 SHOWS_NOTHING = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f"
-    "\ufeff\uffa0"
+    "\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e01ef"
 )
-"""Ranges of characters without ink that are no white space: joiners, marks of direction, blank letters."""
+"""Ranges of characters without ink that are no white space: joiners, marks of direction, blank letters, tags."""
 
 INVISIBLE = re.compile(f"[{SHOWS_NOTHING}]")
 VISIBLE = re.compile(rf"[^\s\x00-\x1f\x7f-\x9f{SHOWS_NOTHING}]")

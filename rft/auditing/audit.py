@@ -12,10 +12,11 @@ from rft.auditing.config import AuditConfig
 from rft.auditing.findings import Case, Report, gather
 from rft.auditing.histories import WINDOW_TOKENS, Job, counter_of, read_histories, without_folder
 from rft.auditing.leaks import Rate, leak_cases, leak_rates, told_of
-from rft.auditing.messages import problems_of_text, stands_for_nothing
+from rft.auditing.messages import SAYS_SOMETHING, problems_of_text, stands_for_nothing
 from rft.auditing.options import check_texts
 from rft.auditing.rows import clusters_in_two_splits, duplicates, misattributed, near_duplicates
 from rft.auditing.sources import Source, layout_of, open_sources, unused_histories
+from rft.auditing.style import style_rates
 from rft.config import ModelConfig
 from rft.records import Question
 
@@ -44,7 +45,9 @@ def audit(config: AuditConfig, *, named: Collection[str] = (), progress: bool = 
     questions = [question for split in first.questions.values() for question in split]
     rates = leak_rates(first.dataset, questions, config.audit)
     skipped: list[str] = []
+    styles = list(style_rates(first.dataset, questions, config.audit.kind_margin))
     cases = [*row_cases(config, first, questions), *leak_cases(rates)]
+    cases += [Case(check="style_leak", detail=told_of(rate)) for rate in styles]
     for source in sources:
         seen = set(cases)
         cases += [case for case in source.cases if case not in seen]  # of another window: its own links alone
@@ -58,7 +61,7 @@ def audit(config: AuditConfig, *, named: Collection[str] = (), progress: bool = 
         name=" and ".join(source.dataset.name for source in sources),
         findings=gather(cases, config.audit),
         counts=counts_of(first),
-        rates=[rate.as_dict() for rate in (*rates, *asked)],
+        rates=[rate.as_dict() for rate in (*rates, *styles, *asked)],
         skipped=tuple(skipped),
         settings=asdict(config.audit),
     )
@@ -69,7 +72,9 @@ def options_only_rates(
 ) -> list[Rate]:
     """What a model reaches with the options alone; why none is asked goes to `skipped`."""
     if not any(question.incorrect_answers for question in questions):
-        skipped.append("length_leak, word_leak, letter_imbalance, options_only_leak: no question has options")
+        skipped.append(
+            "length_leak, word_leak, style_leak, letter_imbalance, options_only_leak: no question has options"
+        )
         return []
     if not config.uses_endpoint and not config.audit.options_only:
         skipped.append(
@@ -112,6 +117,11 @@ def texts_of_rows(questions: Sequence[Question]) -> Iterator[Case]:
         for text in (question.query, *answers, str(question.columns.get("preference") or "")):
             for check, detail in problems_of_text(text):
                 yield Case(check=check, question=question.question_id, detail=detail)
+        says = [SAYS_SOMETHING.search(text) is not None for text in (question.query, *answers)]
+        silent = [text for text, found in zip((question.query, *answers), says, strict=True) if not found]
+        # Where options are signs, such as those of arithmetic, more of them say nothing to us.
+        if not says[0] or (question.incorrect_answers and len(silent) == 1):
+            yield Case(check="empty_text", question=question.question_id, detail=f"nothing but {silent[0].strip()!r}")
         # An open answer may well be "none".
         for text in (question.query, *(answers if question.incorrect_answers else ())):
             if stands_for_nothing(text):

@@ -57,6 +57,12 @@ CHECKS: dict[str, Check] = {
     "unknown_value": error(
         "Value that the column does not have", "Results by kind lose the row, or count it under a wrong kind."
     ),
+    "unreadable_cell": warning(
+        "Cell that cannot be read", "No question needs it, but whoever uses its column stops there."
+    ),
+    "unknown_column": warning(
+        "Column that no reader takes", "What it holds is in no prompt and no result; its name may be misspelt."
+    ),
     "contradicting_columns": error(
         "Columns that contradict each other",
         "One of them is wrong, so the row is counted under a wrong kind, or its answer is wrong.",
@@ -73,6 +79,14 @@ CHECKS: dict[str, Check] = {
     # ---------------------------------------------------------------------------------------------- options and query
     "repeated_option": error(
         "Repeated option", "Two letters show the same answer, and only one of them is rewarded."
+    ),
+    "nearly_repeated_option": warning(
+        "Option that is another one with a word more", "Both are right or both are wrong, so chance decides the reward."
+    ),
+    "labelled_option": error(
+        "Option with a label of its own",
+        "Options are shuffled and get letters, which a label such as `B)` contradicts; `Correct:` gives the answer "
+        "away.",
     ),
     "empty_text": error(
         "Query or option that says nothing",
@@ -96,6 +110,11 @@ CHECKS: dict[str, Check] = {
         "The words of an option tell the right one",
         "The style of right options can be learned without any query or history, and GRPO will learn it.",
     ),
+    "style_leak": error(
+        "The style of an option tells the right one",
+        "A mark that right options alone have, or alone lack, is learned sooner than reading: a full stop, digits, "
+        "line breaks, capitals.",
+    ),
     "letter_imbalance": error(
         "One letter is right too often", "A policy earns reward by always answering the same letter."
     ),
@@ -113,7 +132,7 @@ CHECKS: dict[str, Check] = {
         "Nothing in the prompt tells the answer: the reward of the row is noise, or teaches a guess.",
     ),
     "evidence_changed": warning(
-        "Evidence that differs from its history by a few words",
+        "Evidence that differs from its history by a few words, or by who says it",
         "The answer is in the history, but whatever looks evidence up by its text will not find it.",
     ),
     "no_evidence": warning(
@@ -141,7 +160,12 @@ CHECKS: dict[str, Check] = {
     ),
     "stray_keys": error(
         "Stray keys beside role and content",
-        "Text under them is lost to every reader that takes `content` alone; ours puts it together.",
+        "Text under them is lost to every reader that takes `content` alone; that of PersonaMem-v2 puts it together.",
+    ),
+    "dropped_text": error(
+        "Text that no reader takes",
+        "It stands beside the messages or under a key that describes one, so it is in no prompt; what it tells is "
+        "lost.",
     ),
     "unknown_role": error(
         "Unknown role", "No chat template has it: the whole history cannot be used."
@@ -160,6 +184,15 @@ CHECKS: dict[str, Check] = {
     "odd_text": warning(
         "Text that looks like a leftover",
         "Tokens of a chat template, placeholders or broken characters teach the model to expect them.",
+    ),
+    "disguised_text": error(
+        "Text that is not what it looks like",
+        "Letters of another alphabet and characters without ink: the model reads other tokens than the person who "
+        "looked the data over.",
+    ),
+    "repeated_turns": warning(
+        "Turns that are in one history twice",
+        "A part of the chat was put in twice: it costs tokens, and tells nothing new.",
     ),
     "unused_history": warning(
         "History that no row links", "It is not trained on; a link may be wrong."

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Set
+from functools import lru_cache
 
+from rft.auditing.dropped import keys_twice, lost_from_message, lost_from_query
 from rft.auditing.findings import Case
 from rft.data.dataset import RecordError
-from rft.data.readers.cells import parse_count, parse_json, parse_python
+from rft.data.readers.cells import CellError, parse_count, parse_json, parse_python
 from rft.data.readers.csv_rows import CsvRow
-from rft.data.readers.personamem_csv import NUM_INCORRECT
+from rft.data.readers.personamem_csv import COLUMNS, NUM_INCORRECT
+from rft.plain_text import has_text
 from rft.records import Question
 
 WHO = ("self", "others")
@@ -19,6 +23,16 @@ PREF_TYPES = (
 )  # fmt: skip
 """The release has seven of them; its description spells neutral_preferences without its last letter, and its rows with
 images are `multimodal`."""
+
+ROW_NUMBERS = re.compile(r"(?:Unnamed: ?\d+|__index_level_\d+__|index|)")
+"""What pandas calls the column of its row numbers."""
+
+UNREAD = frozenset(
+    ("short_persona", "expanded_persona", "distance_from_related_snippet_to_query_32k",
+     "distance_from_related_snippet_to_query_128k", "total_tokens_in_chat_history_128k",
+     "num_persona_relevant_tokens_128k", "num_persona_irrelevant_tokens_128k")
+)  # fmt: skip
+"""Columns of which a question of one window carries nothing."""
 
 NOTHING = ("", "none", "null", "nan")
 FORGET = "do not remember"
@@ -39,10 +53,44 @@ def check_columns(row: CsvRow, question: Question, window: str) -> Iterator[Case
             yield case("unknown_value", f"{column} is {row.cells[row.column_at[column]][:40]!r}, no number of tokens")
     if hidden := len(row.parse("incorrect_answers", parse_json)) - len(question.incorrect_answers):
         yield case("hidden_options", f"{hidden} of the wrong answers are empty, or behind the first {NUM_INCORRECT}")
+    for column in sorted(row.column_at.keys() & UNREAD - {*token_columns(window)}):
+        if problem := problem_of(column, row.cells[row.column_at[column]]):
+            yield case("unreadable_cell", f"{column} {problem}")
+    for problem in lost_from_cells(row):
+        yield case("dropped_text", problem)
     for problem in impossible_cells(row, question, window):
         yield case("contradicting_columns", problem)
     for problem in contradictions(tags, row.parse("preference", str), row.parse("prev_pref", str)):
         yield case("contradicting_columns", problem)
+
+
+@lru_cache(maxsize=1024)
+def problem_of(column: str, text: str) -> str | None:
+    """What is wrong with a cell; many rows have the same persona."""
+    try:
+        if text.strip():
+            COLUMNS[column](text)
+    except CellError as error:
+        return str(error)
+    return None
+
+
+def lost_from_cells(row: CsvRow) -> Iterator[str]:
+    """Texts of a query and of evidence that the reader leaves out."""
+    yield from lost_from_query(row.parse("user_query", parse_python))
+    for message in row.parse("related_conversation_snippet", parse_json):
+        yield from (f"related_conversation_snippet, {found}" for found in lost_from_message(message))
+    for column in ("related_conversation_snippet", "incorrect_answers"):
+        yield from (f"{column}, {found}" for found in keys_twice(row.parse(column, str)))
+
+
+def unknown_columns(row: CsvRow, known: Set[str]) -> list[str]:
+    """Columns of a row that hold something, besides those of the release, ids and the numbers of rows."""
+    return [
+        column
+        for column, at in row.column_at.items()
+        if column not in known and not ROW_NUMBERS.fullmatch(column) and has_text(row.cells[at])
+    ]
 
 
 def token_columns(window: str) -> tuple[str, ...]:

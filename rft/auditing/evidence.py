@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import cached_property
@@ -29,13 +29,20 @@ class EvidenceSearch:
         file: the id of its context.
         texts: of its messages, with None for one without.
         threshold: share of the words from which on evidence counts as changed and not as missing.
+        roles: of its messages, where it is looked at who says what.
     """
 
-    def __init__(self, file: str, texts: Sequence[str | None], threshold: float) -> None:
+    def __init__(
+        self, file: str, texts: Sequence[str | None], threshold: float, roles: Sequence[str] | None = None
+    ) -> None:
         self.file = file
         self.threshold = threshold
         self.texts = texts
-        self.exact = frozenset(text for text in texts if text)
+        self.exact: dict[str, set[str]] = defaultdict(set)
+        for text, role in zip(texts, roles or [""] * len(texts), strict=True):
+            if text:
+                self.exact[text].add(role)
+        self.knows_roles = roles is not None
 
     def check(self, question: Question) -> Iterator[Case]:
         """At most one case of each check: no evidence, evidence that is missing, evidence that was changed."""
@@ -43,6 +50,13 @@ class EvidenceSearch:
             yield Case(check="no_evidence", question=question.question_id, file=self.file, detail="no message is named")
         absent = [m for m in question.evidence if m.content not in self.exact and not self.holds(m)]
         first: dict[str, Case] = {}
+        for message in question.evidence:
+            said_by = self.exact.get(message.content)
+            if self.knows_roles and said_by and message.role not in said_by:
+                detail = f"{message.role}: {plain(message.content)[:SHOWN]!r} is said by the {', '.join(said_by)} there"
+                first["evidence_changed"] = Case(
+                    check="evidence_changed", question=question.question_id, file=self.file, detail=detail
+                )
         for message in absent:
             case = self.case_of(question, message)
             first.setdefault(case.check, case)

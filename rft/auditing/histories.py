@@ -17,6 +17,7 @@ from rft.assembly.blocks import count_tokens
 from rft.auditing.config import AuditSettings
 from rft.auditing.evidence import EvidenceSearch
 from rft.auditing.findings import Case
+from rft.auditing.lookalikes import as_read
 from rft.auditing.messages import check_messages
 from rft.auditing.sources import Source, Stored, stored_history
 from rft.config import DataConfig, ModelConfig
@@ -38,6 +39,9 @@ FEWEST_CHARS = 25
 
 FAR_OFF = 1.5
 """Factor between the tokens that a file says it has and those that are counted, from which on it may be cut."""
+
+MOST_BYTES = 6
+"""Of a token, on the average of a text."""
 
 REFUSED = ("message_format", "unknown_role", "no_user")
 """Checks of messages that say why a reader refuses a history."""
@@ -90,6 +94,7 @@ class HistoryReader:
         except RecordError as error:
             return HistoryFacts(file=file, cases=self.unusable(questions, error))
         cases = list(check_messages(file, stored.items))
+        cases += [Case(check="dropped_text", file=file, detail=found) for found in stored.lost]
         if stored.problem is not None and not any(case.check in REFUSED for case in cases):
             cases += self.unusable(questions, stored.problem)
         if stored.context is not None:
@@ -97,7 +102,7 @@ class HistoryReader:
         num_tokens = self.count([text for text in stored.texts if text])
         cases += self.check_size(file, stored, num_tokens, questions)
         cases += answers_told(file, stored.shown, questions)
-        search = EvidenceSearch(file, stored.shown, self.job.settings.fuzzy_evidence)
+        search = EvidenceSearch(file, stored.shown, self.job.settings.fuzzy_evidence, stored.roles)
         if any(question.evidence for question in questions) or stored.metadata:
             cases += [case for question in questions for case in search.check(question)]
         return HistoryFacts(file=file, cases=cases, num_tokens=num_tokens, said=digests_of(stored.shown))
@@ -111,14 +116,17 @@ class HistoryReader:
 
     def check_size(self, file: str, stored: Stored, num_tokens: int, questions: Sequence[Question]) -> Iterator[Case]:
         limit, metadata, num_messages = self.job.limit, stored.metadata, len(stored.items)
-        if limit is not None and num_tokens > limit:
-            yield Case(check="over_budget", file=file, detail=f"{num_tokens:,} tokens, {limit:,} are allowed")
+        # Without a tokenizer two estimates hold what a tokenizer would count between them.
+        other = num_tokens if self.job.tokenizer else by_bytes(stored.texts)
+        least, most = sorted((num_tokens, other))
+        if limit is not None and most > limit:
+            yield Case(check="over_budget", file=file, detail=f"{most:,} tokens, {limit:,} are allowed")
         recorded = metadata.get("total_messages", num_messages)
         if recorded != num_messages:
             yield Case(
                 check="recorded_totals", file=file, detail=f"total_messages is {recorded}, there are {num_messages}"
             )
-        if is_far_off(metadata.get("final_token_count"), num_tokens):
+        if is_far_off(metadata.get("final_token_count"), least, most):
             says = metadata["final_token_count"]
             yield Case(
                 check="recorded_totals", file=file, detail=f"final_token_count is {says}, {num_tokens} are counted"
@@ -126,7 +134,7 @@ class HistoryReader:
         told: set[Any] = set()
         for question in questions:
             total = question.columns.get("total_tokens")
-            if is_far_off(total, num_tokens) and total not in told:
+            if is_far_off(total, least, most) and total not in told:
                 told.add(total)
                 yield Case(
                     check="recorded_totals",
@@ -136,9 +144,14 @@ class HistoryReader:
                 )
 
 
-def is_far_off(says: Any, num_tokens: int) -> bool:
+def by_bytes(texts: Sequence[str | None]) -> int:
+    """Tokens of texts whatever their words: some writing has no spaces."""
+    return sum(len(text.encode("utf-8", "replace")) for text in texts if text) // MOST_BYTES
+
+
+def is_far_off(says: Any, least: int, most: int) -> bool:
     """Whether a number of tokens is not the one that is counted, however tokenizers differ."""
-    return isinstance(says, int | float) and says > 0 and not says / FAR_OFF < num_tokens < says * FAR_OFF
+    return isinstance(says, int | float) and says > 0 and not (says / FAR_OFF < most and least < says * FAR_OFF)
 
 
 def check_owner(context: Context, questions: Sequence[Question]) -> Iterator[Case]:
@@ -153,16 +166,22 @@ def check_owner(context: Context, questions: Sequence[Question]) -> Iterator[Cas
 
 def answers_told(file: str, texts: Sequence[str | None], questions: Sequence[Question]) -> Iterator[Case]:
     """Questions with options whose right one, and no other, is a part of the history."""
-    whole = "\n".join(text for text in texts if text)
+    whole = flat("\n".join(text for text in texts if text))
     for question in questions:
-        right, wrong = question.correct_answer.strip(), question.incorrect_answers
-        if len(right) >= FEWEST_CHARS and wrong and right in whole and not any(w.strip() in whole for w in wrong):
-            yield Case(check="answer_in_history", question=question.question_id, file=file, detail=repr(right[:80]))
+        right, *wrong = map(flat, (question.correct_answer, *question.incorrect_answers))
+        if len(right) >= FEWEST_CHARS and wrong and right in whole and not any(text in whole for text in wrong):
+            detail = repr(question.correct_answer.strip()[:80])
+            yield Case(check="answer_in_history", question=question.question_id, file=file, detail=detail)
+
+
+def flat(text: str) -> str:
+    """The text whatever its letters' case, its white space and its disguises."""
+    return " ".join(as_read(text).casefold().split())
 
 
 def digests_of(texts: Sequence[str | None]) -> frozenset[int]:
     """A number for each text, the same one whatever its letters' case and its white space."""
-    said = (" ".join(text.casefold().split()).encode("utf-8", "surrogatepass") for text in texts if text)
+    said = (flat(text).encode("utf-8", "surrogatepass") for text in texts if text)
     return frozenset(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) for text in said)
 
 

@@ -19,7 +19,8 @@ from rft.eval.score import clustered_interval
 from rft.records import Question
 
 FEWEST_OF_KIND = 8
-"""Questions of a kind that is judged however small it is, where a rule finds all of them: by chance once in 65,000."""
+"""Questions of a kind that is judged however small it is, where a rule finds all of them: by chance once in 65,000.
+Fewer are never judged."""
 
 LEVEL = 0.95
 """Of an interval."""
@@ -56,7 +57,7 @@ class Rate:
 
     @property
     def is_leak(self) -> bool:
-        return self.low > self.most
+        return self.n >= FEWEST_OF_KIND and self.low > self.most
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "leak": self.is_leak}

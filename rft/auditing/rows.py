@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import SequenceMatcher
 
 from rft.auditing.findings import Case
-from rft.auditing.words import num_texts_with, words_of
+from rft.auditing.likeness import earlier_alike, same_letters
+from rft.auditing.words import num_texts_with, said_by, words_of
 from rft.records import Question
 
 SAME_WORD = 0.8
@@ -35,8 +34,8 @@ def duplicates(questions: Sequence[Question]) -> Iterator[Case]:
     """Rows of one cluster with the same query and the same answers, in whichever order and split."""
     seen: dict[tuple[object, ...], str] = {}
     for question in questions:
-        answers = tuple(sorted(" ".join(words_of(answer)) for answer in question.incorrect_answers))
-        key = (question.cluster, *(" ".join(words_of(t)) for t in (question.query, question.correct_answer)), answers)
+        answers = tuple(sorted(map(said_by, question.incorrect_answers)))
+        key = (question.cluster, said_by(question.query), said_by(question.correct_answer), answers)
         if (first := seen.setdefault(key, question.question_id)) != question.question_id:
             yield Case(check="duplicate_row", question=question.question_id, detail=f"says the same as {first}")
 
@@ -54,34 +53,20 @@ def near_duplicates(questions: Sequence[Question], threshold: float) -> Iterator
     Args:
         threshold: Dice's coefficient of the words, 2 |A and B| / (|A| + |B|).
     """
-    counts = num_texts_with(question.query for question in questions)
     by_cluster: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
         by_cluster[question.cluster].append(question)
     for members in by_cluster.values():
-        yield from near_duplicates_of(members, threshold, counts)
+        yield from near_duplicates_of(members, threshold)
 
 
-def near_duplicates_of(members: Sequence[Question], threshold: float, counts: Counter[str]) -> Iterator[Case]:
-    """Within one cluster. Only pairs that share one of their rarest words are compared: enough words can only be
-    shared where one of these is (prefix filter)."""
-    least = threshold / (2 - threshold)  # shared words / own words, at the least
-    with_word: dict[str, list[int]] = defaultdict(list)
-    bags: list[Counter[str]] = []
-    numbered: list[frozenset[tuple[str, int]]] = []
-    for index, question in enumerate(members):
-        words = sorted(words_of(question.query), key=lambda word: (counts[word], word))
-        bags.append(Counter(words))
-        numbered.append(frozenset((word, n) for word, count in bags[-1].items() for n in range(count)))
-        prefix = set(words[: len(words) - math.ceil(least * len(words)) + 1])
-        others = {earlier for word in prefix for earlier in with_word[word]}
-        # Of many rows from one pattern most pairs end here.
-        near = [
-            other
-            for other in others
-            if 2 * len(numbered[other] & numbered[-1]) >= threshold * (len(numbered[other]) + len(words))
-        ]
-        found = [(likeness_of(members[other], question, bags[other], bags[index]), -other) for other in near]
+def near_duplicates_of(members: Sequence[Question], threshold: float) -> Iterator[Case]:
+    """Within one cluster."""
+    queries = [question.query for question in members]
+    bags = [Counter(words_of(query)) for query in queries]
+    for index, (places, _) in enumerate(earlier_alike(queries, threshold)):
+        question = members[index]
+        found = [(likeness_of(members[other], question, bags[other], bags[index]), -other) for other in places.tolist()]
         likeness, place = max(found, default=(0.0, 0))
         if likeness >= threshold:
             yield Case(
@@ -89,8 +74,6 @@ def near_duplicates_of(members: Sequence[Question], threshold: float, counts: Co
                 question=question.question_id,
                 detail=f"{members[-place].question_id} asks nearly the same ({likeness:.0%} of the words)",
             )
-        for word in prefix:
-            with_word[word].append(index)
 
 
 def likeness_of(first: Question, second: Question, ours: Counter[str], theirs: Counter[str]) -> float:
@@ -110,7 +93,7 @@ def alike(left: Counter[str], right: Counter[str]) -> bool:
     if left.total() != right.total():
         return False
     ours, theirs = " ".join(sorted(left.elements())), " ".join(sorted(right.elements()))
-    return SequenceMatcher(None, ours, theirs, autojunk=False).ratio() >= SAME_WORD
+    return same_letters(ours, theirs, SAME_WORD)
 
 
 def about_the_same(first: Question, second: Question, shared: Counter[str]) -> bool:

@@ -1,10 +1,10 @@
 """Secrets that look real: numbers and keys that pass their own checks, and none of those made for tests.
 
 Looked for: payment cards (an issuer's prefix, the Luhn digit), US social security numbers, IBANs (mod 97), private
-keys, keys of AWS, OpenAI, Anthropic, GitHub, GitLab, Hugging Face, Google, Slack, Stripe, SendGrid and npm, JSON web
-tokens, e-mail addresses of domains that are not reserved for examples (RFC 2606), and phone numbers outside of the
-555 block kept for fiction. Not looked for: addresses, passports, passwords: nothing tells a real one from an invented
-one.
+keys, passwords in addresses, keys of AWS, OpenAI, Anthropic, GitHub, GitLab, Hugging Face, Google, Slack, Stripe,
+SendGrid and npm, JSON web tokens, e-mail addresses of domains that are not reserved for examples (RFC 2606), and phone
+numbers outside of the 555 block kept for fiction. Not looked for: places where people live, passports, other passwords:
+nothing tells a real one from an invented one.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from rft.plain_text import as_seen
+from rft.auditing.lookalikes import as_read
 
-APART = r"[\s._\u2010-\u2015-]{1,2}"
+DASHES = "\\u2010-\\u2015\\u2212-"
+
+APART = r"[\s._,/|\u00b7\u2010-\u2015-]{1,3}"
 """What stands between the groups of a card's digits."""
 
 PATTERNS = {
@@ -23,8 +25,8 @@ PATTERNS = {
         rf"|[0-9]{{4}}{APART}[0-9]{{6}}{APART}[0-9]{{4,5}})(?![\w-])"
     ),
     "ssn": re.compile(
-        r"(?<![\w-])[0-9]{3}-[0-9]{2}-[0-9]{4}(?![\w-])"
-        r"|\b(?i:ssn|social security)[^\d\n]{0,20}[0-9]{3}[ -]?[0-9]{2}[ -]?[0-9]{4}(?![\w-])"
+        rf"(?<![\w-])[0-9]{{3}}[{DASHES}][0-9]{{2}}[{DASHES}][0-9]{{4}}(?![\w-])"
+        rf"|\b(?i:ssn|social security)[^\d\n]{{0,20}}[0-9]{{3}}[ .{DASHES}]?[0-9]{{2}}[ .{DASHES}]?[0-9]{{4}}(?![\w-])"
     ),
     "iban": re.compile(
         r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"
@@ -37,10 +39,12 @@ PATTERNS = {
         r"|[sr]k_live_[A-Za-z0-9]{16,}|SG\.[\w-]{16,}\.[\w-]{16,}|npm_[A-Za-z0-9]{36})(?![\w-])"
     ),
     "named key": re.compile(
-        r"\b(?:(?:api|access|account)[ _-]?key|secret|token|password)[\"']?(?: is|\s*[:=])\s*[\"']?[\w/+-]{20,}"
+        r"(?<![A-Za-z])(?:[a-z]+[_-]){0,3}(?:(?:api|access|account)[ _-]?key|secret|token|password)"
+        r"[\"']?(?: is|\s*[:=])\s*[\"']?[\w/+-]{20,}"
         r"|\bbearer [\w/+.-]{20,}",
         re.IGNORECASE,
     ),
+    "password in an address": re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]{1,99}:[^\s:/@]{6,99}@", re.IGNORECASE),
     "web token": re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
 }
 
@@ -56,7 +60,7 @@ FICTION = ("447700900", "441632960", "442079460")
 RUN = re.compile(r"(\d)\1{4}|12345|23456|34567|45678|56789|98765")
 """In numbers that somebody made up."""
 
-EMAIL = re.compile(r"[\w.+-]+@(?P<domain>(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})")
+EMAIL = re.compile(r"[\w.+-]{1,64}@(?P<domain>(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})")
 
 CARD = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
@@ -81,6 +85,8 @@ INVENTED_SSN = frozenset(("078-05-1120", "219-09-9999", "123-45-6789", "111-11-1
 
 INVENTED_KEY = re.compile(r"example|sample|fake|dummy|your|xxxx|placeholder|redacted|test[_-]", re.IGNORECASE)
 
+INVENTED_PASSWORD = re.compile(rf"{INVENTED_KEY.pattern}|password|secret|pass@|\*\*\*", re.IGNORECASE)
+
 RESERVED = re.compile(
     r"(?:.*\.)?(?:example(?:\.(?:com|net|org|edu))?|invalid|test|localhost|local)|(?:.*\.)?(?:email|domain|company)\.com"
 )
@@ -93,7 +99,7 @@ SHOWN = 4
 def find_secrets(text: str) -> Iterator[tuple[str, str]]:
     """The check that each find belongs to (`secret`, `real_domain`, `real_phone`), and what it is, without the secret
     itself."""
-    text = as_seen(text)
+    text = as_read(text)
     seen: list[tuple[int, int]] = []
     for kind, pattern in PATTERNS.items():
         for match in pattern.finditer(text):
@@ -174,5 +180,6 @@ LOOKS_REAL: dict[str, Callable[[str], bool]] = {
     "private key": lambda text: True,
     "api key": is_key,
     "named key": lambda text: is_key(text) and has_digits_and_letters(text),
+    "password in an address": lambda text: not INVENTED_PASSWORD.search(text),
     "web token": is_key,
 }

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rft.auditing.columns import check_columns, total_tokens
+from rft.auditing.columns import check_columns, total_tokens, unknown_columns
+from rft.auditing.dropped import keys_twice, lost_from_file
 from rft.auditing.findings import Case
 from rft.auditing.messages import text_of
 from rft.config import DataConfig
@@ -16,10 +17,12 @@ from rft.data.formats import open_dataset
 from rft.data.readers.csv_rows import CsvRow
 from rft.data.readers.data_files import source_path
 from rft.data.readers.jsonl_dataset import JsonlDataset
+from rft.data.readers.jsonl_rows import read_line_at
 from rft.data.readers.perma import QUESTIONS as PERMA_QUESTIONS
-from rft.data.readers.personamem_csv import CsvName, RowReader, rows_of, table_files
+from rft.data.readers.personamem_csv import COLUMNS, ID_COLUMNS, CsvName, RowReader, rows_of, table_files
 from rft.data.readers.personamem_histories import history_path, parse_history_file, to_context
 from rft.data.readers.personamem_v2 import PersonaMemV2
+from rft.plain_text import has_text
 from rft.records import Context, Question
 
 CHECK_OF_REASON = {"duplicate": "duplicate_row", "repeated_option": "repeated_option"}
@@ -119,6 +122,7 @@ def read_v2(dataset: PersonaMemV2) -> Source:
             continue
         reader = RowReader(name, dataset.window)
         questions = source.questions.setdefault(name, [])
+        known = {*COLUMNS, *ID_COLUMNS}
         for row in rows_of(dataset.folder, name):
             try:
                 question = reader.read(row)
@@ -128,6 +132,10 @@ def read_v2(dataset: PersonaMemV2) -> Source:
                 source.cases.append(Case(check=check, question=place, detail=behind_place(error.problem)))
                 continue
             source.cases.extend(check_columns(row, question, dataset.window))
+            for column in unknown_columns(row, known):
+                known.add(column)  # named once, where it first holds something
+                detail = f"{column!r}, which holds {row.cells[row.column_at[column]][:40]!r} here"
+                source.cases.append(Case(check="unknown_column", question=question.question_id, detail=detail))
             questions.append(with_total(row, question, dataset.window))
         if not questions:
             source.cases.append(Case(check="empty_split", detail=f"{name} has no usable row"))
@@ -193,10 +201,17 @@ class Stored:
     """Of each message, as the reader takes it; None for one without text."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """What the file says about itself."""
+    lost: list[str] = field(default_factory=list)
+    """Texts of the file that the reader leaves out, each in a phrase."""
     context: Context | None = None
     """None where the reader refuses it."""
     problem: RecordError | None = None
     """Why it does."""
+
+    @property
+    def roles(self) -> list[str]:
+        """Of each message; empty for what is none."""
+        return [str(item.get("role")) if isinstance(item, dict) else "" for item in self.items]
 
     @property
     def shown(self) -> list[str | None]:
@@ -222,15 +237,31 @@ def stored_history(dataset: Dataset, context_id: str) -> Stored:
         items, metadata = payload["chat_history"], payload["metadata"]
         if not isinstance(items, list):
             raise RecordError("history_format", f"{context_id}: chat_history is no list")
-        texts = list(map(text_of, items))
+        twice = keys_twice(path.read_text(encoding="utf-8-sig")) if path.suffix != ".parquet" else ()
+        lost = [*lost_from_file(payload), *twice]
+        stored = Stored(items=items, texts=list(map(text_of, items)), metadata=metadata, lost=lost)
         try:
-            return Stored(items=items, texts=texts, metadata=metadata, context=to_context(path, context_id, payload))
+            return replace(stored, context=to_context(path, context_id, payload))
         except RecordError as error:
-            return Stored(items=items, texts=texts, metadata=metadata, problem=error)
+            return replace(stored, problem=error)
     context = dataset.context(context_id)
     messages = [*([context.profile] if context.profile else []), *context.messages]
     items = [{"role": message.role, "content": message.content} for message in messages]
-    return Stored(items=items, texts=[message.content for message in messages], context=context)
+    stored = Stored(items=items, texts=[message.content for message in messages], context=context)
+    return with_lines(dataset, context_id, stored) if isinstance(dataset, JsonlDataset) else stored
+
+
+def with_lines(dataset: JsonlDataset, context_id: str, stored: Stored) -> Stored:
+    """The history with its messages as the file has them, where it has messages."""
+    place = dataset.loaded.contexts.places.get(context_id)
+    if place is None:
+        return stored
+    items = read_line_at(dataset.contexts_path, place.number, place.offset).parse_object().get("messages")
+    if not isinstance(items, list):
+        return stored
+    profile = stored.items[: 1 if stored.begins_with_profile else 0]
+    texts = [item["content"] if item["content"] and has_text(item["content"]) else None for item in items]
+    return replace(stored, items=[*profile, *items], texts=[*stored.texts[: len(profile)], *texts])
 
 
 def unused_histories(source: Source) -> Iterator[Case]:

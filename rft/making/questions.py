@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rft.auditing.options import option_told
+from rft.auditing.options import option_told, repeated_option
 from rft.auditing.words import words_of
 from rft.making.caller import Caller, Request
 from rft.making.calls import CallRow
@@ -135,7 +135,7 @@ def rewriting_problem(subject: Subject, question: QuestionText, value: Mapping[s
 
 
 def options_problem(subject: Subject, options: Sequence[str], query: str) -> str | None:
-    if len({letters_of(option) or option for option in options}) < len(options):
+    if repeated_option(options):
         return "repeated_option"
     if any(ARTEFACT.search(text) for text in (query, *options)):
         return "artefact"

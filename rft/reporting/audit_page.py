@@ -75,8 +75,12 @@ def charts_of(report: Report) -> list[Any]:
         rates = [rate for rate in report.rates if rate["rule"] == rule]
         charts.append(chart_of(title, [(rate["kind"], rate) for rate in rates]))
     others = [rate for rate in report.rates if rate["rule"] not in RULES]
-    charts.append(chart_of("Words of options, and letters", [(rate["rule"], rate) for rate in others]))
+    charts.append(chart_of("Words and marks of options, and letters", [(rule_of(rate), rate) for rate in others]))
     return [chart for chart in charts if chart]
+
+
+def rule_of(rate: dict[str, Any]) -> str:
+    return str(rate["rule"]) if rate["kind"] == "all" else f"{rate['rule']}, {rate['kind']}"
 
 
 def chart_of(title: str, rates: list[tuple[str, dict[str, Any]]]) -> Any:

@@ -36,6 +36,13 @@ from rft.making.private_data import draw_private
         ("SSN 536487219", "ssn"),
         ("my social security number is 536 48 7219", "ssn"),
         ("to de89 3704 0044 0532 0130 00 please", "iban"),
+        ("\u0664\u0665\u0663\u0669148803436467", "card"),
+        ("my SSN: \u096b\u0969\u096c\u201348\u20137219", "ssn"),
+        ("4539, 1488, 0343, 6467", "card"),
+        ("aws_secret_access_key = wJa1rXUtnFEMI9K7MDENGbPxRfiCYzq8Lm2Xv9Rt", "named key"),
+        ("4\ufe0f\u20e3539148803436467", "card"),
+        ("\u0410KIAZQ3DRSTUVWXY2LMN", "api key"),
+        ("at https://bob:Tr0ub4dor9x@db.example.com/x", "password in an address"),
         ("Authorization: Bearer 9aK2mQx7Lr4Tz8Wc3Vb6Nf1Pd5Hj0", "named key"),
     ],
 )
@@ -67,6 +74,7 @@ def test_what_looks_real_is_found_and_not_shown(text: str, kind: str) -> None:
         "version 1.2.3.4.5.6.7.8.9.10.11.12.13",
         "call (415) 555-0134, or +44 7700 900123",
         "from 2024-01-15 to 2024-01-16, 10:00",
+        "https://user:password@db.example.com",
         "+20 30 40 points, and 100 200 3000",
     ],
 )

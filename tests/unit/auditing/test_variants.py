@@ -299,6 +299,89 @@ def test_a_persona_with_a_thousand_rows(data: Path) -> None:
     assert not cases_of(report, "near_duplicate_query")
 
 
+def test_a_cell_that_no_question_needs(data: Path) -> None:
+    change_row(data, 5, lambda row: row.update(expanded_persona='{"a": '))
+    change_row(data, 6, lambda row: row.update(short_persona="{oops", chat_history_128k_link="x"))
+    report = audit_of(data)
+    assert [case.question for case in cases_of(report, "unreadable_cell")] == ["train/5", "train/6"]
+    assert report.is_fit
+
+
+def test_options_and_replies_of_punctuation_marks_alone(data: Path) -> None:
+    change_row(data, 2, rewrite(lambda right, wrong: ["...", *wrong[1:]]))
+    change_row(data, 3, lambda row: set_query(row, "?"))
+    change_row(data, 4, rewrite(lambda right, wrong: [*wrong[:2], "TODO"]))
+    change_history(data, link_of(data), lambda items: items[2].update(content="..."))
+    report = audit_of(data)
+    assert {case.question for case in cases_of(report, "empty_text")} == {"train/2", "train/3", "train/4"}
+    assert [case.message for case in cases_of(report, "empty_message")] == [2]
+
+
+def test_an_option_that_is_another_one_with_a_word_more(data: Path) -> None:
+    change_row(data, 5, rewrite(lambda right, wrong: [f"Well, {right}", *wrong[1:]]))
+    report = audit_of(data)
+    assert [case.question for case in cases_of(report, "nearly_repeated_option")] == ["train/5"]
+    assert report.is_fit
+
+
+def test_what_programs_leave_in_a_reply(data: Path) -> None:
+    left = [
+        "I'm sorry, but I can't help with that.",
+        "Human: hello there\n\nAssistant: hello to you",
+        "First line.\\nSecond line.",
+        "caf\\u00e9 is nice",
+        "<p>One</p>",
+        "Dear [INSERT NAME], hello",
+        "\ue000 is nobody's character",
+    ]
+    planted = plant_each(data, [lambda items, t=text: items[2].update(content=t) for text in left])
+    cases = cases_of(audit_of(data), "odd_text")
+    assert {(case.file, case.message) for case in cases} == {(link, 2) for link in planted}
+
+
+def test_turns_that_are_in_a_history_twice(data: Path) -> None:
+    payload = json.loads((data / link_of(data)).read_text())
+    change_history(data, link_of(data), lambda items: items.extend(items[-10:]))
+    (case,) = cases_of(audit_of(data), "repeated_turns")
+    assert (case.file, case.message) == (link_of(data), len(payload["chat_history"]))
+    assert case.detail == "10 messages from here on are there before"
+
+
+def test_evidence_that_somebody_else_says(data: Path) -> None:
+    row = read_table(data)[3]
+    said = evidence_of(row)[0]["content"]
+    change_history(
+        data,
+        row["chat_history_32k_link"],
+        lambda items: [item.update(role="assistant") for item in items if item["content"] == said],
+    )
+    (case,) = cases_of(audit_of(data), "evidence_changed")
+    assert case.question == "train/3" and case.detail.endswith("is said by the assistant there")
+
+
+def test_a_history_without_spaces_is_over_its_budget(data: Path) -> None:
+    change_history(data, link_of(data), lambda items: items.append({"role": "user", "content": "\u5b57" * 90_000}))
+    assert [case.file for case in cases_of(audit_of(data), "over_budget")] == [link_of(data)]
+
+
+def test_a_copied_user_in_letters_that_look_alike(data: Path) -> None:
+    def disguise(items: Items) -> None:
+        for item in items:
+            item["content"] = item["content"].replace("e", "\u0435")
+
+    _, other = copy_to_val(data, 900, disguise)
+    assert [case.file for case in cases_of(audit_of(data), "repeated_history")] == [other]
+
+
+def test_questions_without_contexts_are_fit(tmp_path: Path) -> None:
+    lines = [
+        {"query": f"What of thing{number}?", "answer": f"thing{number}s", "incorrect_answers": ["a one", "b two"]}
+        for number in range(7)
+    ]
+    (tmp_path / "questions.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert audit_of(tmp_path).is_fit
+
+
 # ---------------------------------------------------------------------------------------------------------- the program
 
 
