@@ -12,11 +12,11 @@ from rft.auditing.config import AuditConfig
 from rft.auditing.findings import Case, Report, gather
 from rft.auditing.histories import WINDOW_TOKENS, Job, counter_of, read_histories, without_folder
 from rft.auditing.leaks import Rate, leak_cases, leak_rates, told_of
-from rft.auditing.messages import SAYS_SOMETHING, problems_of_text, stands_for_nothing
 from rft.auditing.options import check_texts
 from rft.auditing.rows import clusters_in_two_splits, duplicates, misattributed, near_duplicates
 from rft.auditing.sources import Source, layout_of, open_sources, unused_histories
 from rft.auditing.style import style_rates
+from rft.auditing.texts import texts_of_rows
 from rft.config import ModelConfig
 from rft.records import Question
 
@@ -108,24 +108,6 @@ def row_cases(config: AuditConfig, source: Source, questions: Sequence[Question]
         check_texts(questions),
         texts_of_rows(questions),
     )
-
-
-def texts_of_rows(questions: Sequence[Question]) -> Iterator[Case]:
-    """What each text of a row tells by itself."""
-    for question in questions:
-        answers = (question.correct_answer, *question.incorrect_answers)
-        for text in (question.query, *answers, str(question.columns.get("preference") or "")):
-            for check, detail in problems_of_text(text):
-                yield Case(check=check, question=question.question_id, detail=detail)
-        says = [SAYS_SOMETHING.search(text) is not None for text in (question.query, *answers)]
-        silent = [text for text, found in zip((question.query, *answers), says, strict=True) if not found]
-        # Where options are signs, such as those of arithmetic, more of them say nothing to us.
-        if not says[0] or (question.incorrect_answers and len(silent) == 1):
-            yield Case(check="empty_text", question=question.question_id, detail=f"nothing but {silent[0].strip()!r}")
-        # An open answer may well be "none".
-        for text in (question.query, *(answers if question.incorrect_answers else ())):
-            if stands_for_nothing(text):
-                yield Case(check="empty_text", question=question.question_id, detail=f"nothing but {text.strip()!r}")
 
 
 def history_cases(

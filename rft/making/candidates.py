@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rft.making.audited import repeated_queries
 from rft.making.caller import Caller, Request
 from rft.making.calls import CallRow
 from rft.making.checks import ANSWERS, answering_requests, judged, reading_problem, reading_requests, share_right
@@ -13,6 +14,7 @@ from rft.making.people import Person
 from rft.making.plan import Slot
 from rft.making.questions import QuestionText, length_rank, options_request, question_request, question_text
 from rft.making.talks import Subject, messages_of, subject_of, talk_ids, talk_requests
+from rft.records import Question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +131,25 @@ def without_duplicates(caller: Caller, found: Sequence[Candidate], before: Seque
     whole = [one for one in (*before, *found) if one.question is not None and one.passes]
     texts = [f"{one.question.query} {one.question.right}" for one in whole if one.question]
     repeated = {whole[place].slot.id for place in near_duplicates(texts, filters.duplicate_ratio)}
+    repeated |= repeated_queries([as_row(one) for one in whole])
     return [
         replace(one, problem="near_duplicate") if one.passes and one.slot.id in repeated else one for one in found
     ]  # fmt: skip
+
+
+def as_row(one: Candidate) -> Question:
+    """The row of the data set that a candidate may become, as far as rows are compared with each other."""
+    assert one.question is not None and one.subject is not None
+    return Question(
+        question_id=one.slot.id,
+        context_id="",
+        cluster=str(one.slot.persona),
+        query=one.question.query,
+        correct_answer=one.question.right,
+        incorrect_answers=one.question.wrong,
+        tags={"topic": one.subject.topic},
+        columns={"preference": one.subject.preference},
+    )
 
 
 def with_readings(caller: Caller, found: Sequence[Candidate]) -> list[Candidate]:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rft.auditing.options import option_told, repeated_option
-from rft.auditing.words import words_of
+from rft.making.audited import unfit_texts
 from rft.making.caller import Caller, Request
 from rft.making.calls import CallRow
 from rft.making.config import PromptName
@@ -135,8 +134,7 @@ def rewriting_problem(subject: Subject, question: QuestionText, value: Mapping[s
 
 
 def options_problem(subject: Subject, options: Sequence[str], query: str) -> str | None:
-    if repeated_option(options):
-        return "repeated_option"
+    """What the audit would call unfit, or what belongs to the making."""
     if any(ARTEFACT.search(text) for text in (query, *options)):
         return "artefact"
     if subject.secret:
@@ -144,7 +142,4 @@ def options_problem(subject: Subject, options: Sequence[str], query: str) -> str
         shown = [[letters_of(secret) in letters_of(text) for secret in secrets] for text in (query, *options)]
         if shown != [[False, False], [False, False], [True, False], [False, True], [False, False]]:
             return "secrets_not_as_asked"
-    # A query that asks for a text with a secret in it may well name the blank of the right option.
-    elif option_told(words_of(query), [set(words_of(option)) for option in options]):
-        return "query_tells_answer"
-    return None
+    return next(iter(unfit_texts(query, options)), None)

@@ -128,10 +128,12 @@ def test_a_fault_is_counted_by_its_reason_and_never_enters(
     assert create(config_file(kinds=kinds, splits=few, budget={"candidates_per_persona": 40})) == 1
     report = report_of(tmp_path / "made")
     dropped = report["candidates"]["dropped"]
-    assert set(dropped) == {reason} and not report["complete"] and report["stopped"]
+    # So simple a writer repeats itself.
+    assert reason in dropped and set(dropped) <= {reason, "near_duplicate"}
+    assert not report["complete"] and report["stopped"]
     assert report["splits"]["train"]["made"] == report["candidates"]["passed"] == 0
     assert sum(report["splits"]["train"]["missing"].values()) == 4
-    assert dropped[reason] == report["candidates"]["tried"]
+    assert sum(dropped.values()) == report["candidates"]["tried"]
 
 
 def test_a_writer_whose_right_options_are_mostly_the_longest_is_balanced_by_choice(
