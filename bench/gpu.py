@@ -163,13 +163,15 @@ def run_apart(part: Part, path: Path, deadline: float, *, toy: bool) -> bool:
 
 
 def environment_of(toy: bool) -> dict[str, str]:
-    """Of a part: this repository can be imported; on a CPU waiting threads do not spin.
+    """Of a part: this repository can be imported, and what the user's own PYTHONPATH has (the package gguf, say); on a
+    CPU waiting threads do not spin.
 
     On a GPU memory is handed out as in the scripts of launch/, and what the first part compiles of flash attention 4
     is there for the others (should that kernel fail, try again with FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED=0). Nobody
     waits for a network that is not there.
     """
-    found = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
+    places = [str(HERE.parent), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    found = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     found.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     found.setdefault("FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED", "1")
     found |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}

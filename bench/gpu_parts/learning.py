@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -83,8 +84,8 @@ TOY = Amounts(
         "train.gradient_accumulation_steps=1", "train.logging_steps=1", "target.questions_per_sequence=2",
     ),
     grpo=(
-        "rollout.questions_per_batch=4", "rollout.num_generations=2", "data.questions_per_context=2",
-        "rollout.vllm_kv_cache_gb=0.2", "rollout.max_completion_length=8", "train.max_steps=2",
+        "rollout.questions_per_batch=4", "rollout.num_generations=4", "data.questions_per_context=2",
+        "rollout.vllm_kv_cache_gb=0.2", "rollout.max_completion_length=16", "train.max_steps=2",
         "train.max_logprob_gap=1.0e-4", "checkpoint.save_steps=2",
     ),
 )  # fmt: skip
@@ -92,8 +93,9 @@ TOY = Amounts(
 
 def run(report: Report, sizes: Sizes) -> None:
     given = given_model()
-    place = report.path.parent if report.toy else ROOT / "bench" / "out"
-    Learning(report, given, place / "learning" / given.name.removesuffix(".gguf"), TOY if report.toy else FULL).run()
+    place = report.path.parent.absolute() if report.toy else ROOT / "bench" / "out"
+    folder = place / "learning" / given.name.removesuffix(".gguf")
+    Learning(report, given, folder, TOY if report.toy else FULL).run()
 
 
 def given_model() -> Path:
@@ -131,8 +133,11 @@ class Learning:
         self.once("model", self.read_model)
         self.once("data", self.make_data)
         self.once("cold start", self.cold_start)
-        before = self.evaluate("cold_start", self.folder / "cold_start")
-        trained = self.once("grpo", lambda: self.grpo(before["seconds"]), lasts=lambda found: not found["stopped"])
+        start = cold_start_in(self.folder / "cold_start")
+        before = self.evaluate("cold_start", start)
+        trained = self.once(
+            "grpo", lambda: self.grpo(start, before["seconds"]), lasts=lambda found: not found["stopped"]
+        )
         after = f"grpo_{trained['steps']}"
         self.evaluate(after, checkpoint_folder(self.folder / "grpo", trained["steps"]))
         self.report.write(step="change", **self.change("cold_start", after))
@@ -212,22 +217,25 @@ class Learning:
         return {"fit": found["fit"], "findings": {one["check"]: one["count"] for one in found["findings"]}}
 
     def cold_start(self) -> dict[str, Any]:
+        """All of it, or as much as half of the time that is left allows."""
+        output = self.folder / "cold_start"
         ended = self.command(
             "rft/sft.py", "configs/gpu/learning_sft.yaml", f"model.model_name_or_path={self.model}",
             f"data.source={self.folder / 'cold_start_data'}", f"data.cache_dir={self.folder / 'cache'}",
-            f"output_dir={self.folder / 'cold_start'}", *self.amounts.cold_start,
+            f"output_dir={output}", *self.amounts.cold_start,
+            keep=self.report.seconds_left() / 2, ends=(FINISHED, -signal.SIGTERM),
         )  # fmt: skip
         logged = printed_metrics(ended.lines)
         losses = [float(row["loss"]) for row in logged if "loss" in row]
         runtime = next((float(row["train_runtime"]) for row in reversed(logged) if "train_runtime" in row), None)
-        return {"losses": losses, "training_seconds": runtime}
+        return {"folder": cold_start_in(output).name, "losses": losses, "training_seconds": runtime}
 
-    def grpo(self, evaluation_seconds: float) -> dict[str, Any]:
+    def grpo(self, start: Path, evaluation_seconds: float) -> dict[str, Any]:
         """As many steps as there is time for, and a checkpoint behind the last of them."""
         output = self.folder / "grpo"
         self.command(
-            "rft/train.py", CONFIG, *self.places("grpo"), f"model.model_name_or_path={self.folder / 'cold_start'}",
-            *self.amounts.grpo, keep=evaluation_seconds + SAVE_S, ends=(FINISHED, TO_BE_CONTINUED),
+            "rft/train.py", CONFIG, *self.places("grpo"), f"model.model_name_or_path={start}", *self.amounts.grpo,
+            keep=evaluation_seconds + SAVE_S, ends=(FINISHED, TO_BE_CONTINUED),
         )  # fmt: skip
         if not complete_steps(output):
             raise SystemExit("GRPO was stopped before its first checkpoint; the same command goes on from here")
@@ -262,3 +270,13 @@ class Learning:
             f"data.source={self.folder / 'data'}",
             f"data.cache_dir={self.folder / 'cache'}",
         ]
+
+
+def cold_start_in(output: Path) -> Path:
+    """The model of a cold start: that of its end, or of its last checkpoint where its time was over before."""
+    if (output / "sft_config.json").exists():
+        return output
+    whole = [step for step in complete_steps(output) if (output / f"checkpoint-{step}/trainer_state.json").exists()]
+    if not whole:
+        raise SystemExit("the cold start was stopped before its first checkpoint; give the part more time")
+    return output / f"checkpoint-{whole[-1]}"

@@ -30,8 +30,10 @@ def in_numbers(output: Path) -> dict[str, Any]:
     return {
         "steps": complete_steps(output)[-1],
         "stopped": summary["stopped"],
+        "seconds_of_all_starts": summary["wall_seconds"],
         "seconds_per_step": statistics.median(row["step_time"] for row in steps),
         "phases": {name: statistics.median(row[f"time/{name}_s"] for row in steps) for name in ("rollout", "update")},
+        "grad_norm": statistics.median(row["grad_norm"] for row in steps),
         "rewards": curve([row["reward"] for row in steps]),
         "validation": [
             [row["step"], *(row[f"eval/{name}"] for name in ("accuracy", "accuracy_low", "accuracy_high"))]

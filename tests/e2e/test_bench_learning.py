@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tests.e2e.guesser import teach_to_guess
 from tests.e2e.runs import ROOT
 from tests.unit.data.builder import TEMPLATES, make_tokenizer
 
@@ -26,15 +28,17 @@ SYSTEMS = {
 
 
 def make_model(folder: Path) -> Path:
-    """A Llama with SmolLM2-135M's heads, 9 for queries and 3 for keys, and a tied head, but 2 layers and 64 wide."""
+    """A Llama with SmolLM2-135M's heads, 9 for queries and 3 for keys, and a tied head, that answers by guessing."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer(TEMPLATES["chatml"])
     settings = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=9,
+        vocab_size=len(tokenizer), hidden_size=72, intermediate_size=96, num_hidden_layers=2, num_attention_heads=9,
         num_key_value_heads=3, head_dim=32, max_position_embeddings=8192, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, initializer_range=0.05,
     )  # fmt: skip
-    LlamaForCausalLM(settings).save_pretrained(folder)
+    model = LlamaForCausalLM(settings)
+    teach_to_guess(model, tokenizer, random.Random(0))
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -67,7 +71,7 @@ def lines(place: Path) -> dict[str, dict[str, Any]]:
 @pytest.mark.slow
 def test_the_model_and_its_data_are_described(lines: dict[str, dict[str, Any]]) -> None:
     assert (lines["model"]["type"], lines["model"]["heads"], lines["model"]["layers"]) == ("llama", [9, 3], 2)
-    assert lines["model"]["parameters"] == 146_624
+    assert lines["model"]["parameters"] == 176_256  # a tied head counts once
     assert {name: found["fit"] for name, found in lines["data"]["audit"].items()} == {
         "cold_start_data": True,
         "data": True,
@@ -81,6 +85,7 @@ def test_the_cold_start_and_grpo_take_their_steps(lines: dict[str, dict[str, Any
     assert (grpo["steps"], grpo["stopped"], len(grpo["rewards"])) == (2, None, 2)
     assert [step for step, *_ in grpo["validation"]] == [0, 2]
     assert 0 < grpo["max_logprob_gap"] <= 1e-4 and grpo["seconds_per_step"] > 0
+    assert 0 < sum(grpo["rewards"]) < 2 and grpo["grad_norm"] > 0, "some siblings are right, and some are not"
 
 
 @pytest.mark.slow

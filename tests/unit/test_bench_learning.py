@@ -92,6 +92,7 @@ def test_a_finished_step_is_told_again_and_not_done_again(learning: ModuleType, 
 
 def test_nothing_begins_without_time(learning: ModuleType, tmp_path: Path) -> None:
     steps = learning.Learning(report(tmp_path, seconds=40), tmp_path, tmp_path, learning.TOY)
+    assert 25 < steps.report.seconds_left() < 40, "some is left for its last words"
     with pytest.raises(SystemExit, match=r"no time is left for rft/train.py; the same command goes on"):
         steps.command("rft/train.py", keep=60.0)
 
@@ -102,7 +103,21 @@ def test_a_failed_command_ends_the_part(learning: ModuleType, tmp_path: Path) ->
         steps.command("-c", "raise SystemExit(4)")
 
 
-def test_a_curve_has_few_points() -> None:
+def test_a_cold_start_that_was_stopped_counts_up_to_its_last_whole_checkpoint(
+    learning: ModuleType, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match="stopped before its first checkpoint; give the part more time"):
+        learning.cold_start_in(tmp_path)
+    for step, files in ((50, ["trainer_state.json"]), (100, ["trainer_state.json"]), (150, [])):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        for name in files:
+            (tmp_path / f"checkpoint-{step}" / name).touch()
+    assert learning.cold_start_in(tmp_path) == tmp_path / "checkpoint-100"
+    (tmp_path / "sft_config.json").touch()
+    assert learning.cold_start_in(tmp_path) == tmp_path
+
+
+def test_a_curve_has_few_points(learning: ModuleType) -> None:
     numbers = importlib.import_module("gpu_parts.training_numbers")
     assert numbers.curve([0.1, 0.2]) == [0.1, 0.2]
     long = numbers.curve([step / 50 for step in range(50)])
