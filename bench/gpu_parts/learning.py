@@ -35,6 +35,7 @@ from rft.eval.results import RULES_LABEL, read_results
 from rft.eval.score import paired_difference
 from rft.process_exit import FINISHED, TO_BE_CONTINUED
 from rft.synthetic.generator import write_dataset
+from rft.synthetic.wording import Style
 
 MODEL = "RFT_BENCH_MODEL"
 """The variable that names the model's folder; `--model` sets it."""
@@ -57,6 +58,7 @@ class Amounts:
     """Per persona."""
     history_tokens: int
     """By the generator's own count, see rft/synthetic/generator.py."""
+    style: Style = "full"
     cold_start: tuple[str, ...] = ()
     """Settings laid over configs/gpu/learning_sft.yaml."""
     grpo: tuple[str, ...] = ()
@@ -79,6 +81,7 @@ TOY = Amounts(
     benchmark_personas=2,
     questions=2,
     history_tokens=60,
+    style="brief",
     cold_start=(
         "train.max_steps=2", "train.bf16=false", "train.per_device_train_batch_size=1",
         "train.gradient_accumulation_steps=1", "train.logging_steps=1", "target.questions_per_sequence=2",
@@ -206,8 +209,8 @@ class Learning:
     def write_data(self, name: str, train: int, val: int, benchmark: int, *, seed: int) -> None:
         write_dataset(
             self.folder / name, num_personas=train + val + benchmark, questions_per_persona=self.amounts.questions,
-            history_tokens=self.amounts.history_tokens, seed=seed, style="full", decoys=0.3, num_val_personas=val,
-            num_benchmark_personas=benchmark,
+            history_tokens=self.amounts.history_tokens, seed=seed, style=self.amounts.style, decoys=0.3,
+            num_val_personas=val, num_benchmark_personas=benchmark,
         )  # fmt: skip
 
     def audit(self, name: str) -> dict[str, Any]:
