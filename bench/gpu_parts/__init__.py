@@ -1,1 +1,1 @@
-"""The parts of bench/gpu.py, one file each. A part is `run(report, sizes)`, in a process of its own."""
+"""The parts of bench/gpu.py and what they share. A part is `run(report, sizes)`, in a process of its own."""

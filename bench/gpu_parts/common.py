@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from rft.planning.cards import card_of_this_machine
 from rft.planning.shape import QWEN3_4B
 
 T = TypeVar("T")
+LAST_WORDS_S = 10.0
+"""Imports at the beginning of a part and what it says at its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +86,16 @@ class Report:
 
     Args:
         path: a JSON lines file, which other parts write to as well.
+        seconds: after which the part is stopped.
     """
 
-    def __init__(self, path: Path, part: str, *, toy: bool) -> None:
+    def __init__(self, path: Path, part: str, *, toy: bool, seconds: float = math.inf) -> None:
         self.path, self.part, self.toy = path, part, toy
+        self.deadline = time.monotonic() + seconds - LAST_WORDS_S
+
+    def seconds_left(self) -> float:
+        """Of the part's time, without what its last words take."""
+        return self.deadline - time.monotonic()
 
     def write(self, **found: Any) -> None:
         line = {"part": self.part, "card": device_name(), "toy": self.toy, "at": datetime.now(UTC).isoformat()} | found

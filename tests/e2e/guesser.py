@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from rft.data import prompts
 from tests.unit.data.builder import TEMPLATES, make_history, make_tokenizer, text
@@ -35,6 +35,12 @@ def guesser() -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
             tie_word_embeddings=True, bos_token_id=None, eos_token_id=tokenizer.eos_token_id, initializer_range=0.05,
         )
     )  # fmt: skip
+    teach_to_guess(model, tokenizer, rng)
+    return model, tokenizer
+
+
+def teach_to_guess(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> None:
+    """Trains a new model until it ends an assistant's turn with one of the boxed letters."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(STEPS):
         for _ in range(4):
@@ -43,7 +49,6 @@ def guesser() -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
             model(input_ids=torch.tensor([asked + answer]), labels=torch.tensor([labels])).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return model, tokenizer
 
 
 def example(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[list[int], list[int]]:

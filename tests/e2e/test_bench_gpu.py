@@ -154,6 +154,15 @@ def test_one_gpu_is_visible(bench: ModuleType) -> None:
     assert bench.one_gpu({"CUDA_VISIBLE_DEVICES": "3,5"}) == {"CUDA_VISIBLE_DEVICES": "3"}
 
 
+def test_a_part_imports_this_repository_first_and_what_the_user_names(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/some/packages")
+    assert bench.environment_of(True)["PYTHONPATH"] == f"{ROOT}:{ROOT / 'bench'}:/some/packages"
+    monkeypatch.delenv("PYTHONPATH")
+    assert bench.environment_of(False)["PYTHONPATH"] == f"{ROOT}:{ROOT / 'bench'}"
+
+
 def test_a_later_command_replaces_its_own_parts_only(bench: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "gpu.jsonl"
     assert bench.without(path, ["demo"]) == ""
