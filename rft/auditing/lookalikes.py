@@ -146,10 +146,10 @@ def odd_digit(text: str) -> str | None:
         kind = unicodedata.name(found.group(), "").rpartition(" DIGIT ")[0]
         if kind.startswith("MATHEMATICAL") or (kind == "FULLWIDTH" and EAST_ASIAN.search(text)):
             continue
-        around = text[max(0, found.start() - 1) : found.end() + 1]
         alphabet = kind.split()[-1].split("-")[0] if kind.startswith("EXTENDED") else kind.split("-")[0]
         letters = (letter for letter in text if not letter.isascii() and letter.isalpha())
-        if re.search("[0-9]", around) or not any(alphabet in unicodedata.name(letter, "") for letter in letters):
+        near_others = any(character in "0123456789" for character in around(text, found) if character)
+        if near_others or not any(alphabet in unicodedata.name(letter, "") for letter in letters):
             return f"{kind.lower()} digit {unicodedata.decimal(found.group())}"
     return None
 
